@@ -1,0 +1,46 @@
+"""The on-disk format: rows (packs), files of rows (shards), and the manifest that makes a folder a dataset.
+
+shards = open_shards("out")
+pack = shards[0]                            # NumPy views into the mapped file
+pack.input_ids[pack.cu_seqlens[0]:pack.cu_seqlens[1]]
+"""
+
+from shards.errors import (
+    DamagedShard,
+    InvalidPack,
+    ModelMismatch,
+    NotADataset,
+    ShardError,
+    UnsupportedVersion,
+)
+from shards.manifest import DatasetSummary, Manifest, ShardEntry, read_manifest, write_manifest
+from shards.model_constants import ModelConstants, ModelFolderError, read_model_constants
+from shards.pack import IGNORE_INDEX, Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack, num_windows
+from shards.reader import ShardSet, open_shards
+
+__all__ = [
+    "IGNORE_INDEX",
+    "DamagedShard",
+    "DatasetSummary",
+    "InvalidPack",
+    "Manifest",
+    "ModelConstants",
+    "ModelFolderError",
+    "ModelMismatch",
+    "NotADataset",
+    "Pack",
+    "PackCounts",
+    "PackMaxima",
+    "ShardEntry",
+    "ShardError",
+    "ShardSet",
+    "UnsupportedVersion",
+    "check_pack",
+    "count_pack",
+    "measure_pack",
+    "num_windows",
+    "open_shards",
+    "read_manifest",
+    "read_model_constants",
+    "write_manifest",
+]

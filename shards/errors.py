@@ -1,0 +1,33 @@
+"""What can be wrong with a folder of shards.
+
+ShardError                 base: names the file and what to do
+├── NotADataset            no manifest: preprocessing did not finish, or this is another folder
+├── UnsupportedVersion     written by a newer format than this code reads
+├── DamagedShard           missing, truncated or altered file
+└── ModelMismatch          the shards were made for another model
+InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
+"""
+
+
+class ShardError(Exception):
+    """A dataset that can't be used; the message names the file and what to do."""
+
+
+class NotADataset(ShardError):
+    pass
+
+
+class UnsupportedVersion(ShardError):
+    pass
+
+
+class DamagedShard(ShardError):
+    pass
+
+
+class ModelMismatch(ShardError):
+    pass
+
+
+class InvalidPack(AssertionError):
+    """A pack that breaks an invariant of `shards.pack`."""

@@ -1,0 +1,145 @@
+"""manifest.json: what a folder of shards holds. Written last; a folder without it is not a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
+from shards.model_constants import ModelConstants
+from shards.pack import PackCounts, PackMaxima
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MANIFEST_HASH_NAME = "manifest.sha256"
+MODEL_DIR = "model"
+MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEntry:
+    name: str  # file name, in the folder of the manifest
+    num_packs: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSummary:
+    """What one dataset of the mixture contributed, repeats counted each time."""
+
+    counts: PackCounts = field(default_factory=PackCounts)
+    rejects: Mapping[str, int] = field(default_factory=dict)  # by reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    format: str  # "arrow" (or, later, another backend)
+    fingerprint: str  # sha256 of everything that determines the bytes
+    inputs: Mapping[str, Any]  # what the fingerprint was taken of, for people and for error messages
+    model: ModelConstants
+    pack_length: int  # capacity of a row in tokens
+    pack_patches: int  # capacity of a row in patches, images and videos together
+    maxima: PackMaxima  # reached
+    totals: PackCounts
+    datasets: Mapping[str, DatasetSummary]
+    shards: tuple[ShardEntry, ...]
+
+    @property
+    def num_packs(self) -> int:
+        return sum(shard.num_packs for shard in self.shards)
+
+    @property
+    def num_rejects(self) -> int:
+        return sum(sum(dataset.rejects.values()) for dataset in self.datasets.values())
+
+    def to_json(self) -> str:
+        """Deterministic text: equal content gives equal bytes."""
+        record = asdict(self)
+        record["model"] = self.model.to_json()
+        return json.dumps({"format_version": FORMAT_VERSION, **record}, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, source: Path) -> Manifest:
+        """Parse. Raises UnsupportedVersion or DamagedShard naming `source`."""
+        try:
+            record = json.loads(text)
+            version = record.pop("format_version")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise DamagedShard(f"{source} is not a manifest ({error}); preprocess again") from None
+        if version != FORMAT_VERSION:
+            raise UnsupportedVersion(
+                f"{source} has format version {version}, this code reads {FORMAT_VERSION}; "
+                "install the version of this project that wrote it, or preprocess again"
+            )
+        try:
+            return cls(
+                **{
+                    **record,
+                    "model": ModelConstants.from_json(record["model"]),
+                    "maxima": PackMaxima(**record["maxima"]),
+                    "totals": PackCounts(**record["totals"]),
+                    "datasets": {
+                        name: DatasetSummary(counts=PackCounts(**entry["counts"]), rejects=entry["rejects"])
+                        for name, entry in record["datasets"].items()
+                    },
+                    "shards": tuple(ShardEntry(**entry) for entry in record["shards"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedShard(f"{source} lacks or misnames a field ({error}); preprocess again") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Publish: the hash first, then the manifest, each atomically; the manifest's name appears last."""
+    text = manifest.to_json()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_atomically(folder / MANIFEST_HASH_NAME, f"{digest}  {MANIFEST_NAME}\n")
+    write_atomically(folder / MANIFEST_NAME, text)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check against its hash. Raises NotADataset, DamagedShard or UnsupportedVersion."""
+    path = folder / MANIFEST_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
+        raise NotADataset(
+            f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {hint} "
+            "(python -m preprocess run writes one when it completes)"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DamagedShard(f"{path} is not UTF-8 ({error}); preprocess again") from None
+    hash_path = folder / MANIFEST_HASH_NAME
+    try:
+        expected = hash_path.read_text(encoding="utf-8").split()[0]
+    except (FileNotFoundError, UnicodeDecodeError, IndexError):
+        raise DamagedShard(f"{hash_path} is missing or empty; preprocess again") from None
+    if hashlib.sha256(text.encode()).hexdigest() != expected:
+        raise DamagedShard(f"{path} does not match {hash_path.name}: one of them was changed; preprocess again")
+    return Manifest.from_json(text, source=path)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write, fsync, rename into place, fsync the folder: after a crash the file is whole or absent."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

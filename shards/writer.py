@@ -1,0 +1,115 @@
+"""Write one shard: under its final name in a temporary folder, fsync, rename into place, then its sidecar.
+
+A shard without a sidecar is unfinished, whatever its size. Sidecars are all that publishing needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shards.arrow import SUFFIX, ArrowShardWriter
+from shards.manifest import DatasetSummary, ShardEntry, sync_folder, write_atomically
+from shards.model_constants import ModelConstants
+from shards.pack import Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack
+
+TEMPORARY_DIR = ".writing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSidecar:
+    """What one task did: its shard (None where nothing was left to write), sums, and the samples it rejected."""
+
+    shard: ShardEntry | None
+    counts: PackCounts
+    maxima: PackMaxima
+    datasets: dict[str, DatasetSummary]
+    rejects: tuple[dict[str, Any], ...]  # ledger entries: dataset, index, reason, detail
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ShardSidecar:
+        record = json.loads(text)
+        return cls(
+            shard=ShardEntry(**record["shard"]) if record["shard"] else None,
+            counts=PackCounts(**record["counts"]),
+            maxima=PackMaxima(**record["maxima"]),
+            datasets={
+                name: DatasetSummary(counts=PackCounts(**entry["counts"]), rejects=entry["rejects"])
+                for name, entry in record["datasets"].items()
+            },
+            rejects=tuple(record["rejects"]),
+        )
+
+
+def shard_name(index: int) -> str:
+    return f"shard-{index:06d}{SUFFIX}"
+
+
+def sidecar_path(folder: Path, index: int) -> Path:
+    return folder / "plan" / "done" / f"shard-{index:06d}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenShard:
+    entry: ShardEntry | None
+    counts: PackCounts
+    maxima: PackMaxima
+
+
+def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: ModelConstants) -> WrittenShard:
+    """Check and write every pack of `packs`; no file is left where there was none to write.
+
+    Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
+    """
+    name = shard_name(index)
+    workspace = folder / TEMPORARY_DIR / f"shard-{index:06d}"
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(parents=True)
+    counts, maxima, num_packs = PackCounts(), PackMaxima(), 0
+    try:
+        path = workspace / name
+        with ArrowShardWriter(path, constants) as writer:
+            for pack in packs:
+                check_pack(pack, constants)
+                writer.write(pack)
+                counts += count_pack(pack)
+                maxima = maxima.merge(measure_pack(pack, constants))
+                num_packs += 1
+        entry = _publish(path, folder / name, num_packs) if num_packs else None
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+    return WrittenShard(entry=entry, counts=counts, maxima=maxima)
+
+
+def _publish(path: Path, final: Path, num_packs: int) -> ShardEntry:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        os.fsync(file.fileno())
+    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest.hexdigest())
+    os.replace(path, final)
+    sync_folder(final.parent)
+    return entry
+
+
+def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
+    path = sidecar_path(folder, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, sidecar.to_json())
+
+
+def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:
+    try:
+        return ShardSidecar.from_json(sidecar_path(folder, index).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
