@@ -62,7 +62,8 @@ class ModelConstants:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> ModelConstants:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+        return cls(**values)
 
     def require_equal(self, other: ModelConstants, *, mine: str, theirs: str) -> None:
         """Raise ModelMismatch naming every constant that differs between `mine` and `theirs`."""

@@ -60,6 +60,12 @@ class PackCounts:
     def __add__(self, other: PackCounts) -> PackCounts:
         return PackCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
+    def __sub__(self, other: PackCounts) -> PackCounts:
+        return self + other * -1
+
+    def __mul__(self, copies: int) -> PackCounts:
+        return PackCounts(**{f.name: getattr(self, f.name) * copies for f in fields(self)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class PackMaxima:
@@ -102,7 +108,7 @@ def num_patches(grid_thw: npt.NDArray[np.integer]) -> int:
 def num_windows(grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:
     """Windows of the vision tower's window attention over grids (N, 3), those cut at the border included.
 
-    0 for models without windows. Rule: transformers 4.57.1, `Qwen2_5_VisionTransformerPretrainedModel.get_window_index`.
+    0 for models without windows. Rule: transformers 4.57.1, models/qwen2_5_vl, `get_window_index`.
     """
     if not constants.window_size:
         return 0

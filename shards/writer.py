@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from shards.arrow import SUFFIX, ArrowShardWriter
-from shards.manifest import DatasetSummary, ShardEntry, sync_folder, write_atomically
+from shards.manifest import ShardEntry, sync_folder, write_atomically
 from shards.model_constants import ModelConstants
-from shards.pack import Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack
+from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 
 TEMPORARY_DIR = ".writing"
 
@@ -27,9 +27,8 @@ class ShardSidecar:
     """What one task did: its shard (None where nothing was left to write), sums, and the samples it rejected."""
 
     shard: ShardEntry | None
-    counts: PackCounts
     maxima: PackMaxima
-    datasets: dict[str, DatasetSummary]
+    datasets: dict[str, PackCounts]
     rejects: tuple[dict[str, Any], ...]  # ledger entries: dataset, index, reason, detail
 
     def to_json(self) -> str:
@@ -40,12 +39,8 @@ class ShardSidecar:
         record = json.loads(text)
         return cls(
             shard=ShardEntry(**record["shard"]) if record["shard"] else None,
-            counts=PackCounts(**record["counts"]),
             maxima=PackMaxima(**record["maxima"]),
-            datasets={
-                name: DatasetSummary(counts=PackCounts(**entry["counts"]), rejects=entry["rejects"])
-                for name, entry in record["datasets"].items()
-            },
+            datasets={name: PackCounts(**counts) for name, counts in record["datasets"].items()},
             rejects=tuple(record["rejects"]),
         )
 
@@ -61,7 +56,6 @@ def sidecar_path(folder: Path, index: int) -> Path:
 @dataclass(frozen=True, kw_only=True)
 class WrittenShard:
     entry: ShardEntry | None
-    counts: PackCounts
     maxima: PackMaxima
 
 
@@ -74,20 +68,19 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
     workspace = folder / TEMPORARY_DIR / f"shard-{index:06d}"
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
-    counts, maxima, num_packs = PackCounts(), PackMaxima(), 0
+    maxima, num_packs = PackMaxima(), 0
     try:
         path = workspace / name
         with ArrowShardWriter(path, constants) as writer:
             for pack in packs:
                 check_pack(pack, constants)
                 writer.write(pack)
-                counts += count_pack(pack)
                 maxima = maxima.merge(measure_pack(pack, constants))
                 num_packs += 1
         entry = _publish(path, folder / name, num_packs) if num_packs else None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
-    return WrittenShard(entry=entry, counts=counts, maxima=maxima)
+    return WrittenShard(entry=entry, maxima=maxima)
 
 
 def _publish(path: Path, final: Path, num_packs: int) -> ShardEntry:

@@ -1,0 +1,113 @@
+"""python -m preprocess plan|run|report.
+
+Exit codes: 0 done; 1 finished but not usable; 2 wrong usage or configuration, nothing written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from preprocess.arguments import make_parser, parse_config
+from preprocess.config import RunConfig
+from preprocess.errors import AnnotationError, ConfigError, FatalError
+from preprocess.plan import PlanSummary, Sources, make_plan
+from preprocess.plan_tables import PLAN_DIR
+from preprocess.publish import Published
+from preprocess.report import plan_table, run_summary
+from preprocess.run import plan_into_output, prepare, run
+from shards import ModelFolderError, ShardError, read_manifest
+
+USAGE = """usage: python -m preprocess COMMAND ...
+
+  plan --config run.yaml [flags]   measure and pack; decodes no pixel, writes nothing
+  run --config run.yaml [flags]    plan, then write the shards into output_dir
+  report OUTPUT_DIR                what a finished run holds
+
+python -m preprocess run --help lists the flags."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    commands = {"plan": _plan, "run": _run, "report": _report}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    command, *rest = arguments
+    try:
+        if command not in commands:
+            raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
+        if command != "report" and ("-h" in rest or "--help" in rest):
+            make_parser(command).print_help()
+            return 0
+        return commands[command](rest)
+    except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
+        _say(f"preprocess: error: {error}")
+        return 2
+    except FatalError as error:
+        _say(f"preprocess: stopped: {error}")
+        return 1
+
+
+def _plan(arguments: Sequence[str]) -> int:
+    config = parse_config(arguments, _note)
+    sources = prepare(config)
+    with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder:
+        plan = make_plan(config, sources, Path(folder))
+    print(plan_table(plan, sources.constants.merge_size))
+    return _exit_code(config, plan.num_rejects, plan)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    config = parse_config(arguments, _note)
+    sources: Sources = prepare(config)
+    plan = plan_into_output(config, sources)
+    print(plan_table(plan, sources.constants.merge_size), flush=True)
+    published: Published | None = run(config, sources, plan)
+    if published is None:
+        _say(f"preprocess: no sample is left; {config.output_dir / 'rejects.jsonl'} says why")
+        return 1
+    print(run_summary(published, plan, config.output_dir))
+    return _exit_code(config, published.manifest.num_rejects, plan)
+
+
+def _report(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1:
+        raise ConfigError("usage: python -m preprocess report OUTPUT_DIR")
+    folder = Path(arguments[0])
+    manifest = read_manifest(folder)
+    plan = PlanSummary.read(folder / PLAN_DIR)
+    print(plan_table(plan, manifest.model.merge_size))
+    print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
+    return 0
+
+
+def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
+    if not plan.num_packs:
+        _say("preprocess: no sample is left; the rejects above say why")
+        return 1
+    share = num_rejects / plan.num_records
+    if share > config.max_reject_share:
+        _say(
+            f"preprocess: {share:.1%} of the records were rejected, more than max_reject_share "
+            f"({config.max_reject_share:.1%}); mend them, or raise it if that is acceptable"
+        )
+        return 1
+    return 0
+
+
+def _note(line: str) -> None:
+    _say(f"preprocess: note: {line}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    # Decoders must not start a thread pool each: tasks are spread over processes.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    sys.exit(main(sys.argv[1:]))

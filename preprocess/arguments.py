@@ -1,0 +1,168 @@
+"""The command line: flags named as in the Qwen fine-tuning scripts, every one of them allowed in a YAML file too.
+
+A YAML value counts as if its flag stood first on the command line, so the command line wins. Paths in a YAML file are
+relative to that file, paths on the command line to the working directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from math import prod
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from preprocess.config import RunConfig
+from preprocess.errors import ConfigError
+
+Note = Callable[[str], None]  # takes a line that the user should read
+
+_PATHS = ("model", "datasets", "output_dir")
+_ALIASES = {"model_name_or_path": "model", "model_max_length": "pack_length"}
+_TRAINING_FLAGS = (
+    "tune_mm_llm",
+    "tune_mm_vision",
+    "tune_mm_mlp",
+    "bf16",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "gradient_checkpointing",
+    "learning_rate",
+    "mm_projector_lr",
+    "vision_tower_lr",
+    "optim",
+    "num_train_epochs",
+    "max_steps",
+    "warmup_ratio",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "weight_decay",
+    "max_grad_norm",
+    "logging_steps",
+    "save_steps",
+    "save_total_limit",
+    "deepspeed",
+)
+
+
+def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
+    """Flags -> RunConfig. Raises ConfigError in one line; touches nothing."""
+    said = _split_flags(arguments)
+    from_files = [pair for flag, value in said if flag == "config" for pair in _read_yaml(Path(value))]
+    translated = [
+        pair
+        for flag, value in [*from_files, *said]
+        if flag != "config"
+        for pair in _translate(flag, _multiply(value), note)
+    ]
+    known = {field.name for field in fields(RunConfig)}
+    for flag, _ in translated:
+        if flag not in known:
+            close = difflib.get_close_matches(flag, [*known, *_ALIASES], n=1)
+            hint = f"did you mean --{close[0]}?" if close else "python -m preprocess run --help lists them"
+            raise ConfigError(f"unknown flag --{flag}; {hint}")
+    values = vars(make_parser("run").parse_args([f"--{flag}={value}" for flag, value in translated]))
+    missing = [f"--{name}" for name in known if name in values and values[name] is None]
+    if missing:
+        raise ConfigError(f"{', '.join(sorted(missing))} must be given, on the command line or in --config FILE")
+    return RunConfig(**{name: values[name] for name in known})
+
+
+def make_parser(command: str) -> ArgumentParser:
+    """One flag for each field of RunConfig; what --help shows."""
+    parser = _Parser(prog=f"python -m preprocess {command}", default_env=False)
+    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file that may hold any of these flags")
+    types = get_type_hints(RunConfig)
+    for field in fields(RunConfig):
+        parser.add_argument(
+            f"--{field.name}",
+            type=types[field.name],
+            default=None if field.default is MISSING else field.default,
+            help=field.metadata["help"],
+        )
+    return parser
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise ConfigError(" ".join(message.split()))
+
+
+def _translate(flag: str, value: str, note: Note) -> list[tuple[str, str]]:
+    """A flag of the Qwen scripts in our terms. Those that mean nothing here are refused, not ignored."""
+    if flag in _TRAINING_FLAGS:
+        raise ConfigError(f"--{flag} belongs to training: bash scripts/train.sh OUTPUT_DIR --{flag} {value}")
+    if flag in _ALIASES:
+        note(f"--{flag} is called --{_ALIASES[flag]} here")
+        return [(_ALIASES[flag], value)]
+    if flag == "data_packing":
+        packing = "global" if _boolean(flag, value) else "none"
+        note(f"--data_packing {value} is --packing {packing} here")
+        return [("packing", packing)]
+    if flag == "data_flatten":
+        if not _boolean(flag, value):
+            note("--data_flatten False has no effect: the samples of a row always stand one after another, unpadded")
+        return []
+    if flag == "cache_dir":
+        note("--cache_dir is ignored: nothing is downloaded, --model is a folder")
+        return []
+    return [(flag, value)]
+
+
+def _split_flags(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """["--a", "1", "--b=2", "--c"] -> [("a", "1"), ("b", "2"), ("c", "true")]"""
+    pairs: list[tuple[str, str]] = []
+    position = 0
+    while position < len(arguments):
+        word = arguments[position]
+        position += 1
+        if not word.startswith("--") or word == "--":
+            raise ConfigError(f"{word!r} stands alone; flags look like --max_pixels 802816")
+        flag, equals, value = word[2:].partition("=")
+        if not equals:
+            has_value = position < len(arguments) and not arguments[position].startswith("--")
+            value = arguments[position] if has_value else "true"
+            position += has_value
+        pairs.append((flag.replace("-", "_"), value))
+    return pairs
+
+
+def _read_yaml(path: Path) -> list[tuple[str, str]]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config {path} must map flags to values, for example max_pixels: 802816")
+    for flag, value in values.items():
+        if isinstance(value, (dict, list)) or value is None:
+            raise ConfigError(f"--config {path}: {flag} must be one value, not {value!r}")
+    folder = path.absolute().parent
+    return [
+        (str(flag), str(folder / value) if _translated_name(flag) in _PATHS else str(value))
+        for flag, value in values.items()
+    ]
+
+
+def _translated_name(flag: Any) -> str:
+    return _ALIASES.get(str(flag), str(flag))
+
+
+def _multiply(value: str) -> str:
+    """ "576*28*28" -> "451584"; anything else as it is."""
+    if re.fullmatch(r"\s*\d+(\s*\*\s*\d+)+\s*", value):
+        return str(prod(int(factor) for factor in value.split("*")))
+    return value
+
+
+def _boolean(flag: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ConfigError(f"--{flag} {value}: say True or False")
+    return value.lower() == "true"

@@ -1,0 +1,112 @@
+"""What a run is told to do. Frozen and checked when made: a RunConfig that exists is valid in itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from preprocess.errors import ConfigError
+from preprocess.geometry import FrameSampling, PixelLimits
+
+AUTO = "auto"
+_CELL = 28 * 28  # pixels of one visual token: the unit in which users of Qwen2.5-VL give limits
+
+
+def option(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata=_help(help_text))
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingConfig:
+    """The part that determines the arrays of one sample."""
+
+    max_pixels: int = option(576 * _CELL, "largest area of a resized image, in pixels")
+    min_pixels: int = option(16 * _CELL, "smallest area of a resized image, in pixels")
+    base_interval: float = option(2.0, "seconds between sampled video frames, before the bounds on their number")
+    video_min_frames: int = option(4, "fewest frames of a video")
+    video_max_frames: int = option(8, "most frames of a video")
+    video_max_frame_pixels: int = option(32 * _CELL, "largest area of a resized video frame, in pixels")
+    video_min_frame_pixels: int = option(4 * _CELL, "smallest area of a resized video frame, in pixels")
+    video_decoder: Literal["decord", "pyav"] = option("decord", "library that decodes videos; both give equal frames")
+    video_tail: Literal["reject", "clamp"] = option(
+        "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
+    )
+    supervise_newline: bool = option(True, "train the newline after <|im_end|>, as the Qwen scripts do")
+
+    def __post_init__(self) -> None:
+        for low, high in (
+            ("min_pixels", "max_pixels"),
+            ("video_min_frame_pixels", "video_max_frame_pixels"),
+            ("video_min_frames", "video_max_frames"),
+        ):
+            _require_positive(self, low, high)
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(
+                    f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)}); swap or change them"
+                )
+        _require_positive(self, "base_interval")
+
+    @property
+    def image_limits(self) -> PixelLimits:
+        return PixelLimits(min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+
+    @property
+    def frame_limits(self) -> PixelLimits:
+        return PixelLimits(min_pixels=self.video_min_frame_pixels, max_pixels=self.video_max_frame_pixels)
+
+    @property
+    def frame_sampling(self) -> FrameSampling:
+        return FrameSampling(
+            base_interval=self.base_interval, min_frames=self.video_min_frames, max_frames=self.video_max_frames
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(EncodingConfig):
+    """Everything that `run.yaml` and the command line can say."""
+
+    model: Path = field(
+        metadata=_help("Hugging Face model folder: config.json, tokenizer.json, preprocessor_config.json")
+    )
+    datasets: Path = field(metadata=_help("registry file, YAML or Python"))
+    dataset_use: str = field(metadata=_help('datasets to use, for example "coco%50,clips"'))
+    output_dir: Path = field(metadata=_help("folder that the shards are written to; new, or empty"))
+    format: Literal["arrow"] = option("arrow", "file format of the shards")
+    pack_length: int = option(4096, "capacity of a pack in tokens")
+    pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: as many as come together")
+    packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
+    shard_bytes: int = option(256 << 20, "size of a shard file, about")
+    seed: int = option(0, "seed of the choice of records and of the order of packs")
+    workers: int = option(len(os.sched_getaffinity(0)), "processes that decode")
+    max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_positive(self, "pack_length", "shard_bytes", "workers")
+        if self.pack_patches != AUTO:
+            _require_positive(self, "pack_patches")
+        if not 0 <= self.max_reject_share <= 1:
+            raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; it must not be negative")
+
+    def determining(self) -> dict[str, Any]:
+        """What determines the bytes of the output: no locations, no workers."""
+        excluded = {"model", "datasets", "output_dir", "workers", "max_reject_share"}
+        return {name: value for name, value in asdict(self).items() if name not in excluded}
+
+    @property
+    def patch_capacity(self) -> int | None:
+        return None if self.pack_patches == AUTO else int(self.pack_patches)
+
+
+def _require_positive(config: EncodingConfig, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) <= 0:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must be positive")

@@ -1,0 +1,151 @@
+"""One sample, measured and encoded. `measure` reads headers, `encode` reads pixels; both say the same counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.config import EncodingConfig
+from preprocess.errors import Reason, SampleError
+from preprocess.geometry import num_temporal_patches, sample_frames, seconds_per_grid, smart_resize
+from preprocess.images import encode_image, grid_size, measure_image, resize_frame
+from preprocess.media import stamp_file
+from preprocess.patches import patchify_video
+from preprocess.rope import VisualSpan, position_ids
+from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MeasuredVideo, MediaSource, Sample
+from preprocess.video import decode_frames, probe_video
+from shards import IGNORE_INDEX, ModelConstants, read_model_constants
+
+
+class PlanMismatch(AssertionError):
+    """Encoding gave other counts than measuring: a bug, so the run stops."""
+
+
+@dataclass(frozen=True)
+class SampleEncoder:
+    """Everything needed to turn samples into arrays. Holds a tokenizer, so each process makes its own."""
+
+    config: EncodingConfig
+    constants: ModelConstants
+    chat: ChatEncoder
+
+    @classmethod
+    def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
+        constants = read_model_constants(model)
+        tokenizer = load_tokenizer(model / "tokenizer.json")
+        return cls(config, constants, ChatEncoder(tokenizer, constants, supervise_newline=config.supervise_newline))
+
+    def measure(self, sample: Sample) -> MeasuredSample:
+        """Exact counts from headers and text. Raises SampleError."""
+        images = tuple(measure_image(source, self.config.image_limits, self.constants) for source in sample.images)
+        videos = tuple(self._measure_video(source) for source in sample.videos)
+        text = self._encode_text(sample, images, videos)
+        if not text.num_answer_tokens:
+            raise SampleError(Reason.NOTHING_TO_LEARN, "every answer is empty")
+        return MeasuredSample(
+            sample=sample,
+            images=images,
+            videos=videos,
+            num_tokens=len(text.input_ids),
+            num_label_tokens=int(np.count_nonzero(text.labels != IGNORE_INDEX)),
+            num_image_patches=sum(int(np.prod(image.grid_thw)) for image in images),
+            num_video_patches=sum(int(np.prod(video.grid_thw)) for video in videos),
+        )
+
+    def encode(self, measured: MeasuredSample) -> EncodedSample:
+        """Decode, resize, cut into patches, tokenize. Raises SampleError for media, PlanMismatch for our own bugs."""
+        constants = self.constants
+        image_patches = [encode_image(image, constants) for image in measured.images]
+        video_patches = [self._encode_video(video) for video in measured.videos]
+        text = self._encode_text(measured.sample, measured.images, measured.videos)
+        encoded = EncodedSample(
+            input_ids=text.input_ids,
+            labels=text.labels,
+            position_ids=position_ids(text.runs, constants),
+            image_patches=_concatenate(image_patches, constants.image_patch_bytes),
+            image_grid_thw=_grids(measured.images),
+            video_patches=_concatenate(video_patches, constants.video_patch_bytes),
+            video_grid_thw=_grids(measured.videos),
+            second_per_grid_ts=np.array([video.second_per_grid for video in measured.videos], np.float64),
+        )
+        _check_counts(measured, encoded)
+        return encoded
+
+    def _measure_video(self, source: MediaSource) -> MeasuredVideo:
+        config, constants = self.config, self.constants
+        stamp = stamp_file(source)
+        header = probe_video(source, clamp_tail=config.video_tail == "clamp")
+        try:
+            height, width = smart_resize(header.height, header.width, constants.grid_factor, config.frame_limits)
+        except SampleError as error:
+            raise SampleError(error.reason, f"{source}: {error.detail}") from None
+        indices = sample_frames(header.num_frames, header.fps, config.frame_sampling)
+        return MeasuredVideo(
+            source=source,
+            stamp=stamp,
+            height=header.height,
+            width=header.width,
+            grid_thw=(
+                num_temporal_patches(len(indices), constants.temporal_patch_size),
+                height // constants.patch_size,
+                width // constants.patch_size,
+            ),
+            num_frames=header.num_frames,
+            fps=header.fps,
+            frame_indices=indices,
+            second_per_grid=seconds_per_grid(
+                len(indices), header.num_frames / header.fps, constants.temporal_patch_size
+            ),
+        )
+
+    def _encode_video(self, video: MeasuredVideo) -> npt.NDArray[np.uint8]:
+        """(gt * gh * gw, 1176)"""
+        frames = decode_frames(video.source, video.frame_indices, self.config.video_decoder)
+        if frames.shape[1:3] != (video.height, video.width):
+            raise SampleError(
+                Reason.UNDECODABLE,
+                f"{video.source}: frames are {frames.shape[2]}x{frames.shape[1]} pixels, the first one was "
+                f"{video.width}x{video.height}; encode it again",
+            )
+        size = grid_size(video.grid_thw, self.constants)
+        return patchify_video(np.stack([resize_frame(frame, size) for frame in frames]), self.constants)
+
+    def _encode_text(
+        self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
+    ) -> EncodedText:
+        return self.chat.encode(
+            sample.turns,
+            [VisualSpan(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
+            [VisualSpan(grid_thw=video.grid_thw, second_per_grid=video.second_per_grid) for video in videos],
+        )
+
+
+def _concatenate(patches: list[npt.NDArray[np.uint8]], width: int) -> npt.NDArray[np.uint8]:
+    return np.concatenate(patches) if patches else np.zeros((0, width), np.uint8)
+
+
+def _grids(media: tuple[MeasuredImage, ...] | tuple[MeasuredVideo, ...]) -> npt.NDArray[np.int32]:
+    return np.array([medium.grid_thw for medium in media], np.int32).reshape(-1, 3)
+
+
+def _check_counts(measured: MeasuredSample, encoded: EncodedSample) -> None:
+    planned = (
+        measured.num_tokens,
+        measured.num_label_tokens,
+        measured.num_image_patches,
+        measured.num_video_patches,
+    )
+    got = (
+        len(encoded.input_ids),
+        int(np.count_nonzero(encoded.labels != IGNORE_INDEX)),
+        len(encoded.image_patches),
+        len(encoded.video_patches),
+    )
+    if planned != got:
+        raise PlanMismatch(
+            f"{measured.sample.key()}: tokens, label tokens, image patches, video patches are {got}, planned {planned}"
+        )

@@ -1,0 +1,57 @@
+"""What can go wrong, and how far it reaches.
+
+    SampleError(reason, detail)   one sample can't be used: it goes to the reject ledger, everything else goes on
+    FatalError                    the run can't go on; nothing is published
+    ├── ConfigError               wrong flag, file or value: exit 2, nothing was written
+    └── AnnotationError           an annotation file that can't be read as a whole: exit 2
+
+Anything else is a bug and ends the run with its traceback.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """The fixed vocabulary of the reject ledger."""
+
+    BAD_JSON = "bad_json"  # a record that does not parse, or has values of the wrong type
+    UNKNOWN_KEYS = "unknown_keys"  # a near miss of a known key
+    NO_TURNS = "no_turns"
+    ROLE_ORDER = "role_order"
+    TAG_COUNT = "tag_count"  # <image>/<video> tags unequal to the media given
+    MISPLACED_TAG = "misplaced_tag"  # a media tag in an answer or a system turn
+    MISSING_FILE = "missing_file"
+    UNDECODABLE = "undecodable"
+    ASPECT_RATIO = "aspect_ratio"
+    DECOMPRESSION_BOMB = "decompression_bomb"
+    NO_FRAMES_OR_RATE = "no_frames_or_rate"
+    TOO_FEW_FRAMES = "too_few_frames"  # fewer decodable than the header promised
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    TOO_LONG = "too_long"
+    TOO_MANY_PATCHES = "too_many_patches"
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    PATH_OUTSIDE = "path_outside"
+
+
+class SampleError(Exception):
+    """This sample can't be used. `detail` names the file or value and says what is wrong with it."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class FatalError(Exception):
+    """The run can't go on; the message says what to do."""
+
+
+class ConfigError(FatalError):
+    pass
+
+
+class AnnotationError(FatalError):
+    pass

@@ -1,0 +1,104 @@
+"""Images: measured by their header, decoded to upright RGB, resized with Pillow's bicubic filter.
+
+Decoding rules (the binding list is in preprocess/README.md): EXIF orientation applied, transparency composited on
+white, 16-bit grey shifted to 8 bits, the first frame of animations.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from preprocess.errors import Reason, SampleError
+from preprocess.geometry import PixelLimits, smart_resize
+from preprocess.media import open_medium, read_error, stamp_file
+from preprocess.patches import patchify_image
+from preprocess.sample import MeasuredImage, MediaSource
+from shards import ModelConstants
+
+_EXIF_ORIENTATION = 0x0112
+_TURNED_SIDEWAYS = {5, 6, 7, 8}
+_MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
+
+
+def measure_image(source: MediaSource, limits: PixelLimits, constants: ModelConstants) -> MeasuredImage:
+    """Size and grid from the header; no pixel is decoded."""
+    stamp = stamp_file(source)
+    with _opened(source) as image:
+        height, width = upright_size(image)
+        resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)
+    grid = (1, resized_height // constants.patch_size, resized_width // constants.patch_size)
+    return MeasuredImage(source=source, stamp=stamp, height=height, width=width, grid_thw=grid)
+
+
+def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDArray[np.uint8]:
+    """Decode, resize to the planned grid, cut into patches: (gh * gw, 588)."""
+    with _opened(measured.source) as image:
+        if upright_size(image) != (measured.height, measured.width):
+            raise SampleError(Reason.UNDECODABLE, f"{measured.source} changed since it was measured; run again")
+        rgb = decode_rgb(image)
+    return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
+
+
+def grid_size(grid_thw: tuple[int, int, int], constants: ModelConstants) -> tuple[int, int]:
+    """Height and width in pixels."""
+    return grid_thw[1] * constants.patch_size, grid_thw[2] * constants.patch_size
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """RGB image -> (height, width, 3) by Pillow's antialiased bicubic filter, as the reference processor does."""
+    height, width = size
+    return np.asarray(image.resize((width, height), resample=Image.Resampling.BICUBIC))
+
+
+def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) video frame -> (height, width, 3)."""
+    return resize(Image.fromarray(frame), size)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width after the EXIF orientation, from the header."""
+    width, height = image.size
+    turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED_SIDEWAYS
+    return (width, height) if turned else (height, width)
+
+
+def decode_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened image to upright RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _MODES_16_BIT:
+        high_bytes = np.asarray(image).astype(np.int64) >> 8
+        return Image.fromarray(np.clip(high_bytes, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise SampleError(Reason.UNDECODABLE, "pixels are floating-point numbers of unknown range; save as 8 bits")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+@contextmanager
+def _opened(source: MediaSource) -> Iterator[Image.Image]:
+    """Open an image; everything that its bytes can do wrong inside becomes a SampleError naming the file."""
+    with open_medium(source) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
+        try:
+            with Image.open(file) as image:
+                yield image
+        except SampleError as error:
+            raise SampleError(error.reason, f"{source}: {error.detail}") from None
+        except Image.DecompressionBombError as error:
+            raise SampleError(Reason.DECOMPRESSION_BOMB, f"{source}: {error}") from None
+        except OSError as error:
+            if error.errno is not None:
+                raise read_error(source, error) from None
+            raise SampleError(Reason.UNDECODABLE, f"{source}: {error}") from None
+        except Exception as error:  # Pillow's plugins raise a dozen kinds, depending on which byte is wrong
+            raise SampleError(Reason.UNDECODABLE, f"{source}: {type(error).__name__}: {error}") from None

@@ -1,0 +1,99 @@
+"""Where media bytes come from: path rules, file stamps, and cells of Parquet files."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from pathlib import Path
+from typing import IO
+
+import pyarrow.parquet as pq
+
+from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.sample import FileStamp, MediaSource
+
+# Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
+_ABOUT_THE_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+
+
+def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) -> str:
+    """The absolute path of a medium as written in an annotation.
+
+    Relative paths stand below `data_path`; where it is None only absolute ones have a meaning. Raises SampleError
+    (path_outside) for what leaves `data_path`, before any file is touched.
+    """
+    if "\0" in written:
+        raise SampleError(Reason.MISSING_FILE, f"{written!r} holds a NUL character and can't be a path")
+    if data_path is None:
+        if not os.path.isabs(written):
+            raise SampleError(
+                Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
+            )
+        return os.path.normpath(written)
+    root = os.path.normpath(data_path)
+    path = os.path.normpath(os.path.join(root, written))
+    if os.path.commonpath([root, path]) != root:
+        raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
+    if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
+        raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")
+    return path
+
+
+def stamp_file(source: MediaSource) -> FileStamp:
+    """Size and modification time. Raises SampleError (missing_file) where there is no regular file."""
+    try:
+        status = os.stat(source.path)
+    except (OSError, ValueError) as error:
+        raise read_error(source, error) from None
+    if not os.path.isfile(source.path):
+        raise SampleError(Reason.MISSING_FILE, f"{source.path} is not a regular file")
+    return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def open_medium(source: MediaSource) -> IO[bytes]:
+    """The bytes of a medium, opened for reading. Raises SampleError (missing_file) or FatalError (disk)."""
+    if source.row >= 0:
+        return io.BytesIO(_parquet_cell(source))
+    try:
+        return open(source.path, "rb")
+    except (OSError, ValueError) as error:
+        raise read_error(source, error) from None
+
+
+def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError | FatalError:
+    """Tell a path that is wrong (a reject) from a disk or machine that fails (fatal)."""
+    if isinstance(error, ValueError) or error.errno in _ABOUT_THE_PATH:
+        return SampleError(Reason.MISSING_FILE, f"{source}: {getattr(error, 'strerror', None) or error}")
+    return FatalError(f"{source}: {error}; the disk or machine failed, not this sample: mend it and run again")
+
+
+def _parquet_cell(source: MediaSource) -> bytes:
+    """Bytes of an embedded medium: column cells are `{bytes, path}` structs or lists of them."""
+    try:
+        with pq.ParquetFile(source.path) as file:
+            group, offset = _row_group(file, source.row)
+            cell = file.read_row_group(group, columns=[source.column])[source.column][offset].as_py()
+    except (OSError, ValueError, KeyError) as error:
+        raise FatalError(f"{source}: the annotation file changed or broke while it was read ({error})") from None
+    item = cell[source.item] if isinstance(cell, list) else cell
+    return item["bytes"]
+
+
+def _row_group(file: pq.ParquetFile, row: int) -> tuple[int, int]:
+    """Row group that holds `row`, and the row's offset in it."""
+    for group in range(file.num_row_groups):
+        num_rows = file.metadata.row_group(group).num_rows
+        if row < num_rows:
+            return group, row
+        row -= num_rows
+    raise ValueError(f"row {row} is beyond the end")

@@ -1,0 +1,222 @@
+"""The plan on disk: Arrow files that workers map into memory instead of parsing annotations again.
+
+plan/samples.arrow   every usable sample: turns, media with their measures, counts, number of copies
+plan/packs.arrow     every pack, in the order of the shards: its samples (rows of samples.arrow) and their repeats
+plan/tasks.arrow     every shard: a run of packs
+plan/rejects.jsonl   samples that planning rejected
+plan/plan.json       configuration, fingerprint, totals
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from preprocess.sample import (
+    FileStamp,
+    MeasuredImage,
+    MeasuredSample,
+    MeasuredVideo,
+    MediaSource,
+    Sample,
+    Turn,
+)
+
+PLAN_DIR = "plan"
+ROWS_PER_BATCH = 1024
+
+_SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
+_STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64())]
+_IMAGE = pa.struct(
+    [
+        ("source", pa.struct(_SOURCE)),
+        ("stamp", pa.struct(_STAMP)),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("grid_thw", pa.list_(pa.int32(), 3)),
+    ]
+)
+_VIDEO = pa.struct(
+    [
+        *_IMAGE,
+        ("num_frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("frame_indices", pa.list_(pa.int64())),
+        ("second_per_grid", pa.float64()),
+    ]
+)
+SAMPLES_SCHEMA = pa.schema(
+    [
+        ("dataset", pa.dictionary(pa.int32(), pa.string())),
+        ("index", pa.int64()),
+        ("member", pa.int32()),  # null: not of a ready-made pack
+        ("copies", pa.int32()),
+        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
+        ("images", pa.list_(_IMAGE)),
+        ("videos", pa.list_(_VIDEO)),
+        ("num_tokens", pa.int32()),
+        ("num_label_tokens", pa.int32()),
+        ("num_image_patches", pa.int64()),
+        ("num_video_patches", pa.int64()),
+    ]
+)
+PACKS_SCHEMA = pa.schema(
+    [
+        ("samples", pa.list_(pa.int64())),  # rows of samples.arrow
+        ("repeats", pa.list_(pa.int32())),  # 0: the first use of that sample
+        ("num_tokens", pa.int32()),
+        ("num_patches", pa.int64()),
+    ]
+)
+TASKS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
+
+
+class SamplesWriter:
+    """Appends measured samples in batches of fixed size, so that row n is in batch n // ROWS_PER_BATCH."""
+
+    def __init__(self, path: Path, dataset_names: Sequence[str]) -> None:
+        self._writer = pa.ipc.new_file(str(path), SAMPLES_SCHEMA)
+        self._names = pa.array(dataset_names, pa.string())
+        self._codes = {name: code for code, name in enumerate(dataset_names)}
+        self._rows: list[dict[str, Any]] = []
+
+    def append(self, measured: MeasuredSample, copies: int) -> None:
+        self._rows.append(_sample_row(measured, copies))
+        if len(self._rows) == ROWS_PER_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        columns = []
+        for field in SAMPLES_SCHEMA:
+            values = [row[field.name] for row in self._rows]
+            if field.name == "dataset":
+                codes = pa.array([self._codes[name] for name in values], pa.int32())
+                columns.append(pa.DictionaryArray.from_arrays(codes, self._names))
+            else:
+                columns.append(pa.array(values, field.type))
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SAMPLES_SCHEMA))
+        self._rows.clear()
+
+    def __enter__(self) -> SamplesWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._flush()
+        self._writer.close()
+
+
+class SamplesReader:
+    """Random access to measured samples by row."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+
+    def __getitem__(self, row: int) -> MeasuredSample:
+        batch = self._file.get_batch(row // ROWS_PER_BATCH)
+        return _measured_sample(batch.slice(row % ROWS_PER_BATCH, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[MeasuredSample]:
+        for number in range(self._file.num_record_batches):
+            yield from map(_measured_sample, self._file.get_batch(number).to_pylist())
+
+
+def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
+    sample = measured.sample
+    return {
+        "dataset": sample.dataset,
+        "index": sample.index,
+        "member": sample.member,
+        "copies": copies,
+        "turns": [asdict(turn) for turn in sample.turns],
+        "images": [asdict(image) for image in measured.images],
+        "videos": [asdict(video) for video in measured.videos],
+        "num_tokens": measured.num_tokens,
+        "num_label_tokens": measured.num_label_tokens,
+        "num_image_patches": measured.num_image_patches,
+        "num_video_patches": measured.num_video_patches,
+    }
+
+
+def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
+    images = tuple(MeasuredImage(**_medium(image)) for image in row["images"])
+    videos = tuple(
+        MeasuredVideo(**{**_medium(video), "frame_indices": tuple(video["frame_indices"])}) for video in row["videos"]
+    )
+    return MeasuredSample(
+        sample=Sample(
+            dataset=row["dataset"],
+            index=row["index"],
+            member=row["member"],
+            turns=tuple(Turn(**turn) for turn in row["turns"]),
+            images=tuple(image.source for image in images),
+            videos=tuple(video.source for video in videos),
+        ),
+        images=images,
+        videos=videos,
+        num_tokens=row["num_tokens"],
+        num_label_tokens=row["num_label_tokens"],
+        num_image_patches=row["num_image_patches"],
+        num_video_patches=row["num_video_patches"],
+    )
+
+
+def _medium(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **record,
+        "source": MediaSource(**record["source"]),
+        "stamp": FileStamp(**record["stamp"]),
+        "grid_thw": tuple(record["grid_thw"]),
+    }
+
+
+def write_packs(
+    path: Path,
+    pack_of_item: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    repeats: npt.NDArray[np.int64],
+    tokens: npt.NDArray[np.int64],
+    patches: npt.NDArray[np.int64],
+) -> pa.Table:
+    """Group items (one use of one sample each, all arguments (num_items,)) by pack, items in given order inside."""
+    order = np.argsort(pack_of_item, kind="stable")
+    num_packs = int(pack_of_item.max()) + 1 if len(order) else 0
+    sizes = np.bincount(pack_of_item, minlength=num_packs)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
+    table = pa.Table.from_arrays(
+        [
+            pa.ListArray.from_arrays(offsets, pa.array(rows[order], pa.int64())),
+            pa.ListArray.from_arrays(offsets, pa.array(repeats[order], pa.int32())),
+            pa.array(np.bincount(pack_of_item, tokens, num_packs).astype(np.int64), pa.int32()),
+            pa.array(np.bincount(pack_of_item, patches, num_packs).astype(np.int64), pa.int64()),
+        ],
+        schema=PACKS_SCHEMA,
+    )
+    _write_table(path, table)
+    return table
+
+
+def write_tasks(path: Path, num_bytes: npt.NDArray[np.float64], shard_bytes: int) -> pa.Table:
+    """Cut the packs, whose sizes in bytes are `num_bytes`, into runs of about `shard_bytes`."""
+    before = np.cumsum(num_bytes) - num_bytes
+    shard_of_pack = before // shard_bytes
+    _, first, counts = np.unique(shard_of_pack, return_index=True, return_counts=True)
+    table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=TASKS_SCHEMA)
+    _write_table(path, table)
+    return table
+
+
+def read_table(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1 << 16)

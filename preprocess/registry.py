@@ -1,0 +1,164 @@
+"""The registry of datasets, and which records of them a run uses.
+
+YAML:     coco: {annotation_path: coco.json, data_path: images}
+Python:   a file with `data_dict = {"coco": COCO}` and `COCO = {...}`, as users of the Qwen scripts have one. It is read
+          as literals and never executed.
+
+Relative paths are relative to the registry file.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from preprocess.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    name: str
+    annotation_path: Path
+    data_path: Path | None  # None: media paths are absolute
+    follow_links: bool = True  # False: media behind links below data_path are rejected
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.follow_links, bool):
+            raise ConfigError(f"dataset {self.name!r}: follow_links must be true or false, not {self.follow_links!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetUse:
+    """One entry of `dataset_use`: which dataset, and how much of it."""
+
+    dataset: Dataset
+    percent: int  # 100: every record once; above: repeats
+
+    def copies(self, num_records: int, seed: int) -> npt.NDArray[np.int32]:
+        """(num_records,) how often each record is used; the sum is num_records * percent // 100.
+
+        The records that are used once more than the others are chosen by a permutation that depends on the seed and
+        the dataset's name alone.
+        """
+        every, total = self.percent // 100, num_records * self.percent // 100
+        copies = np.full(num_records, every, np.int32)
+        name_seed = int.from_bytes(hashlib.sha256(self.dataset.name.encode()).digest()[:8], "little")
+        order = np.random.default_rng([seed, name_seed]).permutation(num_records)
+        copies[order[: total - every * num_records]] += 1
+        return copies
+
+
+def read_registry(path: Path) -> dict[str, Dataset]:
+    """Read a registry file. Raises ConfigError naming file, dataset and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; `datasets` must be a registry file (YAML or Python)") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}") from None
+    entries = _read_python(path, text) if path.suffix == ".py" else _read_yaml(path, text)
+    return {name: _dataset(path, name, entry) for name, entry in entries.items()}
+
+
+def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[DatasetUse, ...]:
+    """Parse `dataset_use`, for example "coco%50,clips". Raises ConfigError for unknown names and bad percentages."""
+    chosen: dict[str, DatasetUse] = {}
+    for part in filter(None, (part.strip() for part in dataset_use.split(","))):
+        match = re.fullmatch(r"(.+?)(?:%(\d+))?", part)
+        assert match is not None
+        name, percent = match[1], int(match[2] or 100)
+        if name not in registry:
+            raise ConfigError(f"dataset_use: unknown dataset {name!r}{_nearest(name, registry)}")
+        if percent == 0:
+            raise ConfigError(f"dataset_use: {part!r} takes nothing; leave the dataset out")
+        if name in chosen:
+            raise ConfigError(f"dataset_use: {name!r} stands twice; say how often with %, for example {name}%200")
+        chosen[name] = DatasetUse(dataset=registry[name], percent=percent)
+    if not chosen:
+        raise ConfigError(f"dataset_use is empty; name datasets of the registry: {', '.join(registry)}")
+    return tuple(chosen.values())
+
+
+def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
+    close = difflib.get_close_matches(name, registry, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; the registry has {', '.join(registry) or 'none'}"
+
+
+def _dataset(registry_path: Path, name: str, entry: Any) -> Dataset:
+    where = f"{registry_path}: dataset {name!r}"
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} must be a mapping with annotation_path and data_path")
+    known = {field.name for field in fields(Dataset)} - {"name"}
+    for key in entry:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+    annotation_path = entry.get("annotation_path")
+    data_path = entry.get("data_path")
+    if not isinstance(annotation_path, str) or not annotation_path:
+        raise ConfigError(f"{where}: annotation_path is missing or not a string")
+    if not isinstance(data_path, (str, type(None))):
+        raise ConfigError(f"{where}: data_path must be a string")
+    folder = registry_path.absolute().parent
+    options = {key: value for key, value in entry.items() if key not in ("annotation_path", "data_path")}
+    return Dataset(
+        name=name,
+        annotation_path=folder / annotation_path,
+        data_path=folder / data_path if data_path else None,
+        **options,
+    )
+
+
+def _read_yaml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        entries = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
+        raise ConfigError(f"{path} must map dataset names to their annotation_path and data_path")
+    return entries
+
+
+def _read_python(path: Path, text: str) -> dict[str, Any]:
+    """The literal value of `data_dict`; its values may be names of dict literals assigned above."""
+    try:
+        module = ast.parse(text, filename=str(path))
+    except SyntaxError as error:
+        raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from None
+    assigned: dict[str, ast.expr] = {}
+    for statement in module.body:
+        if isinstance(statement, ast.Assign):
+            targets: list[ast.expr] = statement.targets
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets = [statement.target]
+        else:
+            continue
+        assert statement.value is not None
+        assigned.update({target.id: statement.value for target in targets if isinstance(target, ast.Name)})
+    data_dict = assigned.get("data_dict")
+    if not isinstance(data_dict, ast.Dict):
+        raise ConfigError(f"{path} must assign a dict literal to data_dict")
+    entries: dict[str, Any] = {}
+    for key, value in zip(data_dict.keys, data_dict.values, strict=True):
+        if key is None:
+            raise ConfigError(f"{path}: line {value.lineno}: data_dict must list its datasets; ** is not read")
+        literal = assigned.get(value.id, value) if isinstance(value, ast.Name) else value
+        try:
+            entries[str(ast.literal_eval(key))] = ast.literal_eval(literal)
+        except ValueError:
+            raise ConfigError(
+                f"{path}: line {value.lineno}: data_dict must hold literals or names of literals; "
+                "the file is read, not executed"
+            ) from None
+    return entries

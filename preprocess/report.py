@@ -1,0 +1,100 @@
+"""What a plan or a run says in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from preprocess.ledger import LEDGER_NAME
+from preprocess.plan import PlanSummary
+from preprocess.publish import Published
+from shards import PackCounts
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def plan_table(plan: PlanSummary, merge_size: int) -> str:
+    """A line a dataset, then sums, utilisation and rejects by reason."""
+    header = ("dataset", "samples", "tokens", "visual tokens", "label tokens", "images", "videos", "rejects")
+    rows: list[tuple[str, ...]] = [header]
+    for name, counts in plan.datasets.items():
+        rows.append((name, *_cells(counts, merge_size), str(sum(plan.rejects.get(name, {}).values()))))
+    if len(plan.datasets) > 1:
+        rows.append(("all", *_cells(plan.totals, merge_size), str(plan.num_rejects)))
+    lines = [_aligned(rows)]
+    slots = plan.num_packs * plan.pack_length
+    used = plan.totals.num_tokens / slots if slots else 0.0
+    lines.append(
+        f"{plan.num_packs:,} packs of {plan.pack_length:,} tokens, {used:.1%} full; at most {plan.pack_patches:,} "
+        f"patches in one; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}"
+    )
+    if plan.ignored_keys:
+        keys = ", ".join(f"{key} ({number:,})" for key, number in plan.ignored_keys.items())
+        lines.append(f"ignored keys: {keys}")
+    lines += reject_lines(plan.rejects, plan.num_records)
+    return "\n".join(lines)
+
+
+def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> list[str]:
+    by_reason: dict[str, int] = {}
+    for reasons in rejects.values():
+        for reason, number in reasons.items():
+            by_reason[reason] = by_reason.get(reason, 0) + number
+    total = sum(by_reason.values())
+    if not total:
+        return ["rejects: none"]
+    reasons_text = ", ".join(f"{reason} {number:,}" for reason, number in sorted(by_reason.items()))
+    return [f"rejects: {total:,} of {num_records:,} records ({total / num_records:.1%}): {reasons_text}"]
+
+
+def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
+    """What was written, and how it differs from the plan."""
+    manifest = published.manifest
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    lines = [
+        f"wrote {manifest.num_packs:,} packs, {manifest.totals.num_samples:,} samples, "
+        f"{readable_bytes(num_bytes)} in {len(manifest.shards):,} shards to {folder}"
+    ]
+    if published.lost.num_samples:
+        lost = published.lost
+        lines.append(
+            f"differs from the plan: {lost.num_samples:,} samples ({lost.num_tokens:,} tokens) could not be decoded"
+        )
+    else:
+        lines.append("as planned: no sample was lost while decoding")
+    rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
+    lines += reject_lines(rejects, plan.num_records)
+    if manifest.num_rejects:
+        lines.append(f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}")
+    return "\n".join(lines)
+
+
+def readable_bytes(number: float) -> str:
+    unit = 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{number:,.0f} {_UNITS[unit]}" if unit == 0 else f"{number:,.1f} {_UNITS[unit]}"
+
+
+def _cells(counts: PackCounts, merge_size: int) -> tuple[str, ...]:
+    visual_tokens = (counts.num_image_patches + counts.num_video_patches) // merge_size**2
+    numbers = (
+        counts.num_samples,
+        counts.num_tokens,
+        visual_tokens,
+        counts.num_label_tokens,
+        counts.num_images,
+        counts.num_videos,
+    )
+    return tuple(f"{number:,}" for number in numbers)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    """First column to the left, the others to the right, under each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first, *others = row
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

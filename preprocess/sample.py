@@ -1,0 +1,128 @@
+"""The types of the data path, in the order in which a sample passes through them.
+
+    registry, annotations   -> Sample           a validated conversation and where its media are
+    measure (headers only)  -> MeasuredSample   exact counts: what packing and the plan need
+    encode (pixels)         -> EncodedSample    the arrays of one sample
+    materialise             -> shards.Pack      samples one after another: the row that is written
+
+Shape suffixes: S tokens, I images, V videos, Pi image patches, Pv video patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shards import PackCounts
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    role: Role
+    text: str  # verbatim; media tags stand in user turns only
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaSource:
+    """Where the bytes of an image or video are: a file of their own, or a cell of a Parquet file."""
+
+    path: str
+    row: int = -1  # row of the Parquet file `path`; -1: `path` is the medium itself
+    column: str = ""
+    item: int = 0  # position in that cell's list
+
+    def __str__(self) -> str:
+        return self.path if self.row < 0 else f"{self.path} (row {self.row}, {self.column}[{self.item}])"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One conversation. The n-th <image> tag over all user turns means images[n]; videos likewise."""
+
+    dataset: str
+    index: int  # record number in the annotation file, from 0
+    member: int | None  # position in a ready-made pack; None for a plain record
+    turns: tuple[Turn, ...]
+    images: tuple[MediaSource, ...]
+    videos: tuple[MediaSource, ...]
+
+    def key(self, repeat: int = 0) -> str:
+        """dataset:index[.member][#repeat]"""
+        member = "" if self.member is None else f".{self.member}"
+        return f"{self.dataset}:{self.index}{member}" + (f"#{repeat}" if repeat else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStamp:
+    """What tells a changed source file from an unchanged one."""
+
+    num_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredImage:
+    source: MediaSource
+    stamp: FileStamp
+    height: int  # pixels, upright (after the EXIF orientation)
+    width: int
+    grid_thw: tuple[int, int, int]  # patches; t is 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredVideo:
+    source: MediaSource
+    stamp: FileStamp
+    height: int  # pixels, upright (after the display rotation)
+    width: int
+    grid_thw: tuple[int, int, int]  # patches
+    num_frames: int  # N: of the header, or of the packets where the header says none
+    fps: float  # frames per second
+    frame_indices: tuple[int, ...]  # in presentation order, strictly increasing
+    second_per_grid: float  # seconds per temporal patch
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.num_frames / self.fps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredSample:
+    sample: Sample
+    images: tuple[MeasuredImage, ...]
+    videos: tuple[MeasuredVideo, ...]
+    num_tokens: int
+    num_label_tokens: int
+    num_image_patches: int
+    num_video_patches: int
+
+    @property
+    def counts(self) -> PackCounts:
+        """What this sample adds to the sums of its pack."""
+        return PackCounts(
+            num_samples=1,
+            num_tokens=self.num_tokens,
+            num_label_tokens=self.num_label_tokens,
+            num_images=len(self.images),
+            num_videos=len(self.videos),
+            num_image_patches=self.num_image_patches,
+            num_video_patches=self.num_video_patches,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedSample:
+    input_ids: npt.NDArray[np.int32]  # (S,)
+    labels: npt.NDArray[np.int32]  # (S,) shards.IGNORE_INDEX where no loss
+    position_ids: npt.NDArray[np.int32]  # (3, S) temporal, height, width
+    image_patches: npt.NDArray[np.uint8]  # (Pi, 588)
+    image_grid_thw: npt.NDArray[np.int32]  # (I, 3)
+    video_patches: npt.NDArray[np.uint8]  # (Pv, 1176)
+    video_grid_thw: npt.NDArray[np.int32]  # (V, 3)
+    second_per_grid_ts: npt.NDArray[np.float64]  # (V,)
