@@ -83,22 +83,24 @@ class RunConfig(EncodingConfig):
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
     shard_bytes: int = option(256 << 20, "size of a shard file, about")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
-    workers: int = option(len(os.sched_getaffinity(0)), "processes that decode")
+    workers: int = option(len(os.sched_getaffinity(0)), "processes that decode; 0: this one, unprotected from crashes")
+    sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_positive(self, "pack_length", "shard_bytes", "workers")
+        _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
         if self.pack_patches != AUTO:
             _require_positive(self, "pack_patches")
         if not 0 <= self.max_reject_share <= 1:
             raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}; it must not be negative")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def determining(self) -> dict[str, Any]:
         """What determines the bytes of the output: no locations, no workers."""
-        excluded = {"model", "datasets", "output_dir", "workers", "max_reject_share"}
+        excluded = {"model", "datasets", "output_dir", "workers", "sample_timeout", "max_reject_share"}
         return {name: value for name, value in asdict(self).items() if name not in excluded}
 
     @property

@@ -40,9 +40,12 @@ class SampleError(Exception):
     """This sample can't be used. `detail` names the file or value and says what is wrong with it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason.value}: {detail}")
+        super().__init__(reason, detail)  # both as args: it is pickled on its way out of a worker
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason.value}: {self.detail}"
 
 
 class FatalError(Exception):

@@ -5,18 +5,17 @@ A sample that fails here is left out of its pack and goes to the ledger; an empt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
 from preprocess.ledger import Reject
 from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
-from preprocess.sample import EncodedSample
-from shards import Pack, PackCounts
+from preprocess.sample import EncodedSample, MeasuredSample
+from shards import ModelConstants, Pack, PackCounts
 from shards.writer import ShardSidecar, write_shard, write_sidecar
 
 
@@ -25,12 +24,14 @@ class Materialiser:
     """Reads the plan in `output_dir` and writes its shards."""
 
     output_dir: Path
-    encoder: SampleEncoder
+    encode: Callable[[MeasuredSample], EncodedSample]
+    constants: ModelConstants
+    before_sample: Callable[[], None]  # called as each sample is taken up: a sign of life
 
     def run_task(self, task: int) -> ShardSidecar:
         """Write shard number `task` and its sidecar."""
-        job = _Job(self.output_dir / PLAN_DIR, task, self.encoder)
-        written = write_shard(self.output_dir, task, job.packs(), self.encoder.constants)
+        job = _Job(self, task)
+        written = write_shard(self.output_dir, task, job.packs(), self.constants)
         sidecar = ShardSidecar(
             shard=written.entry,
             maxima=written.maxima,
@@ -44,10 +45,11 @@ class Materialiser:
 class _Job:
     """The packs of one task as they are encoded; afterwards, what was counted and rejected on the way."""
 
-    def __init__(self, plan: Path, task: int, encoder: SampleEncoder) -> None:
+    def __init__(self, materialiser: Materialiser, task: int) -> None:
+        plan = materialiser.output_dir / PLAN_DIR
         self.rejects: list[Reject] = []
         self.counts: dict[str, PackCounts] = {}
-        self._encoder = encoder
+        self._materialiser = materialiser
         self._samples = SamplesReader(plan / "samples.arrow")
         [row] = read_table(plan / "tasks.arrow").slice(task, 1).to_pylist()
         self._packs = read_table(plan / "packs.arrow").slice(row["first_pack"], row["num_packs"])
@@ -59,8 +61,9 @@ class _Job:
             for sample_row, repeat in zip(row["samples"], row["repeats"], strict=True):
                 measured = self._samples[sample_row]
                 sample = measured.sample
+                self._materialiser.before_sample()
                 try:
-                    encoded = self._encoder.encode(measured)
+                    encoded = self._materialiser.encode(measured)
                 except SampleError as error:
                     self.rejects.append(Reject.of(sample.dataset, sample.index, sample.member, error))
                     continue

@@ -203,7 +203,7 @@ def write_packs(
     return table
 
 
-def write_tasks(path: Path, num_bytes: npt.NDArray[np.float64], shard_bytes: int) -> pa.Table:
+def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
     """Cut the packs, whose sizes in bytes are `num_bytes`, into runs of about `shard_bytes`."""
     before = np.cumsum(num_bytes) - num_bytes
     shard_of_pack = before // shard_bytes

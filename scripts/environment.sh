@@ -1,0 +1,47 @@
+# Sourced by the other scripts: makes or reuses .venv with the tested set of versions, and sets $python.
+# Usage: . scripts/environment.sh; prepare_environment [EXTRA...]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=$root/.venv/bin/python
+
+prepare_environment() {
+    local extras wanted stamp base
+    extras=$(IFS=,; echo "$*")
+    stamp=$root/.venv/.installed${extras:+-$extras}
+    wanted=$(cat "$root/setup.cfg" "$root/constraints.txt" | sha256sum)
+    if [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    if [ ! -x "$python" ]; then
+        base=$(find_python)
+        "$base" -m venv "$root/.venv"
+    fi
+    check_version "$python"
+    echo "installing into .venv (about 3.5 GB, mostly MindSpore; a minute or two)" >&2
+    "$python" -m pip install --quiet --disable-pip-version-check \
+        --constraint "$root/constraints.txt" --editable "$root${extras:+[$extras]}"
+    echo "$wanted" > "$stamp"
+}
+
+find_python() {
+    local candidate
+    for candidate in python3.11 python3.10 python3 python; do
+        if command -v "$candidate" >/dev/null && version_fits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    check_version python3
+}
+
+version_fits() {
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null
+}
+
+check_version() {
+    if ! version_fits "$1"; then
+        echo "error: MindSpore 2.7.0 has wheels for Python 3.10 and 3.11 here, this is" \
+            "$("$1" --version 2>&1 || echo "no Python"); install Python 3.11 and run this script again" >&2
+        exit 2
+    fi
+}

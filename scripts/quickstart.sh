@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The main job on the built-in demo: make data, preprocess it, train a tiny model on it.
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+prepare_environment
+cd "$root"
+work=${1:-build/quickstart}
+started=$SECONDS
+rm -rf "$work/shards" "$work/trained"
+
+echo "== 1. demo data: pictures, clips, annotations, a tiny model with random weights"
+"$python" scripts/demo "$work/demo"
+
+echo
+echo "== 2. preprocess: read, measure, pack, decode once, write shards"
+"$python" -m preprocess run --config "$work/demo/run.yaml" --output_dir "$work/shards"
+
+echo
+echo "== 3. train: stream the packs, no decoding"
+bash scripts/train.sh "$work/shards" --model "$work/demo/model" --output_dir "$work/trained" \
+    --learning_rate 3e-3 --max_steps 60 --per_device_train_batch_size 1 --logging_steps 5
+
+cat <<EOT
+
+Done in $((SECONDS - started)) s. Next:
+  cat $work/shards/rejects.jsonl                       what was rejected, and why
+  .venv/bin/python -m preprocess plan --config $work/demo/run.yaml --max_pixels '64*28*28' --output_dir $work/smaller
+  .venv/bin/python -m preprocess run --config YOUR.yaml      your own data: README.md, "Your own data"
+  bash scripts/train.sh OUTPUT_DIR --model MODEL_DIR --output_dir trained
+EOT
