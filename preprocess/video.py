@@ -48,10 +48,11 @@ def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader
         if promised <= 0 or clamp_tail:
             present = sum(1 for packet in _video_packets(container) if not packet.is_discard)
             num_frames = min(promised, present) if promised > 0 else present
-            container.seek(0, backward=True, any_frame=False)
         if num_frames <= 0 or not rate or rate <= 0:
             raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{num_frames} frames at rate {rate}; encode it again")
-        first = next(iter(container.decode(stream)), None)
+    # Opened anew where packets were read: not every container can be rewound to its first frame.
+    with _opened(source) as container:
+        first = next(container.decode(container.streams.video[0]), None)
         if first is None:
             raise SampleError(Reason.NO_FRAMES_OR_RATE, "not one frame can be decoded; encode it again")
         height, width = first.height, first.width
@@ -69,10 +70,11 @@ def decode_frames(source: MediaSource, indices: Sequence[int], decoder: Decoder)
         index = _index_packets(container)
         if index is not None and indices[-1] >= len(index.times):
             raise _too_few(indices[-1], len(index.times))
-        if decoder == "pyav":
-            frames = _decode_pyav(container, indices, index)
-            return _stack(frames)
-    return _decode_decord(source, indices, random_access=index is not None)
+    if decoder == "pyav":
+        with _opened(source) as container:
+            return _stack(_decode_pyav(container, indices, index))
+    # decord seeks to the key frame last decoded before the wanted frame, which in an open GOP is one too late.
+    return _decode_decord(source, indices, random_access=index is not None and index.has_closed_gops)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class _PacketIndex:
 
     times: list[int]
     key_times: list[int]
+    has_closed_gops: bool  # no frame is decoded after a key frame and shown before it
 
 
 def _index_packets(container: Any) -> _PacketIndex | None:
@@ -98,7 +101,12 @@ def _index_packets(container: Any) -> _PacketIndex | None:
     )
     if unusable:
         return None
-    return _PacketIndex(times, sorted(pts for pts, is_keyframe, _ in packets if is_keyframe))
+    last_key, has_closed_gops = times[0], True
+    for pts, is_keyframe, _ in packets:
+        last_key = pts if is_keyframe else last_key
+        has_closed_gops &= pts >= last_key
+    key_times = sorted(pts for pts, is_keyframe, _ in packets if is_keyframe)
+    return _PacketIndex(times, key_times, has_closed_gops)
 
 
 def _video_packets(container: Any) -> Iterator[Any]:
@@ -109,8 +117,8 @@ def _video_packets(container: Any) -> Iterator[Any]:
 def _decode_pyav(container: Any, indices: Sequence[int], index: _PacketIndex | None) -> list[npt.NDArray[np.uint8]]:
     stream = container.streams.video[0]
     if index is None:
-        container.seek(0, backward=True, any_frame=False)
         return _pick_in_sequence(container.decode(stream), indices)
+    to_rgb = _ToRgb()
     frames: list[npt.NDArray[np.uint8]] = []
     decoding: Iterator[Any] | None = None
     last_key = None
@@ -122,28 +130,54 @@ def _decode_pyav(container: Any, indices: Sequence[int], index: _PacketIndex | N
         frame = next((frame for frame in decoding if frame.pts == time), None)
         if frame is None:
             raise SampleError(Reason.TOO_FEW_FRAMES, f"no frame comes out of the decoder for time stamp {time}")
-        frames.append(_upright_rgb(frame))
+        frames.append(to_rgb(frame))
     return frames
 
 
 def _pick_in_sequence(decoding: Iterator[Any], indices: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
     wanted = iter(indices)
     next_wanted = next(wanted)
+    to_rgb = _ToRgb()
     frames = []
     position = -1
     for position, frame in enumerate(decoding):
         if position == next_wanted:
-            frames.append(_upright_rgb(frame))
+            frames.append(to_rgb(frame))
             if len(frames) == len(indices):
                 return frames
             next_wanted = next(wanted)
     raise _too_few(indices[-1], position + 1)
 
 
-def _upright_rgb(frame: Any) -> npt.NDArray[np.uint8]:
-    """RGB of a PyAV frame, turned by its display matrix (degrees, counter-clockwise)."""
-    rgb = frame.to_ndarray(format="rgb24")
-    return np.rot90(rgb, k=round(frame.rotation / 90)) if frame.rotation else rgb
+class _ToRgb:
+    """PyAV frames to upright RGB, through FFmpeg's own filter graph: `to_ndarray` interpolates chroma differently from
+    decord and the ffmpeg program where the height is odd or samples have more than 8 bits.
+    """
+
+    def __init__(self) -> None:
+        self._graph: Any = None
+        self._made_for: tuple[Any, ...] = ()
+
+    def __call__(self, frame: Any) -> npt.NDArray[np.uint8]:
+        """(H, W, 3), turned by the display matrix (PyAV says degrees, counter-clockwise)."""
+        properties = (frame.width, frame.height, frame.format.name)
+        if self._made_for != properties:
+            self._graph, self._made_for = _rgb_graph(frame), properties
+        self._graph.push(frame)
+        rgb = self._graph.pull().to_ndarray()
+        return np.rot90(rgb, k=round(frame.rotation / 90)) if frame.rotation else rgb
+
+
+def _rgb_graph(frame: Any) -> Any:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1)
+    )
+    to_rgb, sink = graph.add("format", "pix_fmts=rgb24"), graph.add("buffersink")
+    source.link_to(to_rgb)
+    to_rgb.link_to(sink)
+    graph.configure()
+    return graph
 
 
 def _decode_decord(source: MediaSource, indices: Sequence[int], *, random_access: bool) -> Frames:
