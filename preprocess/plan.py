@@ -98,7 +98,8 @@ def open_sources(config: RunConfig) -> Sources:
         "tokenizer_sha256": _sha256(config.model / "tokenizer.json"),
         "versions": {
             "pillow": PIL.__version__,
-            config.video_decoder: decord.__version__ if config.video_decoder == "decord" else av.__version__,
+            "decord": decord.__version__,
+            "av": av.__version__,
             "preprocess": preprocess.__version__,
         },
     }

@@ -25,6 +25,9 @@ from preprocess.sample import MediaSource
 Decoder = Literal["decord", "pyav"]
 # Containers whose timestamps are presentation times, frame by frame.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Containers that decord reads from the first frame on. In transport streams it starts a key frame late and repeats the
+# last frame to make up for it; PyAV decodes those, whichever decoder is chosen.
+_DECORD_FORMATS = _SEEKABLE_FORMATS | {"avi"}
 Frames = npt.NDArray[np.uint8]  # (F, H, W, 3) RGB, upright
 
 
@@ -70,7 +73,8 @@ def decode_frames(source: MediaSource, indices: Sequence[int], decoder: Decoder)
         index = _index_packets(container)
         if index is not None and indices[-1] >= len(index.times):
             raise _too_few(indices[-1], len(index.times))
-    if decoder == "pyav":
+        format_name = container.format.name
+    if decoder == "pyav" or format_name not in _DECORD_FORMATS:
         with _opened(source) as container:
             return _stack(_decode_pyav(container, indices, index))
     # decord seeks to the key frame last decoded before the wanted frame, which in an open GOP is one too late.
