@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+from bisect import bisect_right
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preprocess.errors import FatalError, Reason, SampleError
@@ -80,20 +84,31 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
 def _parquet_cell(source: MediaSource) -> bytes:
     """Bytes of an embedded medium: column cells are `{bytes, path}` structs or lists of them."""
     try:
-        with pq.ParquetFile(source.path) as file:
-            group, offset = _row_group(file, source.row)
-            cell = file.read_row_group(group, columns=[source.column])[source.column][offset].as_py()
+        group, offset = _row_group(source.path, source.row)
+        cell = _row_group_column(source.path, group, source.column)[offset].as_py()
     except (OSError, ValueError, KeyError) as error:
         raise FatalError(f"{source}: the annotation file changed or broke while it was read ({error})") from None
     item = cell[source.item] if isinstance(cell, list) else cell
     return item["bytes"]
 
 
-def _row_group(file: pq.ParquetFile, row: int) -> tuple[int, int]:
+def _row_group(path: str, row: int) -> tuple[int, int]:
     """Row group that holds `row`, and the row's offset in it."""
-    for group in range(file.num_row_groups):
-        num_rows = file.metadata.row_group(group).num_rows
-        if row < num_rows:
-            return group, row
-        row -= num_rows
-    raise ValueError(f"row {row} is beyond the end")
+    ends = _row_group_ends(path)
+    group = bisect_right(ends, row)
+    if group == len(ends):
+        raise ValueError(f"row {row} is beyond the end")
+    return group, row - (ends[group - 1] if group else 0)
+
+
+@lru_cache(maxsize=16)
+def _row_group_ends(path: str) -> list[int]:
+    with pq.ParquetFile(path) as file:
+        return list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
+
+
+@lru_cache(maxsize=2)
+def _row_group_column(path: str, group: int, column: str) -> pa.ChunkedArray:
+    """Neighbouring rows share a row group, which Parquet can't read in parts."""
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(group, columns=[column])[column]
