@@ -26,7 +26,7 @@ from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, write_ledger
-from preprocess.packing import pack_units, shuffle_packs
+from preprocess.packing import choose_patch_capacity, pack_units, shuffle_packs
 from preprocess.plan_tables import SamplesWriter, write_packs, write_tasks
 from preprocess.records import ignored_keys, parse_record, split_members
 from preprocess.registry import DatasetUse, choose_datasets, read_registry
@@ -49,7 +49,8 @@ class PlanSummary:
     num_packs: int
     num_shards: int
     pack_length: int
-    pack_patches: int  # capacity; the largest pack's where the configuration says auto
+    pack_patches: int  # capacity; chosen from the data where the configuration says auto
+    largest_unit_patches: int  # of a sample, or of a ready-made pack
     num_bytes: int  # of all shards, about
 
     @property
@@ -124,7 +125,7 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path) -> PlanSummary:
                     counts[use.dataset.name] += measured.counts * copies
                 items.append(members, copies)
     write_ledger(folder / LEDGER_NAME, rejects)
-    num_packs, num_shards, num_bytes, most_patches = _pack_and_cut(items, config, folder)
+    packed = _pack_and_cut(items, config, sources.constants, folder)
     summary = PlanSummary(
         fingerprint=fingerprint(sources.inputs),
         inputs=sources.inputs,
@@ -132,11 +133,8 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path) -> PlanSummary:
         rejects=count_by_dataset(rejects),
         num_records=items.num_samples + len(rejects),
         ignored_keys=dict(sorted(ignored.items())),
-        num_packs=num_packs,
-        num_shards=num_shards,
         pack_length=config.pack_length,
-        pack_patches=config.patch_capacity or most_patches,
-        num_bytes=num_bytes,
+        **asdict(packed),
     )
     summary.write(folder)
     return summary
@@ -223,22 +221,42 @@ class _Items:
         return np.frombuffer(self._columns[name], np.int64)
 
 
-def _pack_and_cut(items: _Items, config: RunConfig, folder: Path) -> tuple[int, int, int, int]:
-    """Write packs.arrow and tasks.arrow; return packs, shards, bytes (about), and the patches of the largest pack."""
+@dataclass(frozen=True, kw_only=True)
+class _Packed:
+    num_packs: int
+    num_shards: int
+    num_bytes: int  # of all shards, about
+    pack_patches: int
+    largest_unit_patches: int
+
+
+def _pack_and_cut(items: _Items, config: RunConfig, constants: ModelConstants, folder: Path) -> _Packed:
+    """Write packs.arrow and tasks.arrow."""
     tokens, patches, num_bytes = items.column("tokens"), items.column("patches"), items.column("bytes")
+    unit = items.column("unit") if config.packing == "global" else np.arange(len(tokens))
+    unit_tokens = np.bincount(unit, tokens).astype(np.int64)
+    unit_patches = np.bincount(unit, patches).astype(np.int64)
+    largest = int(unit_patches.max(initial=0))
     if config.packing == "none":
-        unit = pack_of_unit = np.arange(len(tokens))
+        pack_patches = config.patch_capacity or largest
+        pack_of_unit = unit
     else:
-        unit = items.column("unit")
-        unit_tokens = np.bincount(unit, tokens).astype(np.int64)
-        unit_patches = np.bincount(unit, patches).astype(np.int64)
-        pack_of_unit = pack_units(unit_tokens, unit_patches, config.pack_length, config.patch_capacity)
+        pack_patches = config.patch_capacity or choose_patch_capacity(
+            unit_tokens, unit_patches, config.pack_length, constants.merge_size**2
+        )
+        pack_of_unit = pack_units(unit_tokens, unit_patches, config.pack_length, pack_patches)
     pack_of_item = shuffle_packs(pack_of_unit, config.seed)[unit]
     packs = write_packs(
         folder / "packs.arrow", pack_of_item, items.column("row"), items.column("repeat"), tokens, patches
     )
     tasks = write_tasks(folder / "tasks.arrow", np.bincount(pack_of_item, num_bytes), config.shard_bytes)
-    return len(packs), len(tasks), int(num_bytes.sum()), int(packs["num_patches"].to_numpy().max(initial=0))
+    return _Packed(
+        num_packs=len(packs),
+        num_shards=len(tasks),
+        num_bytes=int(num_bytes.sum()),
+        pack_patches=pack_patches,
+        largest_unit_patches=largest,
+    )
 
 
 def _sha256(path: Path) -> str:

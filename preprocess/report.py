@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from preprocess.config import AUTO
 from preprocess.ledger import LEDGER_NAME
 from preprocess.plan import PlanSummary
 from preprocess.publish import Published
@@ -23,11 +24,18 @@ def plan_table(plan: PlanSummary, merge_size: int) -> str:
         rows.append(("all", *_cells(plan.totals, merge_size), str(plan.num_rejects)))
     lines = [_aligned(rows)]
     slots = plan.num_packs * plan.pack_length
-    used = plan.totals.num_tokens / slots if slots else 0.0
+    patch_slots = plan.num_packs * plan.pack_patches
+    patches = plan.totals.num_image_patches + plan.totals.num_video_patches
     lines.append(
-        f"{plan.num_packs:,} packs of {plan.pack_length:,} tokens, {used:.1%} full; at most {plan.pack_patches:,} "
-        f"patches in one; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}"
+        f"{plan.num_packs:,} packs: {_share(plan.totals.num_tokens, slots)} of {plan.pack_length:,} tokens and "
+        f"{_share(patches, patch_slots)} of {plan.pack_patches:,} patches used; "
+        f"{plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}"
     )
+    if plan.inputs["config"]["pack_patches"] == AUTO and patches:
+        lines.append(
+            f"pack_patches auto: the data has {patches / plan.totals.num_tokens:.2f} patches a token, and the largest "
+            f"sample {plan.largest_unit_patches:,} patches"
+        )
     if plan.ignored_keys:
         keys = ", ".join(f"{key} ({number:,})" for key, number in plan.ignored_keys.items())
         lines.append(f"ignored keys: {keys}")
@@ -74,6 +82,10 @@ def readable_bytes(number: float) -> str:
     while number >= 1024 and unit < len(_UNITS) - 1:
         number, unit = number / 1024, unit + 1
     return f"{number:,.0f} {_UNITS[unit]}" if unit == 0 else f"{number:,.1f} {_UNITS[unit]}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "0.0%"
 
 
 def _cells(counts: PackCounts, merge_size: int) -> tuple[str, ...]:
