@@ -79,9 +79,7 @@ class RunConfig(EncodingConfig):
     output_dir: Path = field(metadata=_help("folder that the shards are written to; new, or empty"))
     format: Literal["arrow"] = option("arrow", "file format of the shards")
     pack_length: int = option(4096, "capacity of a pack in tokens")
-    pack_patches: int | Literal["auto"] = option(
-        AUTO, "capacity of a pack in patches; auto: as the data need, so that both axes fill"
-    )
+    pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
     shard_bytes: int = option(256 << 20, "size of a shard file, about")
     seed: int = option(0, "seed of the choice of records and of the order of packs")

@@ -104,7 +104,9 @@ class _Stock:
         self._masks = [0] * _NUM_CLASSES
         # tokens -> (patches, -unit) ascending, so that the most patches, then the earliest unit, stand last
         self._units: list[dict[int, list[tuple[int, int]]]] = [{} for _ in range(_NUM_CLASSES)]
-        self._nearest = [sorted(range(_NUM_CLASSES), key=lambda c, t=t: (abs(c - t), c)) for t in range(_NUM_CLASSES)]
+        self._nearest = [
+            np.argsort(abs(np.arange(_NUM_CLASSES) - n), kind="stable").tolist() for n in range(_NUM_CLASSES)
+        ]
         leaning = self._class_of(tokens, patches).tolist()
         token_list, patch_list = tokens.tolist(), patches.tolist()
         for unit in np.lexsort((-np.arange(len(tokens)), patches)).tolist():
