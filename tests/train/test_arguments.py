@@ -1,0 +1,245 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from train.__main__ import main
+from train.arguments import FIELDS, TrainArguments, UsageError
+from train.command_line import CommandLine, build_parser, parse_command_line
+from train.flags import ELSEWHERE
+
+REQUIRED = {"shards": "packs", "model": "qwen", "output_dir": "out"}
+FLAGS = [text for name, value in REQUIRED.items() for text in (f"--{name}", value)]
+PREPROCESS = "belongs to `python -m preprocess run`"
+
+# Every flag of the Qwen launch script, and the others that its users add: what this command answers to it.
+# A field: the value reaches TrainArguments. "note": goes on, and says something. Otherwise: words of the refusal.
+LAUNCH_SCRIPT = [
+    ("model_name_or_path", "other", "note"),
+    ("tune_mm_llm", "True", True),
+    ("tune_mm_llm", "False", "can't freeze the language model"),
+    ("tune_mm_vision", "True", True),
+    ("tune_mm_vision", "False", "can't freeze the vision tower"),
+    ("tune_mm_mlp", "True", True),
+    ("tune_mm_mlp", "False", "can't freeze the merger"),
+    ("dataset_use", "coco%50", PREPROCESS),
+    ("output_dir", "out", Path("out")),
+    ("cache_dir", "cache", "note"),
+    ("bf16", "False", False),
+    ("bf16", "True", "float32"),
+    ("bf16", None, "float32"),
+    ("per_device_train_batch_size", "4", 4),
+    ("gradient_accumulation_steps", "2*4", 8),
+    ("learning_rate", "2e-7", 2e-7),
+    ("mm_projector_lr", "1e-6", 1e-6),
+    ("mm_projector_lr", "1e-5", "must equal learning_rate"),
+    ("vision_tower_lr", "1e-6", 1e-6),
+    ("vision_tower_lr", "1e-5", "must equal learning_rate"),
+    ("optim", "adamw_mindspore", "adamw_mindspore"),
+    ("optim", "adamw_torch", "the only optimizer is adamw_mindspore"),
+    ("model_max_length", "8192", "`pack_length`"),
+    ("data_flatten", "True", True),
+    ("data_flatten", None, True),
+    ("data_flatten", "False", "note"),
+    ("data_packing", "True", "`packing`"),
+    ("data_packing", "False", "`packing: none`"),
+    ("max_pixels", "576*28*28", PREPROCESS),
+    ("min_pixels", "16*28*28", PREPROCESS),
+    ("base_interval", "2", PREPROCESS),
+    ("video_max_frames", "8", PREPROCESS),
+    ("video_min_frames", "4", PREPROCESS),
+    ("video_max_frame_pixels", "1664*28*28", PREPROCESS),
+    ("video_min_frame_pixels", "256*28*28", PREPROCESS),
+    ("num_train_epochs", "0.5", 0.5),
+    ("warmup_ratio", "0.03", 0.03),
+    ("lr_scheduler_type", "cosine", "cosine"),
+    ("lr_scheduler_type", "polynomial", "cosine, linear, constant"),
+    ("weight_decay", "0.01", 0.01),
+    ("logging_steps", "10", 10),
+    ("save_steps", "1000", "saves the weights once"),
+    ("save_total_limit", "1", "saves the weights once"),
+    ("deepspeed", "zero3.json", "leave the flag out"),
+    ("gradient_checkpointing", "False", False),
+    ("gradient_checkpointing", "True", "leave the flag out"),
+    ("max_grad_norm", "0", 0.0),
+    ("max_steps", "100", 100),
+    ("warmup_steps", "10", 10),
+    ("seed", "7", 7),
+    ("run_name", "mine", "note"),
+    ("report_to", "none", "none"),
+    ("report_to", "wandb", "metrics.jsonl"),
+    ("save_strategy", "no", "no"),
+    ("save_strategy", "steps", "saved once"),
+    ("eval_strategy", "no", "no"),
+    ("eval_strategy", "steps", "no evaluation"),
+    ("per_device_eval_batch_size", "8", "note"),
+    ("dataloader_num_workers", "4", "note"),
+    ("tune_mm_lora", "True", "without adapters"),
+    ("lora_enable", "True", "without adapters"),
+    ("lora_r", "8", "without adapters"),
+    ("lora_alpha", "16", "without adapters"),
+    ("lora_dropout", "0.05", "without adapters"),
+    ("lora_target_modules", "q_proj", "without adapters"),
+]
+
+
+def parse(*argv: str) -> CommandLine:
+    return parse_command_line([*FLAGS, *argv])
+
+
+def refusal(*argv: str) -> str:
+    with pytest.raises(UsageError) as error:
+        parse(*argv)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("in_file", [False, True], ids=["flag", "yaml"])
+@pytest.mark.parametrize(("name", "value", "answer"), LAUNCH_SCRIPT, ids=lambda part: str(part)[:30])
+def test_every_flag_of_the_launch_script_has_its_answer(
+    name: str, value: str | None, answer: object, in_file: bool, tmp_path: Path
+) -> None:
+    argv = [f"--{name}"] if value is None else [f"--{name}", value]
+    if in_file:
+        (tmp_path / "run.yaml").write_text(f"{name}: {value or True}\n")
+        argv = ["--config", str(tmp_path / "run.yaml")]
+    if isinstance(answer, str) and answer not in (value, "note"):
+        message = refusal(*argv)
+        assert name in message
+        assert answer in message
+        return
+    parsed = parse(*argv)
+    if answer == "note":
+        assert any(name in note for note in parsed.notes)
+    else:
+        assert getattr(parsed.arguments, name) == answer
+        assert not parsed.notes
+
+
+def test_the_list_holds_every_flag_that_is_not_our_own() -> None:
+    listed = {name for name, _, _ in LAUNCH_SCRIPT}
+    ours = {"shards", "model", "device", "datasets", "pack_length", "pack_patches", "packing"}
+    assert listed | ours == set(FIELDS) | set(ELSEWHERE)
+    assert not set(FIELDS) & set(ELSEWHERE)
+
+
+def test_defaults_are_those_of_the_dataclass() -> None:
+    assert parse().arguments == TrainArguments(**{name: Path(value) for name, value in REQUIRED.items()})
+
+
+def test_command_line_wins_over_the_file_and_the_last_flag_over_the_first(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("learning_rate: 1e-3\nseed: 5\nmodel_name_or_path: from_file\nmax_steps: 2*3\n")
+    arguments = parse("--learning_rate", "1e-4", "--config", str(config), "--learning_rate=1e-5").arguments
+    assert arguments.learning_rate == 1e-5
+    assert arguments.seed == 5
+    assert arguments.model == Path("qwen")
+    assert arguments.max_steps == 6
+
+
+def test_dashes_are_underscores() -> None:
+    assert parse("--logging-steps", "3").arguments.logging_steps == 3
+
+
+def test_an_alias_stands_for_its_field() -> None:
+    arguments = parse_command_line(["--shards", "s", "--output_dir", "o", "--model_name_or_path", "m"]).arguments
+    assert arguments.model == Path("m")
+
+
+def test_a_whole_run_can_stand_in_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("shards: s\nmodel: m\noutput_dir: o\nsave_strategy: no\ntune_mm_llm: true\nweight-decay: 0.1\n")
+    arguments = parse_command_line(["--config", str(config)]).arguments
+    assert (arguments.save_strategy, arguments.weight_decay) == ("no", 0.1)
+    assert (arguments.shards, arguments.model) == (tmp_path / "s", tmp_path / "m"), "relative to the file"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--learnin_rate", "1"], "--learnin_rate is not known; did you mean learning_rate?"),
+        (["--learning-rates", "1"], "--learning-rates is not known; did you mean learning_rate?"),
+        (["--vision_lr", "1"], "did you mean vision_tower_lr?"),
+        (["--zzzz", "1"], "--help"),
+        (["learning_rate", "1"], "'learning_rate' is not a flag"),
+        (["-x"], "'-x' is not a flag"),
+        (["--seed"], "--seed needs a value"),
+        (["--seed", "abc"], "--seed: 'abc' is not an integer"),
+        (["--seed", "3.5"], "not an integer"),
+        (["--max_steps", "2*"], "not an integer"),
+        (["--learning_rate", "fast"], "not a number"),
+        (["--bf16", "maybe"], "not True or False"),
+        (["--config"], "needs a YAML file"),
+        (["--config", "absent.yaml"], "absent.yaml can't be read: No such file"),
+    ],
+)
+def test_wrong_flags_are_answered_in_one_line(argv: list[str], words: str) -> None:
+    assert words in refusal(*argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learnin_rate: 1\n", "run.yaml: learnin_rate is not known; did you mean learning_rate?"),
+        ("seed: [1, 2]\n", "seed needs one plain value"),
+        ("seed: {a: 1}\n", "seed needs one plain value"),
+        ("seed: null\n", "seed needs one plain value"),
+        ("bf16:\n", "bf16 needs one plain value"),
+        ("seed: 1\nseed: 2\n", "seed stands twice"),
+        ("config: other.yaml\n", "config can't stand in a file"),
+        ("seed: many\n", "run.yaml: seed: 'many' is not an integer"),
+        ("just text\n", "must hold lines of the form"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_wrong_files_are_answered_in_one_line(text: str, words: str, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(text)
+    assert words in refusal("--config", str(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("per_device_train_batch_size", 0, "at least 1"),
+        ("gradient_accumulation_steps", -1, "at least 1"),
+        ("logging_steps", 0, "at least 1"),
+        ("max_steps", 0, "at least 1"),
+        ("warmup_steps", -1, "not be negative"),
+        ("warmup_ratio", 1.5, "between 0 and 1"),
+        ("num_train_epochs", 0.0, "above 0"),
+        ("learning_rate", float("nan"), "above 0"),
+        ("learning_rate", 0.0, "above 0"),
+        ("weight_decay", -0.1, "not be negative"),
+        ("max_grad_norm", float("inf"), "not be negative"),
+        ("seed", -1, "not be negative"),
+        ("device", "GPU", "auto, Ascend, CPU"),
+    ],
+)
+def test_values_out_of_range_are_errors(name: str, value: object, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        dataclasses.replace(parse().arguments, **{name: value})
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_folder_is_named(name: str) -> None:
+    argv = [text for other, value in REQUIRED.items() if other != name for text in (f"--{other}", value)]
+    with pytest.raises(UsageError, match=f"--{name} is missing"):
+        parse_command_line(argv)
+
+
+def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"--{name}" in text for name in FIELDS)
+    assert all(field.metadata["help"] for field in FIELDS.values())
+    assert build_parser().prog == "python -m train"
+
+
+def test_wrong_usage_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FLAGS, "--save_steps", "10"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("train: error: --save_steps ")
+    assert err.count("\n") == 1

@@ -1,0 +1,45 @@
+"""`python -m train`. Exit codes: 0 done; 1 stopped without a usable result; 2 wrong usage, nothing was written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from train.arguments import TrainingFailed, UsageError
+from train.checks import open_inputs
+from train.command_line import build_parser, parse_command_line
+
+
+def main(argv: Sequence[str]) -> int:
+    if "--help" in argv or "-h" in argv:
+        build_parser().print_help()
+        return 0
+    try:
+        command_line = parse_command_line(argv)
+        shards = open_inputs(command_line.arguments)
+        for note in command_line.notes:
+            _say(f"note: {note}")
+        os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
+        from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
+
+        train(command_line.arguments, shards, _log)
+    except UsageError as error:
+        _say(f"error: {error}")
+        return 2
+    except TrainingFailed as error:
+        _say(f"stopped: {error}")
+        return 1
+    return 0
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say(line: str) -> None:
+    print(f"train: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

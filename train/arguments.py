@@ -1,0 +1,128 @@
+"""What a training run is told: `TrainArguments`, checked when it is made. `train.command_line` fills it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from train.schedule import SCHEDULES
+
+OPTIMIZER = "adamw_mindspore"
+DEVICES = ("auto", "Ascend", "CPU")
+
+
+class UsageError(Exception):
+    """A flag, a file or a folder that training can't start with; one line that says what to do. Exit code 2."""
+
+
+class TrainingFailed(Exception):
+    """A run that had begun stopped without a usable result; names the step or the pack. Exit code 1."""
+
+
+# Fields that can hold one value only, until the rest is written: name -> (the value, why not another one).
+_ONLY_VALUES: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "optim": (OPTIMIZER, f"the only optimizer is {OPTIMIZER}: AdamW as in PyTorch, compiled"),
+        "tune_mm_llm": (True, "everything is trained: this version can't freeze the language model"),
+        "tune_mm_mlp": (True, "everything is trained: this version can't freeze the merger"),
+        "tune_mm_vision": (True, "everything is trained: this version can't freeze the vision tower"),
+        "bf16": (False, "this version trains in float32, everywhere; leave the flag out"),
+        "gradient_checkpointing": (False, "recomputation is not written yet; leave the flag out"),
+        "save_strategy": ("no", "the weights are saved once, when training ends; `no` is the only strategy"),
+        "eval_strategy": ("no", "there is no evaluation while training; `no` is the only strategy"),
+        "report_to": (
+            "none",
+            "metrics go to OUTPUT_DIR/metrics.jsonl and to standard output; `none` is the only reporter",
+        ),
+    }
+)
+
+
+def _flag(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArguments:
+    """One run. Raises UsageError for a value out of range or one that this version does not support."""
+
+    shards: Path = field(metadata={"help": "folder written by `python -m preprocess run`"})
+    model: Path = field(metadata={"help": "Hugging Face model folder to start from: JSON files and weights"})
+    output_dir: Path = field(metadata={"help": "new folder for the trained model and metrics.jsonl"})
+
+    num_train_epochs: float = _flag(1.0, "passes over the packs; fractions are fine")
+    max_steps: int | None = _flag(None, "optimizer steps; where given, num_train_epochs is not used")
+    per_device_train_batch_size: int = _flag(1, "packs a device, each a micro-step of its own")
+    gradient_accumulation_steps: int = _flag(1, "multiplies the packs of an optimizer step")
+
+    optim: str = _flag(OPTIMIZER, f"{OPTIMIZER}, the only one")
+    learning_rate: float = _flag(1e-6, "highest learning rate, reached after the warm-up")
+    mm_projector_lr: float | None = _flag(None, "equal to learning_rate, so far")
+    vision_tower_lr: float | None = _flag(None, "equal to learning_rate, so far")
+    weight_decay: float = _flag(0.0, "decoupled; not on biases and norms")
+    max_grad_norm: float = _flag(1.0, "clip gradients to this global norm; 0 switches clipping off")
+    lr_scheduler_type: str = _flag("cosine", f"after the warm-up: {', '.join(SCHEDULES)}")
+    warmup_ratio: float = _flag(0.0, "share of the steps over which the learning rate rises from 0")
+    warmup_steps: int | None = _flag(None, "number of those steps; where given, warmup_ratio is not used")
+
+    seed: int = _flag(42, "order of the packs")
+    logging_steps: int = _flag(1, "steps between two lines of the log")
+    device: str = _flag("auto", f"{', '.join(DEVICES)}; auto takes Ascend where MindSpore finds one")
+
+    tune_mm_llm: bool = _flag(True, "True, so far: the language model is trained")
+    tune_mm_mlp: bool = _flag(True, "True, so far: the merger is trained")
+    tune_mm_vision: bool = _flag(True, "True, so far: the vision tower is trained")
+    data_flatten: bool = _flag(True, "always holds within a row; False warns")
+    bf16: bool = _flag(False, "False, so far")
+    gradient_checkpointing: bool = _flag(False, "False, so far")
+    save_strategy: str = _flag("no", "no, so far: weights are saved when training ends")
+    eval_strategy: str = _flag("no", "no, so far")
+    report_to: str = _flag("none", "none, so far")
+
+    def __post_init__(self) -> None:
+        for name, (value, why) in _ONLY_VALUES.items():
+            if getattr(self, name) != value:
+                raise UsageError(f"{name} {getattr(self, name)} is not supported: {why}")
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
+            self._require(getattr(self, name) >= 1, name, "must be at least 1")
+        self._require(self.max_steps is None or self.max_steps >= 1, "max_steps", "must be at least 1; or leave it out")
+        self._require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", "must not be negative")
+        self._require(0 <= self.warmup_ratio <= 1, "warmup_ratio", "must be between 0 and 1")
+        self._require(_is_positive(self.num_train_epochs), "num_train_epochs", "must be above 0")
+        self._require(_is_positive(self.learning_rate), "learning_rate", "must be above 0")
+        for name in ("weight_decay", "max_grad_norm"):
+            value = getattr(self, name)
+            self._require(value == 0 or _is_positive(value), name, "must not be negative")
+        self._require(self.seed >= 0, "seed", "must not be negative")
+        self._require_known("lr_scheduler_type", SCHEDULES)
+        self._require_known("device", DEVICES)
+        for name in ("mm_projector_lr", "vision_tower_lr"):
+            rate = getattr(self, name)
+            self._require(
+                rate in (None, self.learning_rate),
+                name,
+                f"is not supported: it must equal learning_rate ({self.learning_rate}), this version has one rate",
+            )
+
+    @property
+    def packs_per_step(self) -> int:
+        """Micro-steps of one optimizer step, one pack each."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    def _require(self, holds: bool, name: str, rule: str) -> None:
+        if not holds:
+            raise UsageError(f"{name} {getattr(self, name)} {rule}")
+
+    def _require_known(self, name: str, known: tuple[str, ...]) -> None:
+        self._require(getattr(self, name) in known, name, f"is not supported: take one of {', '.join(known)}")
+
+
+FIELDS = MappingProxyType({each.name: each for each in fields(TrainArguments)})
+
+
+def _is_positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0

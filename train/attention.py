@@ -1,0 +1,251 @@
+"""Attention in which every query sees one range of keys: its segment, its window, or its segment up to itself.
+
+The one place where the kernel is chosen:
+
+- on Ascend, `flash_attention_score` with layout TND, for full attention over a packed sequence (language model, and
+  the vision tower's full layers). NEVER RUN by this project's tests, which have no NPU;
+- elsewhere, and for windows everywhere, `RangeAttention`: batched matrix products and a softmax, in chunks of queries.
+  It has its own backward, which computes each chunk's probabilities again, and does one chunk after the other, so
+  that neither forward nor backward holds more than one chunk's scores (README.md has what was measured).
+
+Keys outside a query's range get probability 0, exactly: their score is -1e30, whose exponential underflows. Every query
+must see at least one key, or it would see all (`train.batch` gives padding its own ranges).
+
+Suffixes: N tokens or patches, H heads of queries, G heads of keys and values (H is a multiple: R queries a key), D
+channels of a head, E one more than D, B batches (windows), W windows, Q rows of a window, C queries of a chunk, M
+rows of it (R times C).
+"""
+
+# The suffixes of shapes are capitals.
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+from mindspore.ops.primitive import constexpr
+
+MASKED_SCORE = -1e30
+MIN_CHUNK = 512
+MAX_CHUNKS = 16  # the graph is unrolled: more chunks compile longer
+
+# Primitives rather than functions such as ops.softmax: a branch inside `bprop`, even a constant one, crashes the
+# compiler of MindSpore 2.7.0 ("The pointer[input] is null").
+_bias_add = ops.BiasAdd()
+_cast = ops.Cast()
+_concat_channels = ops.Concat(-1)
+_depend = ops.Depend()
+_expand_dims = ops.ExpandDims()
+_greater_equal = ops.GreaterEqual()
+_less = ops.Less()
+_logical_and = ops.LogicalAnd()
+_matmul = ops.BatchMatMul()
+_matmul_nt = ops.BatchMatMul(transpose_b=True)
+_matmul_tn = ops.BatchMatMul(transpose_a=True)
+_reshape = ops.Reshape()
+_softmax = ops.Softmax(-1)
+_sum_channels = ops.ReduceSum(keep_dims=True)
+_tile = ops.Tile()
+_transpose = ops.Transpose()
+
+
+def sequence_attention(num_heads: int, head_dim: int, *, causal: bool) -> nn.Cell:
+    """Attention within the segments of one packed sequence: the fastest kernel that this device has.
+
+    The cell maps (q_NHD, k_NGD, v_NGD, keys (N, 2) int32, ends (K,) int32) to out_NHD; `keys` holds each query's range
+    [first, last), `ends` the same segments as cumulative lengths, the last being N.
+    """
+    if ms.get_context("device_target") == "Ascend":
+        return FlashAttention(num_heads, head_dim, causal=causal)
+    return SequenceAttention(head_dim, causal=causal)
+
+
+class FlashAttention(nn.Cell):
+    """The fused kernel of Ascend. Not run anywhere yet: compare it with `SequenceAttention` on the first NPU.
+
+    To look at first: segments of length 0 (`ends` repeats N where a pack has fewer segments than there is room for).
+    """
+
+    MASK_SIDE = 2048  # of the compressed lower triangle that sparse_mode 2 and 3 expect
+
+    def __init__(self, num_heads: int, head_dim: int, *, causal: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = head_dim**-0.5
+        self.sparse_mode = 3 if causal else 0
+        side = self.MASK_SIDE
+        self.mask = ms.Tensor(np.triu(np.ones((side, side), np.uint8), 1)) if causal else None
+
+    def construct(
+        self, q_NHD: ms.Tensor, k_NGD: ms.Tensor, v_NGD: ms.Tensor, keys_N2: ms.Tensor, ends_K: ms.Tensor
+    ) -> ms.Tensor:
+        ends_K = ops.cast(ends_K, ms.int64)
+        out_NHD = ops.flash_attention_score(
+            ops.cast(q_NHD, ms.bfloat16),
+            ops.cast(k_NGD, ms.bfloat16),
+            ops.cast(v_NGD, ms.bfloat16),
+            self.num_heads,
+            attn_mask=self.mask,
+            actual_seq_qlen=ends_K,
+            actual_seq_kvlen=ends_K,
+            scalar_value=self.scale,
+            input_layout="TND",
+            sparse_mode=self.sparse_mode,
+        )
+        return ops.cast(out_NHD, q_NHD.dtype)
+
+
+class SequenceAttention(nn.Cell):
+    """`sequence_attention` with operators that every device has."""
+
+    def __init__(self, head_dim: int, *, causal: bool) -> None:
+        super().__init__()
+        self.scale = head_dim**-0.5
+        self.attend = RangeAttention(causal=causal)
+
+    def construct(
+        self, q_NHD: ms.Tensor, k_NGD: ms.Tensor, v_NGD: ms.Tensor, keys_N2: ms.Tensor, ends_K: ms.Tensor
+    ) -> ms.Tensor:
+        length, num_heads, head_dim = q_NHD.shape
+        groups = k_NGD.shape[1]
+        q_NGRD = _reshape(q_NHD * self.scale, (length, groups, num_heads // groups, head_dim))
+        out_GBRND = self.attend(
+            _expand_dims(_transpose(q_NGRD, (1, 2, 0, 3)), 1),
+            _expand_dims(_transpose(k_NGD, (1, 0, 2)), 1),
+            _expand_dims(_transpose(v_NGD, (1, 0, 2)), 1),
+            _expand_dims(keys_N2, 0),
+        )
+        return _reshape(_transpose(out_GBRND, (3, 1, 0, 2, 4)), (length, num_heads, head_dim))
+
+
+class WindowAttention(nn.Cell):
+    """Attention within windows of at most Q patches, as a batch of W windows."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.scale = head_dim**-0.5
+        self.attend = RangeAttention(causal=False)
+
+    def construct(
+        self,
+        q_NHD: ms.Tensor,
+        k_NHD: ms.Tensor,
+        v_NHD: ms.Tensor,
+        window_index: ms.Tensor,
+        window_keys: ms.Tensor,
+        window_position: ms.Tensor,
+    ) -> ms.Tensor:
+        """Map q, k, v (N, H, D) to (N, H, D). The last three arguments are those of `train.batch.Batch`."""
+        q_HWQD = self._cut(q_NHD * self.scale, window_index)
+        out_HWRQD = self.attend(
+            _expand_dims(q_HWQD, 2), self._cut(k_NHD, window_index), self._cut(v_NHD, window_index), window_keys
+        )
+        num_heads, num_windows, _, window_size, head_dim = out_HWRQD.shape
+        out_WQHD = _transpose(_reshape(out_HWRQD, (num_heads, num_windows, window_size, head_dim)), (1, 2, 0, 3))
+        return ops.gather(_reshape(out_WQHD, (num_windows * window_size, num_heads, head_dim)), window_position, 0)
+
+    def _cut(self, x_NHD: ms.Tensor, window_index: ms.Tensor) -> ms.Tensor:
+        """(N, H, D) to (H, W, Q, D)"""
+        return _transpose(ops.gather(x_NHD, window_index, 0), (2, 0, 1, 3))
+
+
+class RangeAttention(nn.Cell):
+    """softmax(q @ k.T over each query's range of keys) @ v, in chunks of queries, with bounded memory.
+
+    `causal` promises that no query's range goes beyond itself, so that later keys need not be looked at. There may be
+    several batches, or several queries a key, not both.
+    """
+
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+
+    def construct(self, q_GBRND: ms.Tensor, k_GBND: ms.Tensor, v_GBND: ms.Tensor, keys_BN2: ms.Tensor) -> ms.Tensor:
+        """Map q (G, B, R, N, D), already scaled, k and v (G, B, N, D) and ranges (B, N, 2) int32 to (G, B, R, N, D)."""
+        chunks: tuple[ms.Tensor, ...] = ()
+        done = q_GBRND
+        for first, last, num_keys in query_chunks(q_GBRND.shape[3], self.causal):
+            # Depend makes each chunk wait for the one before; without it all chunks' scores live at once.
+            q_GBMD = _rows(_depend(q_GBRND, done), first, last)
+            keys_BC2 = _depend(keys_BN2, done)[:, first:last]
+            p_GBMN = _probabilities(q_GBMD, k_GBND[:, :, :num_keys], keys_BC2)
+            done = _matmul(p_GBMN, v_GBND[:, :, :num_keys])
+            chunks += (_unrows(done, last - first),)
+        return ops.Concat(3)(chunks)
+
+    def bprop(
+        self,
+        q_GBRND: ms.Tensor,
+        k_GBND: ms.Tensor,
+        v_GBND: ms.Tensor,
+        keys_BN2: ms.Tensor,
+        out_GBRND: ms.Tensor,
+        dout_GBRND: ms.Tensor,
+    ) -> tuple[ms.Tensor, ...]:
+        """ds = p * (dp - sum(dp * p)) with dp = dout @ v.T and sum(dp * p) = sum(dout * out), as in FlashAttention."""
+        length = k_GBND.shape[2]
+        dq_chunks: tuple[ms.Tensor, ...] = ()
+        dk_GBND = ops.zeros_like(k_GBND)
+        dv_GBND = ops.zeros_like(v_GBND)
+        # -sum(dout * out) goes through the product with v as one more channel, against a column of ones:
+        # subtracting it afterwards would broadcast (see `_probabilities`).
+        drop_GBRND = -_sum_channels(dout_GBRND * out_GBRND, -1)
+        dout_GBRNE = _concat_channels((dout_GBRND, drop_GBRND))
+        v_GBNE = _concat_channels((v_GBND, ops.ones_like(v_GBND[:, :, :, :1])))
+        for first, last, num_keys in query_chunks(length, self.causal):
+            q_GBMD = _rows(_depend(q_GBRND, dk_GBND), first, last)
+            keys_BC2 = _depend(keys_BN2, dk_GBND)[:, first:last]
+            dout_GBME = _rows(_depend(dout_GBRNE, dk_GBND), first, last)
+            k_seen = k_GBND[:, :, :num_keys]
+            p_GBMN = _probabilities(q_GBMD, k_seen, keys_BC2)
+            ds_GBMN = p_GBMN * _matmul_nt(dout_GBME, v_GBNE[:, :, :num_keys])
+            dq_chunks += (_unrows(_matmul(ds_GBMN, k_seen), last - first),)
+            unseen = ops.Pad(((0, 0), (0, 0), (0, length - num_keys), (0, 0)))
+            dk_GBND = dk_GBND + unseen(_matmul_tn(ds_GBMN, q_GBMD))
+            dv_GBND = dv_GBND + unseen(_matmul_tn(p_GBMN, dout_GBME[:, :, :, :-1]))
+        return ops.Concat(3)(dq_chunks), dk_GBND, dv_GBND, ops.zeros_like(keys_BN2)
+
+
+@constexpr
+def query_chunks(length: int, causal: bool) -> tuple[tuple[int, int, int], ...]:
+    """(first query, last query (exclusive), keys to look at) of each chunk."""
+    size = max(MIN_CHUNK, -(-length // MAX_CHUNKS))
+    lasts = [*range(size, length, size), length]
+    return tuple((first, last, last if causal else length) for first, last in zip([0, *lasts], lasts, strict=False))
+
+
+def _rows(x_GBRND: ms.Tensor, first: int, last: int) -> ms.Tensor:
+    """(G, B, R, N, D) to (G, B, M, D): queries first..last-1 of every R."""
+    groups, batches, repeats, _, channels = x_GBRND.shape
+    return _reshape(x_GBRND[:, :, :, first:last], (groups, batches, repeats * (last - first), channels))
+
+
+def _unrows(x_GBMD: ms.Tensor, num_queries: int) -> ms.Tensor:
+    groups, batches, rows, channels = x_GBMD.shape
+    return _reshape(x_GBMD, (groups, batches, rows // num_queries, num_queries, channels))
+
+
+def _probabilities(q_GBMD: ms.Tensor, k_GBND: ms.Tensor, keys_BC2: ms.Tensor) -> ms.Tensor:
+    """(G, B, M, N), 0 outside each query's range.
+
+    Nothing of this size is broadcast: for that, MindSpore's CPU kernels make index arrays (16 bytes an element), and
+    keep them for as long as the graph lives. BiasAdd along a flattened axis adds one mask to all heads without. (Heads
+    can be its outer axis because either B or R is 1.)
+    """
+    groups, batches, rows, _ = q_GBMD.shape
+    num_queries, num_keys = keys_BC2.shape[1], k_GBND.shape[2]
+    num_heads = groups * rows // num_queries
+    key_BCN = _tile(_reshape(_arange(num_keys), (1, 1, num_keys)), (batches, num_queries, 1))
+    first_BCN = _tile(keys_BC2[:, :, :1], (1, 1, num_keys))
+    last_BCN = _tile(keys_BC2[:, :, 1:], (1, 1, num_keys))
+    is_seen = _logical_and(_greater_equal(key_BCN, first_BCN), _less(key_BCN, last_BCN))
+    bias_BCN = _cast(is_seen, ms.float32) * -MASKED_SCORE + MASKED_SCORE
+    scores_HX = _reshape(_matmul_nt(q_GBMD, k_GBND), (num_heads, batches * num_queries * num_keys))
+    masked_HX = _bias_add(scores_HX, _reshape(bias_BCN, (-1,)))
+    return _softmax(_reshape(masked_HX, (groups, batches, rows, num_keys)))
+
+
+@constexpr
+def _arange(length: int) -> ms.Tensor:
+    return ms.Tensor(np.arange(length, dtype=np.int32))

@@ -1,0 +1,71 @@
+"""Flags that users of the Qwen fine-tuning scripts type and that are not fields of TrainArguments: where each one went.
+
+Together with the fields they are all flags that `python -m train` knows; any other name is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name of a field."""
+
+    field: str
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Accepted without effect; a note says why that is harmless."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Would change the result, and this command can't do it."""
+
+    why: str
+
+
+_FIXED = "belongs to `python -m preprocess run`: the shards fixed it; preprocess again to change it"
+_NO_CHECKPOINTS = "is not supported: this version saves the weights once, when training ends"
+_NO_LORA = "is not supported: this version trains all weights, without adapters"
+
+ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
+    {
+        "model_name_or_path": Alias("model"),
+        "cache_dir": Ignored("nothing is downloaded"),
+        "run_name": Ignored("a run is named by its output_dir"),
+        "dataloader_num_workers": Ignored("packs are mapped into memory; one thread reads ahead"),
+        "per_device_eval_batch_size": Ignored("there is no evaluation while training"),
+        # What went into the shards.
+        "dataset_use": Refused(_FIXED),
+        "datasets": Refused(_FIXED),
+        "model_max_length": Refused(f"is `pack_length` and {_FIXED}"),
+        "pack_length": Refused(_FIXED),
+        "pack_patches": Refused(_FIXED),
+        "data_packing": Refused(f"is `packing` (`data_packing False` is `packing: none`) and {_FIXED}"),
+        "packing": Refused(_FIXED),
+        "max_pixels": Refused(_FIXED),
+        "min_pixels": Refused(_FIXED),
+        "base_interval": Refused(_FIXED),
+        "video_max_frames": Refused(_FIXED),
+        "video_min_frames": Refused(_FIXED),
+        "video_max_frame_pixels": Refused(_FIXED),
+        "video_min_frame_pixels": Refused(_FIXED),
+        # What this version can't do.
+        "save_steps": Refused(_NO_CHECKPOINTS),
+        "save_total_limit": Refused(_NO_CHECKPOINTS),
+        "deepspeed": Refused("is PyTorch's: this version trains in one process of MindSpore; leave the flag out"),
+        "tune_mm_lora": Refused(_NO_LORA),
+        "lora_enable": Refused(_NO_LORA),
+        "lora_r": Refused(_NO_LORA),
+        "lora_alpha": Refused(_NO_LORA),
+        "lora_dropout": Refused(_NO_LORA),
+        "lora_target_modules": Refused(_NO_LORA),
+    }
+)
