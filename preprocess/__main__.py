@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 finished but not usable; 2 wrong usage or configuration, n
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from preprocess.arguments import make_parser, parse_config
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError
-from preprocess.plan import PlanSummary, Sources, make_plan
+from preprocess.plan import PlanSummary, Sources, make_plan, open_sources
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.publish import Published
 from preprocess.report import plan_table, run_summary
@@ -46,14 +47,14 @@ def main(arguments: Sequence[str]) -> int:
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
         _say(f"preprocess: error: {error}")
         return 2
-    except FatalError as error:
+    except (FatalError, OSError) as error:
         _say(f"preprocess: stopped: {error}")
         return 1
 
 
 def _plan(arguments: Sequence[str]) -> int:
     config = parse_config(arguments, _note)
-    sources = prepare(config)
+    sources = open_sources(config)
     with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder:
         plan = make_plan(config, sources, Path(folder))
     print(plan_table(plan, sources.constants.merge_size))
@@ -78,7 +79,12 @@ def _report(arguments: Sequence[str]) -> int:
         raise ConfigError("usage: python -m preprocess report OUTPUT_DIR")
     folder = Path(arguments[0])
     manifest = read_manifest(folder)
-    plan = PlanSummary.read(folder / PLAN_DIR)
+    try:
+        plan = PlanSummary.read(folder / PLAN_DIR)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder} holds shards without their plan/; report reads both, copy the whole folder"
+        ) from None
     print(plan_table(plan, manifest.model.merge_size))
     print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
     return 0
@@ -103,11 +109,14 @@ def _note(line: str) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(" ".join(line.splitlines()), file=sys.stderr)
 
 
 if __name__ == "__main__":
     # Decoders must not start a thread pool each: tasks are spread over processes.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show
     sys.exit(main(sys.argv[1:]))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
+from preprocess.strict_yaml import read_yaml_mapping
 
 Note = Callable[[str], None]  # takes a line that the user should read
 
@@ -44,33 +44,44 @@ _TRAINING_FLAGS = (
     "weight_decay",
     "max_grad_norm",
     "logging_steps",
+    "save_strategy",
     "save_steps",
     "save_total_limit",
+    "eval_strategy",
+    "per_device_eval_batch_size",
+    "dataloader_num_workers",
+    "report_to",
+    "run_name",
     "deepspeed",
 )
 
 
 def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
-    """Flags -> RunConfig. Raises ConfigError in one line; touches nothing."""
+    """Flags -> RunConfig. Raises ConfigError in one line, and then has noted nothing; touches nothing."""
     said = _split_flags(arguments)
     from_files = [pair for flag, value in said if flag == "config" for pair in _read_yaml(Path(value))]
+    notes: list[str] = []
     translated = [
         pair
         for flag, value in [*from_files, *said]
         if flag != "config"
-        for pair in _translate(flag, _multiply(value), note)
+        for pair in _translate(flag, value, notes.append)
     ]
-    known = {field.name for field in fields(RunConfig)}
+    types = get_type_hints(RunConfig)
     for flag, _ in translated:
-        if flag not in known:
-            close = difflib.get_close_matches(flag, [*known, *_ALIASES], n=1)
+        if flag not in types:
+            close = difflib.get_close_matches(flag, [*types, *_ALIASES], n=1)
             hint = f"did you mean --{close[0]}?" if close else "python -m preprocess run --help lists them"
             raise ConfigError(f"unknown flag --{flag}; {hint}")
-    values = vars(make_parser("run").parse_args([f"--{flag}={value}" for flag, value in translated]))
-    missing = [f"--{name}" for name in known if name in values and values[name] is None]
+    words = [f"--{flag}={_multiply(value) if _is_number(types[flag]) else value}" for flag, value in translated]
+    values = vars(make_parser("run").parse_args(words))
+    missing = [f"--{name}" for name in types if values[name] is None]
     if missing:
         raise ConfigError(f"{', '.join(sorted(missing))} must be given, on the command line or in --config FILE")
-    return RunConfig(**{name: values[name] for name in known})
+    config = RunConfig(**{name: values[name] for name in types})
+    for line in notes:
+        note(line)
+    return config
 
 
 def make_parser(command: str) -> ArgumentParser:
@@ -90,7 +101,8 @@ def make_parser(command: str) -> ArgumentParser:
 
 class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise ConfigError(" ".join(message.split()))
+        in_our_words = re.sub(r'Parser key "(\w+)":', r"--\1:", re.sub(r"<class '(\w+)'>", r"\1", message))
+        raise ConfigError(" ".join(in_our_words.split()))
 
 
 def _translate(flag: str, value: str, note: Note) -> list[tuple[str, str]]:
@@ -134,32 +146,31 @@ def _split_flags(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 def _read_yaml(path: Path) -> list[tuple[str, str]]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"--config {path} must map flags to values, for example max_pixels: 802816")
+        values = read_yaml_mapping(path, path.read_text(encoding="utf-8-sig"), verbatim=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from None
     for flag, value in values.items():
-        if isinstance(value, (dict, list)) or value is None:
-            raise ConfigError(f"--config {path}: {flag} must be one value, not {value!r}")
+        if not isinstance(value, str) or value in ("", "~", "null"):
+            raise ConfigError(f"--config {path}: {flag} must be one value, not {value or 'nothing'}")
+    if "config" in values:
+        raise ConfigError(f"--config {path}: config can't stand in a file; give --config twice on the command line")
     folder = path.absolute().parent
-    return [
-        (str(flag), str(folder / value) if _translated_name(flag) in _PATHS else str(value))
-        for flag, value in values.items()
-    ]
-
-
-def _translated_name(flag: Any) -> str:
-    return _ALIASES.get(str(flag), str(flag))
+    pairs = [(flag.replace("-", "_"), value) for flag, value in values.items()]
+    return [(flag, str(folder / value) if _ALIASES.get(flag, flag) in _PATHS else value) for flag, value in pairs]
 
 
 def _multiply(value: str) -> str:
     """ "576*28*28" -> "451584"; anything else as it is."""
-    if re.fullmatch(r"\s*\d+(\s*\*\s*\d+)+\s*", value):
+    if not re.fullmatch(r"\s*\d+(\s*\*\s*\d+)+\s*", value):
+        return value
+    try:
         return str(prod(int(factor) for factor in value.split("*")))
-    return value
+    except ValueError:  # thousands of digits, which the parser refuses by the flag's name
+        return value
+
+
+def _is_number(kind: Any) -> bool:
+    return kind is int or int in get_args(kind)
 
 
 def _boolean(flag: str, value: str) -> bool:

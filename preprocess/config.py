@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from preprocess.errors import ConfigError
 from preprocess.geometry import FrameSampling, PixelLimits
+from preprocess.media import path_flaw
 
 AUTO = "auto"
 _CELL = 28 * 28  # pixels of one visual token: the unit in which users of Qwen2.5-VL give limits
@@ -89,6 +91,10 @@ class RunConfig(EncodingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("model", "datasets", "output_dir"):
+            flaw = path_flaw(str(getattr(self, name)))
+            if flaw:
+                raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
         _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
         if self.pack_patches != AUTO:
             _require_positive(self, "pack_patches")
@@ -110,5 +116,5 @@ class RunConfig(EncodingConfig):
 
 def _require_positive(config: EncodingConfig, *names: str) -> None:
     for name in names:
-        if getattr(config, name) <= 0:
+        if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be positive")

@@ -6,13 +6,18 @@ white, 16-bit grey shifted to 8 bits, the first frame of animations.
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from preprocess.errors import Reason, SampleError
 from preprocess.geometry import PixelLimits, smart_resize
@@ -23,6 +28,9 @@ from shards import ModelConstants
 
 _EXIF_ORIENTATION = 0x0112
 _TURNED_SIDEWAYS = {5, 6, 7, 8}
+_PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
+_KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
+_LONGEST_KEYWORD = max(map(len, _KEYWORDS_WITH_ORIENTATION))
 _MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
@@ -40,7 +48,7 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
     """Decode, resize to the planned grid, cut into patches: (gh * gw, 588)."""
     with _opened(measured.source) as image:
         if upright_size(image) != (measured.height, measured.width):
-            raise SampleError(Reason.UNDECODABLE, f"{measured.source} changed since it was measured; run again")
+            raise SampleError(Reason.UNDECODABLE, "it changed since it was measured; run again")
         rgb = decode_rgb(image)
     return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
 
@@ -64,8 +72,38 @@ def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width after the EXIF orientation, from the header."""
     width, height = image.size
-    turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED_SIDEWAYS
+    if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
+        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    turned = _orientation(image) in _TURNED_SIDEWAYS
     return (width, height) if turned else (height, width)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    if isinstance(image, PngImageFile) and not _has_orientation_behind_pixels(image):
+        return Image.Image.getexif(image).get(
+            _EXIF_ORIENTATION
+        )  # PngImageFile's decodes all pixels to look behind them
+    return image.getexif().get(_EXIF_ORIENTATION)
+
+
+def _has_orientation_behind_pixels(image: PngImageFile) -> bool:
+    """Whether a chunk that may hold an orientation follows the pixels; steps from chunk to chunk."""
+    file = image.fp
+    assert file is not None
+    before = file.tell()
+    try:
+        file.seek(_PNG_SIGNATURE_BYTES)
+        seen_pixels = False
+        while len(header := file.read(8)) == 8:
+            size, kind = struct.unpack(">I4s", header)
+            seen_pixels |= kind == b"IDAT"
+            start = file.read(min(size, _LONGEST_KEYWORD))
+            if seen_pixels and (kind == b"eXIf" or start.startswith(_KEYWORDS_WITH_ORIENTATION)):
+                return True
+            file.seek(size - len(start) + _PNG_CHECKSUM_BYTES, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(before)
 
 
 def decode_rgb(image: Image.Image) -> Image.Image:
@@ -96,8 +134,10 @@ def _opened(source: MediaSource) -> Iterator[Image.Image]:
             raise SampleError(error.reason, f"{source}: {error.detail}") from None
         except Image.DecompressionBombError as error:
             raise SampleError(Reason.DECOMPRESSION_BOMB, f"{source}: {error}") from None
+        except UnidentifiedImageError:  # an OSError whose message is about the file object
+            raise SampleError(Reason.UNDECODABLE, f"{source}: not an image, or its header is damaged") from None
         except OSError as error:
-            if error.errno is not None:
+            if error.errno not in (None, errno.EINVAL):  # EINVAL: a damaged file made Pillow seek to before its start
                 raise read_error(source, error) from None
             raise SampleError(Reason.UNDECODABLE, f"{source}: {error}") from None
         except Exception as error:  # Pillow's plugins raise a dozen kinds, depending on which byte is wrong

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from bisect import bisect_right
 from functools import lru_cache
 from itertools import accumulate
@@ -36,15 +37,14 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
     Relative paths stand below `data_path`; where it is None only absolute ones have a meaning. Raises SampleError
     (path_outside) for what leaves `data_path`, before any file is touched.
     """
-    if "\0" in written:
-        raise SampleError(Reason.MISSING_FILE, f"{written!r} holds a NUL character and can't be a path")
-    if data_path is None:
-        if not os.path.isabs(written):
-            raise SampleError(
-                Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
-            )
-        return os.path.normpath(written)
-    root = os.path.normpath(data_path)
+    flaw = path_flaw(written)
+    if flaw:
+        raise SampleError(Reason.MISSING_FILE, f"{written!r} {flaw}")
+    if data_path is None and not os.path.isabs(written):
+        raise SampleError(
+            Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
+        )
+    root = os.path.normpath(data_path or "/")
     path = os.path.normpath(os.path.join(root, written))
     if os.path.commonpath([root, path]) != root:
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
@@ -53,13 +53,24 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
     return path
 
 
+def path_flaw(path: str) -> str | None:
+    """What keeps a text from being a path, if anything does."""
+    if "\0" in path:
+        return "holds a NUL character, which no path can"
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not UTF-8; rename the file or folder"
+    return None
+
+
 def stamp_file(source: MediaSource) -> FileStamp:
     """Size and modification time. Raises SampleError (missing_file) where there is no regular file."""
     try:
         status = os.stat(source.path)
     except (OSError, ValueError) as error:
         raise read_error(source, error) from None
-    if not os.path.isfile(source.path):
+    if not stat.S_ISREG(status.st_mode):
         raise SampleError(Reason.MISSING_FILE, f"{source.path} is not a regular file")
     return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
 
@@ -86,10 +97,10 @@ def _parquet_cell(source: MediaSource) -> bytes:
     try:
         group, offset = _row_group(source.path, source.row)
         cell = _row_group_column(source.path, group, source.column)[offset].as_py()
-    except (OSError, ValueError, KeyError) as error:
+        item = cell[source.item] if isinstance(cell, list) else cell
+        return item["bytes"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
         raise FatalError(f"{source}: the annotation file changed or broke while it was read ({error})") from None
-    item = cell[source.item] if isinstance(cell, list) else cell
-    return item["bytes"]
 
 
 def _row_group(path: str, row: int) -> tuple[int, int]:

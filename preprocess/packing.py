@@ -156,7 +156,7 @@ class _Stock:
         candidates = self._masks[number]
         if not candidates:
             return None
-        limit = free_tokens
+        limit = min(free_tokens, candidates.bit_length())
         if number:
             # Every unit of this class has at least this share of patches, which bounds its tokens from above.
             share = number / _NUM_CLASSES

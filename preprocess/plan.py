@@ -31,7 +31,7 @@ from preprocess.plan_tables import SamplesWriter, write_packs, write_tasks
 from preprocess.records import ignored_keys, parse_record, split_members
 from preprocess.registry import DatasetUse, choose_datasets, read_registry
 from preprocess.sample import MeasuredSample
-from shards import ModelConstants, PackCounts, read_model_constants
+from shards import ModelConstants, PackCounts
 
 _TOKEN_BYTES = 20  # input_ids, labels and three rows of positions, int32 each
 
@@ -68,7 +68,7 @@ class PlanSummary:
         return cls(**record)
 
     def write(self, folder: Path) -> None:
-        (folder / "plan.json").write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (folder / "plan.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,17 @@ class Sources:
 
     uses: tuple[DatasetUse, ...]
     files: tuple[AnnotationFile, ...]
-    constants: ModelConstants
+    encoder: SampleEncoder
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
+
+    @property
+    def constants(self) -> ModelConstants:
+        return self.encoder.constants
 
 
 def open_sources(config: RunConfig) -> Sources:
     """Raises ConfigError, AnnotationError or shards.ModelFolderError; touches nothing."""
-    constants = read_model_constants(config.model)
+    encoder = SampleEncoder.load(config.model, config)
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     files = tuple(open_annotations(use.dataset.annotation_path) for use in uses)
     inputs = {
@@ -95,7 +99,7 @@ def open_sources(config: RunConfig) -> Sources:
             }
             for use in uses
         },
-        "model": constants.to_json(),
+        "model": encoder.constants.to_json(),
         "tokenizer_sha256": _sha256(config.model / "tokenizer.json"),
         "versions": {
             "pillow": PIL.__version__,
@@ -104,12 +108,11 @@ def open_sources(config: RunConfig) -> Sources:
             "preprocess": preprocess.__version__,
         },
     }
-    return Sources(uses, files, constants, inputs)
+    return Sources(uses, files, encoder, inputs)
 
 
 def make_plan(config: RunConfig, sources: Sources, folder: Path) -> PlanSummary:
     """Write the plan into the existing `folder`."""
-    encoder = SampleEncoder.load(config.model, config)
     items = _Items(sources.constants)
     rejects: list[Reject] = []
     ignored: Counter[str] = Counter()
@@ -117,7 +120,7 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path) -> PlanSummary:
     with SamplesWriter(folder / "samples.arrow", list(counts)) as writer:
         for use, file in zip(sources.uses, sources.files, strict=True):
             for index, record, copies in _chosen_records(use, file, config.seed):
-                members, lost = _measure_record(record, use, index, encoder, ignored)
+                members, lost = _measure_record(record, use, index, sources.encoder, ignored)
                 members, oversize = _keep_what_fits(members, config)
                 rejects += lost + oversize
                 for measured in members:
@@ -149,11 +152,15 @@ def _chosen_records(use: DatasetUse, file: AnnotationFile, seed: int) -> Iterato
     """(index, raw record, copies) of the records that `dataset_use` takes."""
     copies = use.copies(len(file), seed)
     records = tqdm(file, desc=f"plan {use.dataset.name}", total=len(file), unit="rec", disable=None, leave=False)
+    num_read = 0
     for index, record in enumerate(records):
-        if index >= len(copies):
-            raise AnnotationError(f"{use.dataset.annotation_path} grew while it was read; run again")
+        num_read += 1
+        if num_read > len(copies):
+            break
         if copies[index]:
             yield index, record, int(copies[index])
+    if num_read != len(copies):
+        raise AnnotationError(f"{use.dataset.annotation_path} changed while it was read; run again")
 
 
 def _measure_record(
@@ -166,29 +173,40 @@ def _measure_record(
         error = SampleError(Reason.NO_TURNS, "a ready-made pack without samples")
         return [], [Reject.of(use.dataset.name, index, None, error)]
     for member, raw in members:
-        ignored.update(ignored_keys(raw))
         try:
-            measured.append(encoder.measure(parse_record(raw, use.dataset, index, member)))
+            sample = parse_record(raw, use.dataset, index, member)
+            ignored.update(ignored_keys(raw))
+            measured.append(encoder.measure(sample))
         except SampleError as error:
             rejects.append(Reject.of(use.dataset.name, index, member, error))
     return measured, rejects
 
 
 def _keep_what_fits(members: list[MeasuredSample], config: RunConfig) -> tuple[list[MeasuredSample], list[Reject]]:
-    """A single sample over capacity is rejected; so is a whole ready-made pack, since its samples stay together."""
-    tokens = sum(member.num_tokens for member in members)
-    patches = sum(member.num_image_patches + member.num_video_patches for member in members)
-    together = f"{len(members)} samples of a ready-made pack have " if len(members) > 1 else ""
+    """A single sample over capacity is rejected; so is a whole ready-made pack, where its samples stay together."""
+    kept: list[MeasuredSample] = []
+    rejects: list[Reject] = []
+    for unit in [[member] for member in members] if config.packing == "none" else [members]:
+        error = _over_capacity(unit, config)
+        if error is None:
+            kept += unit
+        else:
+            samples = [member.sample for member in unit]
+            rejects += [Reject.of(sample.dataset, sample.index, sample.member, error) for sample in samples]
+    return kept, rejects
+
+
+def _over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError | None:
+    tokens = sum(member.num_tokens for member in unit)
+    patches = sum(member.num_image_patches + member.num_video_patches for member in unit)
+    together = f"{len(unit)} samples of a ready-made pack have " if len(unit) > 1 else ""
     if tokens > config.pack_length:
         detail = f"{together}{tokens} tokens, pack_length is {config.pack_length}; raise it, or lower the pixel limits"
-        error = SampleError(Reason.TOO_LONG, detail)
-    elif config.patch_capacity is not None and patches > config.patch_capacity:
+        return SampleError(Reason.TOO_LONG, detail)
+    if config.patch_capacity is not None and patches > config.patch_capacity:
         detail = f"{together}{patches} patches, pack_patches is {config.patch_capacity}; raise it, or lower max_pixels"
-        error = SampleError(Reason.TOO_MANY_PATCHES, detail)
-    else:
-        return members, []
-    samples = [member.sample for member in members]
-    return [], [Reject.of(sample.dataset, sample.index, sample.member, error) for sample in samples]
+        return SampleError(Reason.TOO_MANY_PATCHES, detail)
+    return None
 
 
 class _Items:

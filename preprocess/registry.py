@@ -20,9 +20,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from preprocess.errors import ConfigError
+from preprocess.media import path_flaw
+from preprocess.strict_yaml import read_yaml_mapping
+
+_MOST_PERCENT = 999_999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +64,12 @@ class DatasetUse:
 def read_registry(path: Path) -> dict[str, Dataset]:
     """Read a registry file. Raises ConfigError naming file, dataset and key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; `datasets` must be a registry file (YAML or Python)") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}") from None
-    entries = _read_python(path, text) if path.suffix == ".py" else _read_yaml(path, text)
+    entries = _read_python(path, text) if path.suffix == ".py" else read_yaml_mapping(path, text)
     return {name: _dataset(path, name, entry) for name, entry in entries.items()}
 
 
@@ -74,11 +77,13 @@ def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[
     """Parse `dataset_use`, for example "coco%50,clips". Raises ConfigError for unknown names and bad percentages."""
     chosen: dict[str, DatasetUse] = {}
     for part in filter(None, (part.strip() for part in dataset_use.split(","))):
-        match = re.fullmatch(r"(.+?)(?:%(\d+))?", part)
-        assert match is not None
-        name, percent = match[1], int(match[2] or 100)
+        share = re.search(r"%\s*([0-9]+)$", part)
+        name = part[: share.start()].rstrip() if share else part
         if name not in registry:
             raise ConfigError(f"dataset_use: unknown dataset {name!r}{_nearest(name, registry)}")
+        if share and len(share[1]) > len(str(_MOST_PERCENT)):
+            raise ConfigError(f"dataset_use: {part!r} is too much; at most {name}%{_MOST_PERCENT}")
+        percent = int(share[1]) if share else 100
         if percent == 0:
             raise ConfigError(f"dataset_use: {part!r} takes nothing; leave the dataset out")
         if name in chosen:
@@ -94,8 +99,10 @@ def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; the registry has {', '.join(registry) or 'none'}"
 
 
-def _dataset(registry_path: Path, name: str, entry: Any) -> Dataset:
+def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
     where = f"{registry_path}: dataset {name!r}"
+    if not isinstance(name, str) or not name or path_flaw(name):
+        raise ConfigError(f"{where}: the name must be text; put it in quotes")
     if not isinstance(entry, dict):
         raise ConfigError(f"{where} must be a mapping with annotation_path and data_path")
     known = {field.name for field in fields(Dataset)} - {"name"}
@@ -110,24 +117,22 @@ def _dataset(registry_path: Path, name: str, entry: Any) -> Dataset:
         raise ConfigError(f"{where}: annotation_path is missing or not a string")
     if not isinstance(data_path, (str, type(None))):
         raise ConfigError(f"{where}: data_path must be a string")
-    folder = registry_path.absolute().parent
+    for key, written in (("annotation_path", annotation_path), ("data_path", data_path or "")):
+        if path_flaw(written):
+            raise ConfigError(f"{where}: {key} {written!r} {path_flaw(written)}")
     options = {key: value for key, value in entry.items() if key not in ("annotation_path", "data_path")}
     return Dataset(
         name=name,
-        annotation_path=folder / annotation_path,
-        data_path=folder / data_path if data_path else None,
+        annotation_path=_absolute(annotation_path, registry_path),
+        data_path=_absolute(data_path, registry_path) if data_path else None,
         **options,
     )
 
 
-def _read_yaml(path: Path, text: str) -> dict[str, Any]:
-    try:
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
-        raise ConfigError(f"{path} must map dataset names to their annotation_path and data_path")
-    return entries
+def _absolute(written: str, registry_path: Path) -> Path:
+    """Relative to the registry, without `..`: what that means behind a link, only the file system knows."""
+    path = registry_path.absolute().parent / written
+    return path.resolve() if ".." in path.parts else path
 
 
 def _read_python(path: Path, text: str) -> dict[str, Any]:
@@ -136,6 +141,8 @@ def _read_python(path: Path, text: str) -> dict[str, Any]:
         module = ast.parse(text, filename=str(path))
     except SyntaxError as error:
         raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from None
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise ConfigError(f"{path} can't be read as Python: {error or 'nested too deeply'}") from None
     assigned: dict[str, ast.expr] = {}
     for statement in module.body:
         if isinstance(statement, ast.Assign):
@@ -155,10 +162,15 @@ def _read_python(path: Path, text: str) -> dict[str, Any]:
             raise ConfigError(f"{path}: line {value.lineno}: data_dict must list its datasets; ** is not read")
         literal = assigned.get(value.id, value) if isinstance(value, ast.Name) else value
         try:
-            entries[str(ast.literal_eval(key))] = ast.literal_eval(literal)
-        except ValueError:
+            name, entry = ast.literal_eval(key), ast.literal_eval(literal)
+        except (ValueError, TypeError, MemoryError, RecursionError):
             raise ConfigError(
                 f"{path}: line {value.lineno}: data_dict must hold literals or names of literals; "
                 "the file is read, not executed"
             ) from None
+        if not isinstance(name, str):
+            raise ConfigError(f"{path}: line {key.lineno}: dataset name {name!r} must be a string")
+        if name in entries:
+            raise ConfigError(f"{path}: line {key.lineno}: dataset {name!r} stands twice; keep one")
+        entries[name] = entry
     return entries

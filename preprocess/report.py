@@ -12,6 +12,7 @@ from preprocess.publish import Published
 from shards import PackCounts
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_MOST_KEYS = 20
 
 
 def plan_table(plan: PlanSummary, merge_size: int) -> str:
@@ -37,10 +38,17 @@ def plan_table(plan: PlanSummary, merge_size: int) -> str:
             f"sample {plan.largest_unit_patches:,} patches"
         )
     if plan.ignored_keys:
-        keys = ", ".join(f"{key} ({number:,})" for key, number in plan.ignored_keys.items())
-        lines.append(f"ignored keys: {keys}")
+        lines.append(_ignored_keys(plan.ignored_keys))
     lines += reject_lines(plan.rejects, plan.num_records)
     return "\n".join(lines)
+
+
+def _ignored_keys(keys: Mapping[str, int]) -> str:
+    """The most frequent ones. Annotations may use anything as a key, a terminal can't show everything."""
+    frequent = sorted(keys, key=lambda key: -keys[key])[:_MOST_KEYS]
+    shown = [f"{key if key.isprintable() else ascii(key)} ({keys[key]:,})" for key in frequent]
+    others = [f"and {len(keys) - len(frequent):,} others"] if len(keys) > len(frequent) else []
+    return f"ignored keys: {', '.join(shown + others)}"
 
 
 def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> list[str]:

@@ -38,6 +38,17 @@ def run(
 
 
 def plan_into_output(config: RunConfig, sources: Sources) -> PlanSummary:
+    """Plan into the new or empty `output_dir`; a plan that fails leaves nothing there."""
+    existed = config.output_dir.exists()
     folder = config.output_dir / PLAN_DIR
-    folder.mkdir(parents=True)
-    return make_plan(config, sources, folder)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir {config.output_dir}: {error.strerror}; name another folder") from None
+    try:
+        return make_plan(config, sources, folder)
+    except BaseException:
+        shutil.rmtree(folder)
+        if not existed:
+            config.output_dir.rmdir()
+        raise

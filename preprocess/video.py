@@ -3,15 +3,28 @@
 One function, `decode_frames`, with two decoders that give equal frames. Frames are numbered in presentation order,
 from 0. Where the file's timestamps name each frame (MP4, Matroska), only the stretches from the key frame before a
 wanted frame to that frame are decoded; elsewhere (AVI, transport streams, edit lists) decoding runs from the start.
+
+decord is asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet
+shows a frame. PyAV, whose word is the last, decodes all others, and those that decord gives up on:
+
+| file | what decord 3.4 does |
+| --- | --- |
+| AVI with B-frames | returns other frames than asked for |
+| open GOPs | seeks one key frame too far for the frames shown before it |
+| VP8 with hidden frames, files cut short | counts packets without a frame as frames |
+| transport streams | begins a key frame late and repeats the last frame to make up for it |
+| closed-GOP HEVC | now and then fails to decode ("Error sending packet"), another time not |
 """
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import Any, Literal
 
 import av
@@ -25,10 +38,9 @@ from preprocess.sample import MediaSource
 Decoder = Literal["decord", "pyav"]
 # Containers whose timestamps are presentation times, frame by frame.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-# Containers that decord reads from the first frame on. In transport streams it starts a key frame late and repeats the
-# last frame to make up for it; PyAV decodes those, whichever decoder is chosen.
-_DECORD_FORMATS = _SEEKABLE_FORMATS | {"avi"}
-Frames = npt.NDArray[np.uint8]  # (F, H, W, 3) RGB, upright
+_VP8_SHOW_FRAME = 0x10  # in the first byte of a frame: RFC 6386, section 9.1
+Frame = npt.NDArray[np.uint8]  # (H, W, 3) RGB, upright
+Frames = npt.NDArray[np.uint8]  # (F, H, W, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +56,17 @@ def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader
 
     `clamp_tail` counts the frames that have packets where the header promises more.
     """
-    with _opened(source) as container:
-        stream = container.streams.video[0]
-        promised, rate = stream.frames, stream.average_rate
+    with _opened(source) as video:
+        promised, rate = video.stream.frames, video.stream.average_rate
         num_frames = promised
         if promised <= 0 or clamp_tail:
-            present = sum(1 for packet in _video_packets(container) if not packet.is_discard)
+            present = sum(1 for packet in video.packets() if video.shows(packet) and not packet.is_discard)
             num_frames = min(promised, present) if promised > 0 else present
         if num_frames <= 0 or not rate or rate <= 0:
             raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{num_frames} frames at rate {rate}; encode it again")
     # Opened anew where packets were read: not every container can be rewound to its first frame.
-    with _opened(source) as container:
-        first = next(container.decode(container.streams.video[0]), None)
+    with _opened(source) as video:
+        first = next(video.frames(), None)
         if first is None:
             raise SampleError(Reason.NO_FRAMES_OR_RATE, "not one frame can be decoded; encode it again")
         height, width = first.height, first.width
@@ -69,16 +80,46 @@ def decode_frames(source: MediaSource, indices: Sequence[int], decoder: Decoder)
 
     Raises SampleError: undecodable, or too_few_frames where the file ends before the last index.
     """
-    with _opened(source) as container:
-        index = _index_packets(container)
+    with _opened(source) as video:
+        index = _index_packets(video)
         if index is not None and indices[-1] >= len(index.times):
             raise _too_few(indices[-1], len(index.times))
-        format_name = container.format.name
-    if decoder == "pyav" or format_name not in _DECORD_FORMATS:
-        with _opened(source) as container:
-            return _stack(_decode_pyav(container, indices, index))
-    # decord seeks to the key frame last decoded before the wanted frame, which in an open GOP is one too late.
-    return _decode_decord(source, indices, random_access=index is not None and index.has_closed_gops)
+    if decoder == "decord" and index is not None and index.suits_decord:
+        frames = _decode_decord(source, indices)
+        if frames is not None:
+            return frames
+    with _opened(source) as video:
+        if index is None:
+            return _stack(_decode_in_sequence(video, indices))
+        return _stack(_decode_stretches(video, [index.times[i] for i in indices], index.key_times))
+
+
+class _Video:
+    """An opened container and the video stream in it that a player would show."""
+
+    def __init__(self, container: Any) -> None:
+        stream = container.streams.best("video")
+        if stream is None:
+            raise SampleError(Reason.NO_FRAMES_OR_RATE, "no video stream in it")
+        if container.format.name.endswith("_pipe"):
+            raise SampleError(Reason.NO_FRAMES_OR_RATE, "a still picture, not a video; name it as an image")
+        stream.codec_context.thread_count = 1  # tasks are spread over processes
+        self.container = container
+        self.stream = stream
+
+    def packets(self) -> Iterator[Any]:
+        """Whole packets, in decoding order: what a cut file still holds of its last one is left out."""
+        return (packet for packet in self.container.demux(self.stream) if packet.size and not packet.is_corrupt)
+
+    def shows(self, packet: Any) -> bool:
+        """Whether the frame in it is for the eyes: VP8 has packets that only help to decode others."""
+        return self.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOW_FRAME)
+
+    def frames(self) -> Iterator[Any]:
+        """Decoded frames from where the container stands, in presentation order."""
+        for packet in self.packets():
+            yield from packet.decode()
+        yield from self.stream.codec_context.decode(None)
 
 
 @dataclass(frozen=True)
@@ -87,14 +128,19 @@ class _PacketIndex:
 
     times: list[int]
     key_times: list[int]
-    has_closed_gops: bool  # no frame is decoded after a key frame and shown before it
+    suits_decord: bool
 
 
-def _index_packets(container: Any) -> _PacketIndex | None:
+def _index_packets(video: _Video) -> _PacketIndex | None:
     """Read (not decode) all packets. None where their timestamps don't name the frames."""
-    if container.format.name not in _SEEKABLE_FORMATS:
+    if video.container.format.name not in _SEEKABLE_FORMATS:
         return None
-    packets = [(packet.pts, packet.is_keyframe, packet.is_discard) for packet in _video_packets(container)]
+    packets, num_others = [], 0
+    for packet in video.container.demux(video.stream):
+        if packet.size and not packet.is_corrupt and video.shows(packet):
+            packets.append((packet.pts, packet.is_keyframe, packet.is_discard))
+        else:
+            num_others += packet.size > 0
     times = sorted(pts for pts, _, _ in packets if pts is not None)
     unusable = (
         not packets
@@ -108,48 +154,46 @@ def _index_packets(container: Any) -> _PacketIndex | None:
     last_key, has_closed_gops = times[0], True
     for pts, is_keyframe, _ in packets:
         last_key = pts if is_keyframe else last_key
-        has_closed_gops &= pts >= last_key
+        has_closed_gops &= pts >= last_key  # decoded after a key frame, shown after it
     key_times = sorted(pts for pts, is_keyframe, _ in packets if is_keyframe)
-    return _PacketIndex(times, key_times, has_closed_gops)
+    return _PacketIndex(times, key_times, suits_decord=has_closed_gops and not num_others)
 
 
-def _video_packets(container: Any) -> Iterator[Any]:
-    """Packets with a frame in them; the demuxer ends with an empty one."""
-    return (packet for packet in container.demux(container.streams.video[0]) if packet.size)
-
-
-def _decode_pyav(container: Any, indices: Sequence[int], index: _PacketIndex | None) -> list[npt.NDArray[np.uint8]]:
-    stream = container.streams.video[0]
-    if index is None:
-        return _pick_in_sequence(container.decode(stream), indices)
+def _decode_stretches(video: _Video, times: Sequence[int], key_times: Sequence[int]) -> list[Frame]:
+    """Decode from each key frame that is needed to the last wanted frame before the next one, and nothing else."""
     to_rgb = _ToRgb()
-    frames: list[npt.NDArray[np.uint8]] = []
-    decoding: Iterator[Any] | None = None
-    last_key = None
-    for time in (index.times[i] for i in indices):
-        key = index.key_times[bisect_right(index.key_times, time) - 1]
-        if decoding is None or key != last_key:
-            container.seek(key, stream=stream, backward=True, any_frame=False)
-            decoding, last_key = container.decode(stream), key
-        frame = next((frame for frame in decoding if frame.pts == time), None)
-        if frame is None:
-            raise SampleError(Reason.TOO_FEW_FRAMES, f"no frame comes out of the decoder for time stamp {time}")
-        frames.append(to_rgb(frame))
+    frames: list[Frame] = []
+    for key, wanted in groupby(times, lambda time: key_times[bisect_right(key_times, time) - 1]):
+        video.container.seek(key, stream=video.stream, backward=True, any_frame=False)
+        stretch = list(wanted)
+        found = {frame.pts: to_rgb(frame) for frame in _decode_until(video, stretch) if frame.pts in stretch}
+        for time in stretch:
+            if time not in found:
+                raise SampleError(Reason.TOO_FEW_FRAMES, f"no frame comes out of the decoder for time stamp {time}")
+            frames.append(found[time])
     return frames
 
 
-def _pick_in_sequence(decoding: Iterator[Any], indices: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
-    wanted = iter(indices)
-    next_wanted = next(wanted)
+def _decode_until(video: _Video, times: Iterable[int]) -> Iterator[Any]:
+    """Frames from where the container stands until the packets of all `times` have been decoded."""
+    missing = set(times)
+    for packet in video.packets():
+        yield from packet.decode()
+        missing.discard(packet.pts)
+        if not missing:
+            break
+    yield from video.stream.codec_context.decode(None)
+
+
+def _decode_in_sequence(video: _Video, indices: Sequence[int]) -> list[Frame]:
     to_rgb = _ToRgb()
-    frames = []
+    frames: list[Frame] = []
     position = -1
-    for position, frame in enumerate(decoding):
-        if position == next_wanted:
+    for position, frame in enumerate(video.frames()):
+        if position == indices[len(frames)]:
             frames.append(to_rgb(frame))
             if len(frames) == len(indices):
                 return frames
-            next_wanted = next(wanted)
     raise _too_few(indices[-1], position + 1)
 
 
@@ -162,7 +206,7 @@ class _ToRgb:
         self._graph: Any = None
         self._made_for: tuple[Any, ...] = ()
 
-    def __call__(self, frame: Any) -> npt.NDArray[np.uint8]:
+    def __call__(self, frame: Any) -> Frame:
         """(H, W, 3), turned by the display matrix (PyAV says degrees, counter-clockwise)."""
         properties = (frame.width, frame.height, frame.format.name)
         if self._made_for != properties:
@@ -184,31 +228,20 @@ def _rgb_graph(frame: Any) -> Any:
     return graph
 
 
-def _decode_decord(source: MediaSource, indices: Sequence[int], *, random_access: bool) -> Frames:
+def _decode_decord(source: MediaSource, indices: Sequence[int]) -> Frames | None:
+    """The same frames by decord; None where it fails, which is no proof that the file is at fault."""
     import decord
 
     file = source.path if source.row < 0 else open_medium(source)
     try:
-        # One thread: tasks are spread over processes, and the order of threads must not matter.
+        # One thread: the order of threads must not matter.
         reader = decord.VideoReader(file, ctx=decord.cpu(0), num_threads=1)
-        if indices[-1] >= len(reader):
-            raise _too_few(indices[-1], len(reader))
-        if random_access:
-            return reader.get_batch(list(indices)).asnumpy()
-        wanted = set(indices)
-        frames = []
-        for position in range(indices[-1] + 1):
-            frame = reader.next()
-            if position in wanted:
-                frames.append(frame.asnumpy())
-    except SampleError as error:
-        raise SampleError(error.reason, f"{source}: {error.detail}") from None
-    except (decord.DECORDError, RuntimeError, StopIteration) as error:
-        raise SampleError(Reason.UNDECODABLE, f"{source}: decord: {_first_line(error)}") from None
-    return _stack(frames)
+        return reader.get_batch(list(indices)).asnumpy()
+    except (decord.DECORDError, RuntimeError, IndexError):
+        return None
 
 
-def _stack(frames: list[npt.NDArray[np.uint8]]) -> Frames:
+def _stack(frames: list[Frame]) -> Frames:
     if len({frame.shape for frame in frames}) > 1:
         raise SampleError(Reason.UNDECODABLE, "the frame size changes inside the video; encode it again")
     return np.stack(frames)
@@ -222,20 +255,19 @@ def _too_few(wanted: int, present: int) -> SampleError:
 
 
 @contextmanager
-def _opened(source: MediaSource) -> Iterator[Any]:
+def _opened(source: MediaSource) -> Iterator[_Video]:
     """Open a container with a video stream; what its bytes do wrong becomes a SampleError naming the file."""
     with open_medium(source) as file:
         try:
             with av.open(file, metadata_errors="replace") as container:
-                if not container.streams.video:
-                    raise SampleError(Reason.NO_FRAMES_OR_RATE, "no video stream in it")
-                container.streams.video[0].codec_context.thread_count = 1
-                yield container
+                yield _Video(container)
         except SampleError as error:
             raise SampleError(error.reason, f"{source}: {error.detail}") from None
         except av.error.FFmpegError as error:
             raise SampleError(Reason.UNDECODABLE, f"{source}: {_first_line(error)}") from None
         except OSError as error:
+            if error.errno == errno.EINVAL:  # an empty or damaged file made FFmpeg seek to before its start
+                raise SampleError(Reason.UNDECODABLE, f"{source}: not a video") from None
             raise read_error(source, error) from None
 
 

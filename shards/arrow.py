@@ -121,16 +121,23 @@ class ArrowShardWriter:
 class ArrowShard:
     """Random access to the packs of one memory-mapped file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, constants: ModelConstants) -> None:
+        """Raises DamagedShard where there is no whole Arrow file with the columns of a pack of that model."""
+        self._path = path
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         except FileNotFoundError:
             raise DamagedShard(f"{path} is missing; preprocess again, or copy the whole folder") from None
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError) as error:
             raise DamagedShard(f"{path} is not a whole Arrow file ({error}); preprocess again") from None
+        if not self._reader.schema.equals(arrow_schema(constants)):
+            raise DamagedShard(f"{path} has other columns than the packs of this dataset; preprocess again")
 
     def __len__(self) -> int:
         return self._reader.num_record_batches
 
     def __getitem__(self, row: int) -> Pack:
-        return batch_to_pack(self._reader.get_batch(row))
+        try:
+            return batch_to_pack(self._reader.get_batch(row))
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedShard(f"{self._path} is damaged in pack {row} ({error}); preprocess again") from None

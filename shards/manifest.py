@@ -70,7 +70,7 @@ class Manifest:
         try:
             record = json.loads(text)
             version = record.pop("format_version")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DamagedShard(f"{source} is not a manifest ({error}); preprocess again") from None
         if version != FORMAT_VERSION:
             raise UnsupportedVersion(
@@ -107,23 +107,21 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check against its hash. Raises NotADataset, DamagedShard or UnsupportedVersion."""
     path = folder / MANIFEST_NAME
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
         raise NotADataset(
             f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {hint} "
             "(python -m preprocess run writes one when it completes)"
         ) from None
-    except UnicodeDecodeError as error:
-        raise DamagedShard(f"{path} is not UTF-8 ({error}); preprocess again") from None
     hash_path = folder / MANIFEST_HASH_NAME
     try:
         expected = hash_path.read_text(encoding="utf-8").split()[0]
     except (FileNotFoundError, UnicodeDecodeError, IndexError):
         raise DamagedShard(f"{hash_path} is missing or empty; preprocess again") from None
-    if hashlib.sha256(text.encode()).hexdigest() != expected:
+    if hashlib.sha256(content).hexdigest() != expected:
         raise DamagedShard(f"{path} does not match {hash_path.name}: one of them was changed; preprocess again")
-    return Manifest.from_json(text, source=path)
+    return Manifest.from_json(content.decode("utf-8", errors="replace"), source=path)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from shards.errors import ModelMismatch
 
@@ -82,52 +82,108 @@ def read_model_constants(folder: Path) -> ModelConstants:
     Understands flat config.json (as published with Qwen2.5-VL) and nested ones (`text_config`, as newer transformers
     write them). Raises ModelFolderError where a file or value is missing or the files contradict each other.
     """
-    config = _read_json(folder / "config.json")
-    processor = _read_json(folder / "preprocessor_config.json")
-    token_ids = {token["content"]: token["id"] for token in _read_json(folder / "tokenizer.json")["added_tokens"]}
-    text = {**config, **config.get("text_config", {})}
-    vision = config.get("vision_config", {})
-
-    def need(record: dict[str, Any], key: str, file: str) -> Any:
-        if key not in record:
-            raise ModelFolderError(f"{folder / file}: {key!r} is missing; is this a Qwen2.5-VL model folder?")
-        return record[key]
-
-    model_type = need(config, "model_type", "config.json")
+    config = _JsonFile.read(folder / "config.json")
+    processor = _JsonFile.read(folder / "preprocessor_config.json")
+    tokenizer = _JsonFile.read(folder / "tokenizer.json")
+    model_type = config.record.get("model_type")
     if model_type not in SUPPORTED_MODEL_TYPES:
         raise ModelFolderError(
-            f"{folder / 'config.json'}: model_type {model_type!r} is not one of {', '.join(SUPPORTED_MODEL_TYPES)}"
+            f"{config.path}: model_type {model_type!r} is not one of {', '.join(SUPPORTED_MODEL_TYPES)}"
         )
-    is_25 = model_type == "qwen2_5_vl"
+    text = config.section("text_config") if config.record.get("text_config") else config
+    vision = config.section("vision_config")
+    tokens = tokenizer.token_ids()
+    has_windows = model_type == "qwen2_5_vl"
     constants = ModelConstants(
         model_type=model_type,
-        vocab_size=need(text, "vocab_size", "config.json"),
-        patch_size=need(processor, "patch_size", "preprocessor_config.json"),
-        merge_size=need(processor, "merge_size", "preprocessor_config.json"),
-        temporal_patch_size=need(processor, "temporal_patch_size", "preprocessor_config.json"),
-        window_size=need(vision, "window_size", "config.json") if is_25 else 0,
-        tokens_per_second=need(vision, "tokens_per_second", "config.json") if is_25 else 0,
-        im_start_token_id=need(token_ids, "<|im_start|>", "tokenizer.json"),
-        im_end_token_id=need(token_ids, "<|im_end|>", "tokenizer.json"),
-        pad_token_id=need(token_ids, PAD_TOKEN, "tokenizer.json"),
-        vision_start_token_id=need(token_ids, "<|vision_start|>", "tokenizer.json"),
-        vision_end_token_id=need(token_ids, "<|vision_end|>", "tokenizer.json"),
-        image_token_id=need(token_ids, "<|image_pad|>", "tokenizer.json"),
-        video_token_id=need(token_ids, "<|video_pad|>", "tokenizer.json"),
-        image_mean=_three(need(processor, "image_mean", "preprocessor_config.json")),
-        image_std=_three(need(processor, "image_std", "preprocessor_config.json")),
-        rescale_factor=processor.get("rescale_factor", 1 / 255),
+        vocab_size=text.size("vocab_size"),
+        patch_size=processor.size("patch_size"),
+        merge_size=processor.size("merge_size"),
+        temporal_patch_size=processor.size("temporal_patch_size"),
+        window_size=vision.size("window_size") if has_windows else 0,
+        tokens_per_second=vision.number("tokens_per_second") if has_windows else 0,
+        im_start_token_id=tokens.token_id("<|im_start|>"),
+        im_end_token_id=tokens.token_id("<|im_end|>"),
+        pad_token_id=tokens.token_id(PAD_TOKEN),
+        vision_start_token_id=tokens.token_id("<|vision_start|>"),
+        vision_end_token_id=tokens.token_id("<|vision_end|>"),
+        image_token_id=tokens.token_id("<|image_pad|>"),
+        video_token_id=tokens.token_id("<|video_pad|>"),
+        image_mean=processor.three_numbers("image_mean"),
+        image_std=processor.three_numbers("image_std"),
+        rescale_factor=processor.number("rescale_factor", default=1 / 255),
     )
-    _check_agreement(folder, constants, config, vision)
+    _check_agreement(folder, constants, config.record, vision.record, largest_token_id=max(tokens.record.values()))
     return constants
 
 
-def _three(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return red, green, blue
+@dataclass(frozen=True)
+class _JsonFile:
+    """An object of one of the three files, and how to take checked values out of it."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> _JsonFile:
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelFolderError(f"{path}: {error.strerror}; `model` must be a Hugging Face model folder") from None
+        except (ValueError, RecursionError) as error:
+            raise ModelFolderError(f"{path} is not JSON: {error}; copy the model folder again") from None
+        if not isinstance(record, dict):
+            raise ModelFolderError(f"{path} does not hold a JSON object; copy the model folder again")
+        return cls(path, record)
+
+    def section(self, key: str) -> _JsonFile:
+        return _JsonFile(self.path, self._value(key, dict, "an object"))
+
+    def size(self, key: str) -> int:
+        value = self._value(key, int, "a positive integer")
+        return value if value > 0 else self._refuse(key, "a positive integer")
+
+    def number(self, key: str, default: float | None = None) -> float:
+        if default is not None and key not in self.record:
+            return default
+        return self._value(key, (int, float), "a number")
+
+    def three_numbers(self, key: str) -> tuple[float, float, float]:
+        values = self._value(key, list, "a list of three numbers")
+        if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+            self._refuse(key, "a list of three numbers")
+        red, green, blue = values
+        return red, green, blue
+
+    def token_id(self, token: str) -> int:
+        return self._value(token, int, "a token")
+
+    def token_ids(self) -> _JsonFile:
+        """{token: id} of a tokenizer.json, added tokens included."""
+        try:
+            vocabulary = self.record["model"]["vocab"]
+            added = {token["content"]: token["id"] for token in self.record["added_tokens"]}
+            return _JsonFile(self.path, {**vocabulary, **added})
+        except (KeyError, TypeError):
+            raise ModelFolderError(f"{self.path} is not a tokenizer.json with a vocabulary and added tokens") from None
+
+    def _value(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
+        value = self.record.get(key)
+        return value if isinstance(value, kind) and not isinstance(value, bool) else self._refuse(key, expected)
+
+    def _refuse(self, key: str, expected: str) -> NoReturn:
+        found = f"is {self.record[key]!r}, not {expected}" if key in self.record else "is missing"
+        raise ModelFolderError(f"{self.path}: {key!r} {found}; is this a Qwen2.5-VL model folder?")
 
 
-def _check_agreement(folder: Path, constants: ModelConstants, config: dict[str, Any], vision: dict[str, Any]) -> None:
+def _check_agreement(
+    folder: Path,
+    constants: ModelConstants,
+    config: dict[str, Any],
+    vision: dict[str, Any],
+    *,
+    largest_token_id: int,
+) -> None:
     """config.json says some numbers a second time; a contradiction means files of two models were mixed."""
     said_twice = {
         "patch_size": vision.get("patch_size", vision.get("spatial_patch_size")),
@@ -144,17 +200,18 @@ def _check_agreement(folder: Path, constants: ModelConstants, config: dict[str, 
                 f"{folder}: config.json says {name} is {other}, the tokenizer or preprocessor says "
                 f"{getattr(constants, name)}; the files are of different models"
             )
+    if largest_token_id >= constants.vocab_size:
+        raise ModelFolderError(
+            f"{folder}: tokenizer.json has token id {largest_token_id}, config.json says vocab_size is "
+            f"{constants.vocab_size}; the files are of different models"
+        )
+    if constants.window_size and constants.window_size % constants.grid_factor:
+        raise ModelFolderError(
+            f"{folder / 'config.json'}: window_size {constants.window_size} is no multiple of patch_size * merge_size "
+            f"({constants.grid_factor})"
+        )
     if abs(constants.rescale_factor - 1 / 255) > 1e-9:
         raise ModelFolderError(
             f"{folder / 'preprocessor_config.json'}: rescale_factor {constants.rescale_factor} is not 1/255, "
             "the only one that uint8 patches can be normalised with"
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFolderError(f"{path} does not exist; `model` must be a Hugging Face model folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"{path} is not JSON: {error}") from None

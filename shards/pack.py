@@ -137,6 +137,8 @@ def measure_pack(pack: Pack, constants: ModelConstants) -> PackMaxima:
 
 def check_pack(pack: Pack, constants: ModelConstants) -> None:
     """Raise InvalidPack, naming the first sample of the pack, if any invariant of the row is broken."""
+    for name in ("image_grid_thw", "video_grid_thw"):
+        _require(pack, _is_grid(getattr(pack, name), constants.merge_size), f"{name} is not (N, 3) of whole cells")
     tokens = pack.num_tokens
     shapes = {
         "input_ids": (np.int32, (tokens,)),
@@ -172,6 +174,13 @@ def check_pack(pack: Pack, constants: ModelConstants) -> None:
         pads = int(np.count_nonzero(pack.input_ids == token_id))
         visual_tokens = num_patches(getattr(pack, f"{kind}_grid_thw")) // constants.merge_size**2
         _require(pack, pads == visual_tokens, f"{pads} {kind}-pad tokens for {visual_tokens} visual tokens")
+
+
+def _is_grid(grid_thw: npt.NDArray[np.integer], merge_size: int) -> bool:
+    """(N, 3), positive, height and width multiples of `merge_size`."""
+    if grid_thw.ndim != 2 or grid_thw.shape[1] != 3:
+        return False
+    return bool(np.all(grid_thw > 0) and np.all(grid_thw[:, 1:] % merge_size == 0))
 
 
 def _require(pack: Pack, holds: bool, message: str) -> None:

@@ -34,7 +34,7 @@ class ShardSet:
     def _shard(self, shard: int) -> ArrowShard:
         if shard not in self._open:
             entry = self.manifest.shards[shard]
-            opened = ArrowShard(self.folder / entry.name)
+            opened = ArrowShard(self.folder / entry.name, self.manifest.model)
             if len(opened) != entry.num_packs:
                 raise DamagedShard(
                     f"{self.folder / entry.name} holds {len(opened)} packs, the manifest says {entry.num_packs}; "

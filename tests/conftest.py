@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts" / "demo"))
 
 from demo_build import Demo, build  # noqa: E402
+
+settings.register_profile("no deadline", deadline=None)  # machines are shared, and first calls import
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

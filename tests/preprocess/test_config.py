@@ -1,0 +1,84 @@
+"""A configuration that exists is valid in itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preprocess.config import EncodingConfig, RunConfig
+from preprocess.errors import ConfigError
+from preprocess.geometry import FrameSampling, PixelLimits
+
+
+def make(**changes: Any) -> RunConfig:
+    values = {"model": Path("m"), "datasets": Path("d"), "dataset_use": "a", "output_dir": Path("o")}
+    return RunConfig(**{**values, **changes})
+
+
+PAIRS = [
+    ("min_pixels", "max_pixels"),
+    ("video_min_frame_pixels", "video_max_frame_pixels"),
+    ("video_min_frames", "video_max_frames"),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), PAIRS)
+def test_a_lower_bound_may_reach_the_upper_one_and_no_further(low: str, high: str) -> None:
+    assert getattr(make(**{low: 50, high: 50}), low) == 50
+    with pytest.raises(ConfigError, match=rf"{low} \(51\) is larger than {high} \(50\); swap or change them"):
+        make(**{low: 51, high: 50})
+
+
+POSITIVE = ["pack_length", "pack_patches", "shard_bytes", "base_interval", "sample_timeout"]
+
+
+@pytest.mark.parametrize("name", [*POSITIVE, *(name for pair in PAIRS for name in pair)])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+def test_sizes_are_positive_and_finite(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value}; it must be positive"):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["seed", "workers"])
+def test_some_numbers_may_be_zero(name: str) -> None:
+    assert getattr(make(**{name: 0}), name) == 0
+    with pytest.raises(ConfigError, match=f"{name} is -1; it must not be negative"):
+        make(**{name: -1})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_a_share_is_from_0_to_1(value: float) -> None:
+    assert (make(max_reject_share=0).max_reject_share, make(max_reject_share=1).max_reject_share) == (0, 1)
+    with pytest.raises(ConfigError, match="max_reject_share"):
+        make(max_reject_share=value)
+
+
+@pytest.mark.parametrize("name", ["model", "datasets", "output_dir"])
+@pytest.mark.parametrize("text", ["a\0b", "caf\udce9"])
+def test_a_path_that_is_none_is_refused(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=name) as raised:
+        make(**{name: Path(text)})
+    str(raised.value).encode()
+
+
+def test_what_determines_the_bytes_is_everything_but_places_and_processes() -> None:
+    everything = {field.name for field in fields(RunConfig)}
+    without = {"model", "datasets", "output_dir", "workers", "sample_timeout", "max_reject_share"}
+    assert set(make().determining()) == everything - without
+    assert make(seed=3, workers=7).determining()["seed"] == 3
+
+
+def test_encoding_is_part_of_a_run_and_stands_alone() -> None:
+    config = EncodingConfig(min_pixels=784, max_pixels=7840, video_min_frames=2, base_interval=0.5)
+    assert config.image_limits == PixelLimits(min_pixels=784, max_pixels=7840)
+    assert config.frame_limits == PixelLimits(min_pixels=4 * 784, max_pixels=32 * 784)
+    assert config.frame_sampling == FrameSampling(base_interval=0.5, min_frames=2, max_frames=8)
+
+
+def test_patch_capacity() -> None:
+    assert make(pack_patches="auto").patch_capacity is None
+    assert make(pack_patches=400).patch_capacity == 400

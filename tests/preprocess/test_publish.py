@@ -1,0 +1,68 @@
+"""Publishing adds up the sidecars, writes the manifest last, and counts a repeated reject once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from preprocess.plan import open_sources
+from preprocess.publish import publish
+from preprocess.run import plan_into_output, run
+from shards import PackCounts
+from shards.writer import sidecar_path
+from tests.preprocess.workshop import Workshop, talk
+
+
+def test_a_task_without_a_sidecar_is_not_published(workshop: Workshop) -> None:
+    workshop.dataset([talk("one " * n) for n in range(6)])
+    config = workshop.config(packing="none", shard_bytes=1)
+    sources = open_sources(config)
+    plan = plan_into_output(config, sources)
+    run(config, sources, plan)
+    (config.output_dir / "manifest.json").unlink()
+    sidecar_path(config.output_dir, 3).unlink()
+    with pytest.raises(AssertionError, match="shard 3 has no sidecar"):
+        publish(config, plan, sources.constants)
+    assert not (config.output_dir / "manifest.json").exists()
+
+
+def test_publishing_again_gives_the_same_manifest(workshop: Workshop) -> None:
+    workshop.dataset([talk(), talk("<image>", image=workshop.truncated_image())])
+    config = workshop.config()
+    sources = open_sources(config)
+    plan = plan_into_output(config, sources)
+    published = run(config, sources, plan)
+    assert published is not None
+    before = (config.output_dir / "manifest.json").read_bytes()
+    (config.output_dir / "manifest.json").unlink()
+    assert publish(config, plan, sources.constants) == published
+    assert (config.output_dir / "manifest.json").read_bytes() == before
+    assert published.lost.num_samples == 1
+    assert published.lost + published.manifest.totals == plan.totals
+
+
+def test_the_manifest_is_written_last(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.dataset([talk()])
+    names: list[str] = []
+    real_replace = os.replace
+
+    def noting(source: Path, target: Path) -> None:
+        real_replace(source, target)
+        names.append(Path(target).name)
+
+    monkeypatch.setattr(os, "replace", noting)
+    outcome = workshop.run()
+    assert names == ["shard-000000.arrow", "shard-000000.json", "manifest.sha256", "manifest.json"]
+    newest = max((path.stat().st_mtime_ns, path.name) for path in outcome.folder.rglob("*") if path.is_file())
+    assert newest[1] == "manifest.json"
+
+
+def test_a_dataset_that_lost_everything_stays_in_the_manifest(workshop: Workshop) -> None:
+    workshop.dataset([talk("<image>", image=workshop.truncated_image())], name="lost")
+    workshop.dataset([talk()], name="kept")
+    manifest = workshop.run("--max_reject_share=1").manifest
+    assert manifest.datasets["lost"].counts == PackCounts()
+    assert manifest.datasets["lost"].rejects == {"undecodable": 1}
+    assert manifest.datasets["kept"].counts == manifest.totals

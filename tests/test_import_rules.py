@@ -1,0 +1,133 @@
+"""Who may import whom: preprocess and train meet only in shards, and nothing but train needs a deep-learning framework.
+
+| package | imports of ours | mindspore | torch, transformers |
+| --- | --- | --- | --- |
+| preprocess | shards | no | no |
+| shards | none | inside functions | no |
+| train | shards | yes | no |
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {"preprocess": {"shards"}, "shards": set(), "train": {"shards"}}
+FORBIDDEN_EVERYWHERE = {"torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils"}
+
+
+@dataclass(frozen=True)
+class Import:
+    package: str  # the first part of the module's name
+    lazy: bool  # inside a function
+    where: str
+
+
+def imports(source: str, name: str) -> Iterator[Import]:
+    """Imports of any kind, those inside of `if TYPE_CHECKING` and by name (import_module) included."""
+    tree = ast.parse(source)
+    inside_functions = {
+        child
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for child in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module or ""] if not node.level else []
+        elif isinstance(node, ast.Call) and _called(node.func) in {"import_module", "__import__"}:
+            modules = [part.value for part in node.args[:1] if isinstance(part, ast.Constant)]
+        else:
+            continue
+        for module in modules:
+            yield Import(module.partition(".")[0], node in inside_functions, f"{name}:{node.lineno}")
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def imports_of(package: str) -> list[Import]:
+    paths = sorted((ROOT / package).rglob("*.py"))
+    assert len(paths) > 5
+    return [
+        found
+        for path in paths
+        for found in imports(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+        if found.package != package
+    ]
+
+
+def test_the_rule_sees_every_kind_of_import() -> None:
+    source = """
+import torch.nn as nn, os
+from train.model import Model
+from . import neighbour
+if TYPE_CHECKING:
+    from transformers import AutoModel
+def load():
+    import mindspore
+    importlib.import_module("preprocess.plan")
+    return lambda: __import__("torch")
+"""
+    found = {(each.package, each.lazy) for each in imports(source, "x.py")}
+    assert found == {
+        ("torch", False),
+        ("os", False),
+        ("train", False),
+        ("transformers", False),
+        ("mindspore", True),
+        ("preprocess", True),
+        ("torch", True),
+    }
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_the_packages_they_may(package: str) -> None:
+    found = imports_of(package)
+    ours = {each.package for each in found} & MAY_IMPORT.keys()
+    assert ours == MAY_IMPORT[package], [each for each in found if each.package in ours - MAY_IMPORT[package]]
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_no_package_needs_another_framework(package: str) -> None:
+    assert [each for each in imports_of(package) if each.package in FORBIDDEN_EVERYWHERE] == []
+
+
+def test_preprocess_and_shards_do_not_need_mindspore() -> None:
+    assert [each for each in imports_of("preprocess") if each.package == "mindspore"] == []
+    assert [each for each in imports_of("shards") if each.package == "mindspore" and not each.lazy] == []
+
+
+IMPORT_EVERYTHING = """
+import importlib, json, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        importlib.import_module(module.name)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("packages", [("shards",), ("preprocess", "shards")])
+def test_importing_every_module_loads_no_framework(packages: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EVERYTHING, *packages], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stdout))
+    assert {f"{package}.__main__" for package in packages if (ROOT / package / "__main__.py").exists()} <= loaded
+    assert len([name for name in loaded if name.startswith(packages[0])]) > 5
+    assert not loaded & ({"mindspore", "train"} | FORBIDDEN_EVERYWHERE)
+    if "preprocess" not in packages:
+        assert "preprocess" not in loaded

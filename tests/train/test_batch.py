@@ -1,0 +1,262 @@
+"""The layout of a batch, against transformers (golden) and against slow rules written down a second time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shards import IGNORE_INDEX, Manifest, ModelConstants, Pack, count_pack, measure_pack
+from tests.train.golden_case import CONSTANTS, PACK_LENGTH, golden, make_sample, pack_samples, shape_for
+from train.batch import Batch, BatchShape, lay_out_frame, make_batch, window_patches
+
+PACK = pack_samples(
+    [
+        make_sample(21, images=[(1, 4, 6)], videos=[]),
+        make_sample(22, images=[(1, 10, 6)], videos=[(2, 6, 2), (3, 4, 6)]),
+        make_sample(23, images=[], videos=[]),
+        make_sample(24, images=[], videos=[(1, 2, 6)], num_text=4),
+    ]
+)
+FULL_SIZE = replace(CONSTANTS, patch_size=14, window_size=112)  # the real model's geometry
+
+
+def roomy_shape() -> BatchShape:
+    shape = shape_for([PACK], pack_length=PACK_LENGTH + 60)
+    return replace(
+        shape,
+        segments=shape.segments + 2,
+        label_tokens=shape.label_tokens + 5,
+        image_patches=shape.image_patches + 8,
+        video_patches=shape.video_patches + 4,
+        patches=shape.patches + 12,
+        temporal_slices=shape.temporal_slices + 3,
+        windows=shape.windows + 2,
+    )
+
+
+@pytest.fixture(params=["tight", "roomy"])
+def batch(request: pytest.FixtureRequest) -> Batch:
+    shape = shape_for([PACK], pack_length=PACK_LENGTH + 60) if request.param == "tight" else roomy_shape()
+    return make_batch(PACK, shape, CONSTANTS)
+
+
+def grids_of(pack: Pack) -> list[list[int]]:
+    return [*pack.image_grid_thw.tolist(), *pack.video_grid_thw.tolist()]
+
+
+def slow_window_order(height: int, width: int, side: int) -> list[list[tuple[int, int]]]:
+    """Windows of a frame as lists of (row, column) of patches, window by window; `side` in patches."""
+    windows = []
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            windows.append(
+                [
+                    (cell_row + row, cell_column + column)
+                    for cell_row in range(top, min(top + side, height), 2)
+                    for cell_column in range(left, min(left + side, width), 2)
+                    for row in range(2)
+                    for column in range(2)
+                ]
+            )
+    return windows
+
+
+def test_windows_and_rotary_positions_equal_those_of_transformers() -> None:
+    """On grids of the real geometry: one window, whole windows, windows cut at either border, several frames."""
+    grids = golden()["windows/grid_thw"]
+    index, ends, positions = (golden()[f"windows/{name}"] for name in ("index", "ends", "positions"))
+    side = FULL_SIZE.window_size // FULL_SIZE.grid_factor
+    frames = [lay_out_frame(int(h), int(w), 2, side) for t, h, w in grids for _ in range(t)]
+    starts = np.cumsum([0, *(frame.num_patches for frame in frames)])
+    order = np.concatenate([start + frame.order for start, frame in zip(starts, frames, strict=False)])
+
+    assert any(h // 2 % side and w // 2 % side for _, h, w in grids) and any(h // 2 % side == 0 for _, h, _ in grids)
+    np.testing.assert_array_equal(order.reshape(-1, 4)[:, 0] // 4, index)
+    np.testing.assert_array_equal(np.diff(order.reshape(-1, 4), axis=1), 1)
+    sizes = np.concatenate([frame.window_sizes for frame in frames])
+    np.testing.assert_array_equal(np.cumsum([0, *sizes]), ends)
+    np.testing.assert_array_equal(np.concatenate([frame.positions for frame in frames]), positions[order])
+    assert sizes.max() == window_patches(FULL_SIZE) == 64
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 6), (16, 16), (18, 10), (2, 40), (34, 2)])
+def test_windows_equal_the_slow_rule(height: int, width: int) -> None:
+    frame = lay_out_frame(height, width, 2, 4)
+    windows = slow_window_order(height, width, side=8)
+    assert frame.window_sizes.tolist() == [len(window) for window in windows]
+    assert [tuple(position) for position in frame.positions] == [patch for window in windows for patch in window]
+
+
+def test_every_patch_is_gathered_once_and_its_position_is_its_place(batch: Batch) -> None:
+    """Follows each patch from where it is stored to its row and column, by the merger's block order."""
+    stored = []  # (grid, frame, row, column) of each row of the padded image patches, then the video patches
+    for pack_grids, room in ((PACK.image_grid_thw, batch.image_patches), (PACK.video_grid_thw, batch.video_patches)):
+        kind = [
+            (f"{len(stored)}.{index}", time, 2 * cell_row + row, 2 * cell_column + column)
+            for index, (grid_t, grid_h, grid_w) in enumerate(pack_grids.tolist())
+            for time in range(grid_t)
+            for cell_row in range(grid_h // 2)
+            for cell_column in range(grid_w // 2)
+            for row in range(2)
+            for column in range(2)
+        ]
+        stored += [*kind, *[None] * (len(room) - len(kind))]
+
+    total = len(PACK.image_patches) + len(PACK.video_patches)
+    gathered = [stored[row] for row in batch.patch_index[:total]]
+    assert len(set(gathered)) == total and None not in gathered
+    assert [patch[2:] for patch in gathered] == [tuple(position) for position in batch.patch_positions[:total]]
+
+    first, last = batch.patch_keys[:total].T
+    for row, (grid, time, _, _) in enumerate(gathered):
+        segment = {patch[:2] for patch in gathered[first[row] : last[row]]}
+        assert segment == {(grid, time)}, "full attention leaves its temporal slice"
+    slices = [height * width for time, height, width in grids_of(PACK) for _ in range(time)]
+    assert np.all(last - first == np.repeat(slices, slices))
+
+
+def test_windows_hold_each_patch_once_and_are_put_back(batch: Batch) -> None:
+    total = len(PACK.image_patches) + len(PACK.video_patches)
+    flat_index = batch.window_index.reshape(-1)
+    np.testing.assert_array_equal(flat_index[batch.window_position[:total]], np.arange(total))
+    assert len(set(batch.window_position[:total].tolist())) == total
+
+    capacity = window_patches(CONSTANTS)
+    window = batch.window_position[:total] // capacity
+    sizes = [len(w) for time, *side in grids_of(PACK) for _ in range(time) for w in slow_window_order(*side, side=4)]
+    assert min(sizes) < capacity == max(sizes), "no border cuts a window"
+    np.testing.assert_array_equal(np.bincount(window), sizes)
+    keys = batch.window_keys.reshape(-1, 2)[batch.window_position[:total]]
+    np.testing.assert_array_equal(keys[:, 0], 0)
+    np.testing.assert_array_equal(keys[:, 1], np.repeat(sizes, sizes))
+
+
+def test_every_query_sees_a_key_and_padding_sees_only_padding(batch: Batch) -> None:
+    total = len(PACK.image_patches) + len(PACK.video_patches)
+    padding = {
+        "token_keys": (batch.token_keys[PACK.num_tokens :], PACK.num_tokens, len(batch.input_ids)),
+        "patch_keys": (batch.patch_keys[total:], total, len(batch.patch_index)),
+    }
+    for name, (keys, first, last) in padding.items():
+        everything = getattr(batch, name)
+        assert np.all(everything[:, 0] < everything[:, 1])
+        assert np.all(keys[:, 0] >= first) and np.all(keys[:, 1] <= last)
+    assert np.all(batch.window_keys[..., 0] < batch.window_keys[..., 1])
+    real = np.zeros(batch.window_index.size, bool)
+    real[batch.window_position[:total]] = True
+    sizes = real.reshape(batch.window_index.shape).sum(axis=1)
+    unused = ~real.reshape(batch.window_index.shape)
+    assert unused.any() and np.all(batch.window_keys[unused][:, 0] == np.repeat(sizes, unused.sum(axis=1)))
+
+
+def test_tokens_see_their_segment_up_to_themselves(batch: Batch) -> None:
+    segment = np.searchsorted(PACK.cu_seqlens, np.arange(PACK.num_tokens), side="right") - 1
+    first, last = batch.token_keys[: PACK.num_tokens].T
+    np.testing.assert_array_equal(first, PACK.cu_seqlens[segment])
+    np.testing.assert_array_equal(last, np.arange(PACK.num_tokens) + 1)
+    assert len(set(first.tolist())) == PACK.num_samples
+
+
+def test_ends_are_cumulative_and_reach_the_whole_sequence(batch: Batch) -> None:
+    np.testing.assert_array_equal(batch.token_ends[: PACK.num_samples], PACK.cu_seqlens[1:])
+    slices = [height * width for time, height, width in grids_of(PACK) for _ in range(time)]
+    np.testing.assert_array_equal(batch.patch_ends[: len(slices)], np.cumsum(slices))
+    for ends, length in ((batch.token_ends, len(batch.input_ids)), (batch.patch_ends, len(batch.patch_index))):
+        assert np.all(np.diff(ends) >= 0) and ends[-1] == length
+
+
+def test_visual_tokens_get_the_embedding_of_their_own_cell(batch: Batch) -> None:
+    """The n-th image-pad token, in token order, is the n-th stored cell of the image patches; videos likewise."""
+    length = len(batch.input_ids)
+    cell_of_visual = batch.patch_index[::4] // 4
+    for token_id, first_cell in (
+        (CONSTANTS.image_token_id, 0),
+        (CONSTANTS.video_token_id, len(batch.image_patches) // 4),
+    ):
+        places = np.flatnonzero(PACK.input_ids == token_id)
+        visual = batch.embedding_index[places] - length
+        assert len(places) and visual.min() >= 0
+        assert not np.array_equal(visual, np.sort(visual)), "window order is token order: nothing is put in place"
+        np.testing.assert_array_equal(cell_of_visual[visual], first_cell + np.arange(len(places)))
+    is_text = ~np.isin(batch.input_ids, (CONSTANTS.image_token_id, CONSTANTS.video_token_id))
+    np.testing.assert_array_equal(batch.embedding_index[is_text], np.flatnonzero(is_text))
+
+
+def test_targets_are_the_next_labels_of_the_same_segment(batch: Batch) -> None:
+    count = PACK.num_label_tokens
+    np.testing.assert_array_equal(batch.target_weight, np.arange(len(batch.target_weight)) < count)
+    index = batch.target_index[:count]
+    np.testing.assert_array_equal(batch.target_ids[:count], PACK.input_ids[index + 1])
+    np.testing.assert_array_equal(index + 1, np.flatnonzero(PACK.labels != IGNORE_INDEX))
+    assert not set(index + 1) & set(PACK.cu_seqlens.tolist()), "a segment predicts the next one's first token"
+
+
+def test_an_empty_pack_is_padding_only() -> None:
+    shape = shape_for([PACK])
+    batch = make_batch(None, shape, CONSTANTS)
+    full = make_batch(PACK, shape, CONSTANTS)
+    for name, empty_array, full_array in zip(Batch._fields, batch, full, strict=True):
+        assert (empty_array.shape, empty_array.dtype) == (full_array.shape, full_array.dtype), name
+    assert not batch.target_weight.any()
+    assert np.all(batch.token_keys[:, 0] < batch.token_keys[:, 1])
+
+
+def test_shapes_and_dtypes_do_not_depend_on_the_pack_and_the_pack_is_not_written_to() -> None:
+    text_only = pack_samples([make_sample(25, images=[], videos=[])])
+    shape = shape_for([PACK])
+    for array in vars(PACK).values():
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False  # as in a mapped file
+    batches = [make_batch(pack, shape, CONSTANTS) for pack in (PACK, text_only, None)]
+    kinds = [[(array.shape, array.dtype, array.flags.c_contiguous) for array in batch] for batch in batches]
+    assert kinds[0] == kinds[1] == kinds[2]
+    assert {str(array.dtype) for array in batches[0]} == {"int32", "float32", "uint8"}
+
+
+def test_the_shape_is_what_the_manifest_reached_and_never_empty() -> None:
+    text_only = pack_samples([make_sample(25, images=[], videos=[])])
+    for pack in (PACK, text_only):
+        manifest = manifest_of(pack, CONSTANTS)
+        shape = BatchShape.of(manifest)
+        assert shape.pack_length == manifest.pack_length
+        make_batch(pack, shape, CONSTANTS)
+    assert shape.image_patches == shape.patches == 4 and shape.windows == shape.temporal_slices == 1
+    with pytest.raises(ValueError, match="windows is 0"):
+        replace(shape, windows=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [
+        ("pack_length", "tokens"),
+        ("segments", "segments"),
+        ("label_tokens", "supervised tokens"),
+        ("image_patches", "image patches"),
+        ("video_patches", "video patches"),
+        ("patches", "patches"),
+        ("temporal_slices", "temporal slices"),
+        ("windows", "windows"),
+    ],
+)
+def test_a_pack_that_does_not_fit_is_an_error_that_says_what(field: str, what: str) -> None:
+    shape = BatchShape.holding(measure_pack(PACK, CONSTANTS), PACK.num_tokens, CONSTANTS)
+    make_batch(PACK, shape, CONSTANTS)
+    with pytest.raises(ValueError, match=f"{getattr(shape, field)} {what}, the batch has room for"):
+        make_batch(PACK, replace(shape, **{field: getattr(shape, field) - 1}), CONSTANTS)
+
+
+def manifest_of(pack: Pack, constants: ModelConstants) -> Manifest:
+    return Manifest(
+        format="arrow",
+        fingerprint="0" * 64,
+        inputs={},
+        model=constants,
+        pack_length=PACK_LENGTH + 60,
+        pack_patches=1024,
+        maxima=measure_pack(pack, constants),
+        totals=count_pack(pack),
+        datasets={},
+        shards=(),
+    )
