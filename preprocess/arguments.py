@@ -67,9 +67,9 @@ def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
             hint = f"did you mean --{close[0]}?" if close else "python -m preprocess run --help lists them"
             raise ConfigError(f"unknown flag --{flag}; {hint}")
     values = vars(make_parser("run").parse_args([f"--{flag}={value}" for flag, value in translated]))
-    missing = [f"--{name}" for name in known if name in values and values[name] is None]
+    missing = [f"--{field.name}" for field in fields(RunConfig) if field.default is MISSING and not values[field.name]]
     if missing:
-        raise ConfigError(f"{', '.join(sorted(missing))} must be given, on the command line or in --config FILE")
+        raise ConfigError(f"{', '.join(missing)} must be given, on the command line or in --config FILE")
     return RunConfig(**{name: values[name] for name in known})
 
 

@@ -12,7 +12,7 @@ from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.manifest import MODEL_DIR, MODEL_FILES
-from shards.writer import read_sidecar
+from shards.writer import TEMPORARY_DIR, read_sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Published:
 def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> Published | None:
     """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
     folder = config.output_dir
+    shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)
     rejects = list(read_ledger(folder / PLAN_DIR / LEDGER_NAME))
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards = PackMaxima(), []

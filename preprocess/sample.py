@@ -103,6 +103,10 @@ class MeasuredSample:
     num_video_patches: int
 
     @property
+    def num_patches(self) -> int:
+        return self.num_image_patches + self.num_video_patches
+
+    @property
     def counts(self) -> PackCounts:
         """What this sample adds to the sums of its pack."""
         return PackCounts(

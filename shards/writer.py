@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,9 +66,8 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
     Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
     """
     name = shard_name(index)
-    workspace = folder / TEMPORARY_DIR / f"shard-{index:06d}"
-    shutil.rmtree(workspace, ignore_errors=True)
-    workspace.mkdir(parents=True)
+    (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}-", dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
         path = workspace / name
@@ -99,6 +99,19 @@ def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
     path = sidecar_path(folder, index)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, sidecar.to_json())
+
+
+def is_finished(folder: Path, index: int) -> bool:
+    """Whether the sidecar stands there and the shard that it describes is whole."""
+    sidecar = read_sidecar(folder, index)
+    if sidecar is None:
+        return False
+    if sidecar.shard is None:
+        return True
+    try:
+        return (folder / sidecar.shard.name).stat().st_size == sidecar.shard.num_bytes
+    except FileNotFoundError:
+        return False
 
 
 def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:
