@@ -68,7 +68,7 @@ def _run(arguments: Sequence[str]) -> int:
     sources = prepare(config)
     plan = plan_into_output(config, sources, share)
     print(plan_table(plan, sources.constants.merge_size), flush=True)
-    unfinished = materialise(config, plan, share)
+    unfinished = materialise(config, plan, sources.constants, share)
     if unfinished:
         print(f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are those of other shares")
         return 0

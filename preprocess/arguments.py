@@ -22,7 +22,7 @@ from preprocess.errors import ConfigError
 
 Note = Callable[[str], None]  # takes a line that the user should read
 
-_PATHS = ("model", "datasets", "output_dir")
+_PATHS = ("model", "datasets", "output_dir", "reuse")
 _ALIASES = {"model_name_or_path": "model", "model_max_length": "pack_length"}
 _TRAINING_FLAGS = (
     "tune_mm_llm",

@@ -6,7 +6,7 @@ A sample that fails here is left out of its pack and goes to the ledger; an empt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from preprocess.errors import SampleError
 from preprocess.executor import Signal
 from preprocess.ledger import Reject
 from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
+from preprocess.reuse import Medium, OldPatches, write_media
 from preprocess.sample import EncodedSample, MeasuredSample
 from shards import Pack, PackCounts
 from shards.writer import ShardSidecar, write_shard, write_sidecar
@@ -31,7 +32,11 @@ class ShardStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedShardStage:
-        return LoadedShardStage(self.config.output_dir, self.load_encoder(self.config.model, self.config))
+        encoder = self.load_encoder(self.config.model, self.config)
+        if self.config.reuse is not None:
+            old_patches = OldPatches.open(self.config.reuse, self.config.output_dir / PLAN_DIR)
+            encoder = replace(encoder, old_patches=old_patches)
+        return LoadedShardStage(self.config.output_dir, encoder)
 
 
 class LoadedShardStage:
@@ -52,11 +57,14 @@ class LoadedShardStage:
         """Write shard number `task` and its sidecar."""
         job = _Job(self._packs_of(task), self._samples, do_item, before_item)
         written = write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
+        write_media(self._output_dir / PLAN_DIR, task, job.media)
         sidecar = ShardSidecar(
             shard=written.entry,
             maxima=written.maxima,
             datasets=dict(sorted(job.counts.items())),
             rejects=tuple(reject.to_json() for reject in job.rejects),
+            num_media=len(job.media),
+            num_reused=job.num_reused,
         )
         write_sidecar(self._output_dir, task, sidecar)
         return sidecar
@@ -78,6 +86,9 @@ class _Job:
     ) -> None:
         self.rejects: list[Reject] = []
         self.counts: dict[str, PackCounts] = {}
+        self.media: list[tuple[Medium, int, int]] = []  # with row in the shard, and first patch in the row
+        self.num_reused = 0
+        self._num_rows = 0
         self._packs = packs
         self._samples = samples
         self._do_item = do_item
@@ -86,7 +97,7 @@ class _Job:
     def packs(self) -> Iterator[Pack]:
         for number in range(len(self._packs)):
             [row] = self._packs.slice(number, 1).to_pylist()
-            keys, samples = [], []
+            keys, samples, used = [], [], []
             for sample_row, repeat in zip(row["samples"], row["repeats"], strict=True):
                 measured = self._samples[sample_row]
                 sample = measured.sample
@@ -99,8 +110,20 @@ class _Job:
                 self.counts[sample.dataset] = self.counts.get(sample.dataset, PackCounts()) + measured.counts
                 keys.append(sample.key(repeat))
                 samples.append(encoded)
+                used.append(measured)
+                self.num_reused += encoded.num_reused
             if samples:
+                self._note_places(used)
                 yield join_samples(keys, samples)
+
+    def _note_places(self, used: list[MeasuredSample]) -> None:
+        """Where the media of the next row stand among its image and its video patches."""
+        for media in ([m for s in used for m in s.images], [m for s in used for m in s.videos]):
+            first = 0
+            for medium in media:
+                self.media.append((medium, self._num_rows, first))
+                first += int(np.prod(medium.grid_thw))
+        self._num_rows += 1
 
 
 def join_samples(keys: list[str], samples: list[EncodedSample]) -> Pack:

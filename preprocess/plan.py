@@ -30,6 +30,7 @@ from preprocess.packing import choose_patch_capacity, pack_units, shuffle_packs
 from preprocess.plan_tables import SAMPLES_DIR, part_path, read_table, write_packs, write_parts, write_tasks
 from preprocess.registry import DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, PackCounts, read_model_constants
+from shards.hashing import sha256_of_file
 from shards.manifest import write_atomically
 
 _TOKEN_BYTES = 20  # input_ids, labels and three rows of positions, int32 each
@@ -105,13 +106,13 @@ def open_sources(config: RunConfig) -> Sources:
         "config": config.determining(),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": _sha256(use.dataset.annotation_path),
+                "annotations_sha256": sha256_of_file(use.dataset.annotation_path),
                 "follow_links": use.dataset.follow_links,
             }
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": _sha256(config.model / "tokenizer.json"),
+        "tokenizer_sha256": sha256_of_file(config.model / "tokenizer.json"),
         "versions": {
             "pillow": PIL.__version__,
             "decord": decord.__version__,
@@ -258,11 +259,3 @@ def _pack_and_cut(items: _Items, config: RunConfig, constants: ModelConstants, f
         pack_patches=pack_patches,
         largest_unit_patches=largest,
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

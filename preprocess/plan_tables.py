@@ -35,7 +35,7 @@ SAMPLES_DIR = "samples"
 _OPEN_PARTS = 64  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
-_STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64())]
+_STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
 _IMAGE = pa.struct(
     [
         ("source", pa.struct(_SOURCE)),
@@ -85,7 +85,7 @@ def write_part(folder: Path, part: int, rows: Sequence[tuple[MeasuredSample, int
     """Write measured samples, each with its number of copies, as one part."""
     columns = [_sample_row(measured, copies) for measured, copies in rows]
     batch = pa.RecordBatch.from_pylist(columns, schema=SAMPLES_SCHEMA)
-    _write_table(part_path(folder, part), pa.Table.from_batches([batch]))
+    write_table(part_path(folder, part), pa.Table.from_batches([batch]))
 
 
 def part_path(folder: Path, part: int) -> Path:
@@ -184,12 +184,12 @@ def write_packs(
         ],
         schema=PACKS_SCHEMA,
     )
-    _write_table(path, table)
+    write_table(path, table)
     return table
 
 
 def write_parts(folder: Path, datasets: Sequence[str], num_samples: Sequence[int]) -> None:
-    _write_table(folder / "parts.arrow", pa.table([datasets, num_samples], schema=PARTS_SCHEMA))
+    write_table(folder / "parts.arrow", pa.table([datasets, num_samples], schema=PARTS_SCHEMA))
 
 
 def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
@@ -198,7 +198,7 @@ def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa
     shard_of_pack = before // shard_bytes
     _, first, counts = np.unique(shard_of_pack, return_index=True, return_counts=True)
     table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=TASKS_SCHEMA)
-    _write_table(path, table)
+    write_table(path, table)
     return table
 
 
@@ -206,7 +206,7 @@ def read_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table) -> None:
     """Atomically: several machines may write the same plan into a shared folder at once, byte for byte the same."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:

@@ -19,6 +19,8 @@ from shards.writer import TEMPORARY_DIR, read_sidecar
 class Published:
     manifest: Manifest
     lost: PackCounts  # planned, but rejected while decoding; uses of repeated samples count each time
+    num_media: int = 0  # written; uses of repeated samples count each time
+    num_reused: int = 0  # of them, copied from an earlier run
 
 
 def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> Published | None:
@@ -27,13 +29,15 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)
     rejects = list(read_ledger(folder / PLAN_DIR / LEDGER_NAME))
     counts = {name: PackCounts() for name in plan.datasets}
-    maxima, shards = PackMaxima(), []
+    maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
     for task in range(plan.num_shards):
         sidecar = read_sidecar(folder, task)
         assert sidecar is not None, f"shard {task} has no sidecar"
         for name, more in sidecar.datasets.items():
             counts[name] += more
         maxima = maxima.merge(sidecar.maxima)
+        num_media += sidecar.num_media
+        num_reused += sidecar.num_reused
         shards += [sidecar.shard] if sidecar.shard else []
         rejects += map(Reject.from_json, sidecar.rejects)
     rejects = _once_each(rejects, list(plan.datasets))
@@ -56,7 +60,7 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     )
     _copy_model_files(config.model, folder / MODEL_DIR)
     write_manifest(folder, manifest)
-    return Published(manifest=manifest, lost=plan.totals - totals)
+    return Published(manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused)
 
 
 def _once_each(rejects: list[Reject], datasets: list[str]) -> list[Reject]:

@@ -19,6 +19,8 @@ from preprocess.plan import PlanSummary, Sources, finish_plan, measure_all, open
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.progress import Progress
 from preprocess.ray_executor import RayExecutor
+from preprocess.reuse import build_index, check_old_run
+from shards import ModelConstants
 from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
 from shards.writer import TEMPORARY_DIR, is_finished
 
@@ -55,6 +57,10 @@ def prepare(config: RunConfig) -> Sources:
     """Check everything that can be wrong before anything is written. Raises ConfigError, AnnotationError."""
     folder = config.output_dir
     sources = open_sources(config)
+    if config.reuse is not None:
+        check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
+        if config.reuse.resolve() == folder.resolve():
+            raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
     inputs_path = folder / PLAN_DIR / _INPUTS_NAME
     if not inputs_path.is_file():
         # An empty plan folder is that of another share of this run, which starts at this moment.
@@ -99,10 +105,12 @@ def choose_executor(config: RunConfig) -> Executor:
     return LocalExecutor(workers=config.workers, item_timeout=config.sample_timeout)
 
 
-def materialise(config: RunConfig, plan: PlanSummary, share: Share) -> int:
+def materialise(config: RunConfig, plan: PlanSummary, constants: ModelConstants, share: Share) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_tasks = config.output_dir, range(plan.num_shards)
     missing = [task for task in all_tasks if task in share and not is_finished(folder, task)]
+    if config.reuse is not None and missing:
+        build_index(config.reuse, folder / PLAN_DIR, constants, plan.inputs["versions"])
     with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
         for _, sidecar in choose_executor(config).run(ShardStage(config=config), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0

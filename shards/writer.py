@@ -5,7 +5,6 @@ A shard without a sidecar is unfinished, whatever its size. Sidecars are all tha
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.arrow import SUFFIX, ArrowShardWriter
+from shards.hashing import sha256_of_file
 from shards.manifest import ShardEntry, sync_folder, write_atomically
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
@@ -31,6 +31,8 @@ class ShardSidecar:
     maxima: PackMaxima
     datasets: dict[str, PackCounts]
     rejects: tuple[dict[str, Any], ...]  # ledger entries: dataset, index, reason, detail
+    num_media: int  # images and videos in the shard
+    num_reused: int  # of them, copied from an earlier run
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -43,6 +45,8 @@ class ShardSidecar:
             maxima=PackMaxima(**record["maxima"]),
             datasets={name: PackCounts(**counts) for name, counts in record["datasets"].items()},
             rejects=tuple(record["rejects"]),
+            num_media=record["num_media"],
+            num_reused=record["num_reused"],
         )
 
 
@@ -84,12 +88,10 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
 
 
 def _publish(path: Path, final: Path, num_packs: int) -> ShardEntry:
-    digest = hashlib.sha256()
+    digest = sha256_of_file(path)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
         os.fsync(file.fileno())
-    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest.hexdigest())
+    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest)
     os.replace(path, final)
     sync_folder(final.parent)
     return entry
