@@ -15,11 +15,13 @@ from pathlib import Path
 from preprocess.arguments import make_parser, parse_config
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError
-from preprocess.plan import PlanSummary, Sources, make_plan, open_sources
+from preprocess.executor import limit_threads
+from preprocess.ledger import LEDGER_NAME
+from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import PLAN_DIR
-from preprocess.publish import Published
+from preprocess.publish import Published, publish
 from preprocess.report import plan_table, run_summary
-from preprocess.run import plan_into_output, prepare, run
+from preprocess.run import Share, make_plan, materialise, plan_into_output, prepare
 from shards import ModelFolderError, ShardError, read_manifest
 
 USAGE = """usage: python -m preprocess COMMAND ...
@@ -63,12 +65,17 @@ def _plan(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     config = parse_config(arguments, _note)
-    sources: Sources = prepare(config)
-    plan = plan_into_output(config, sources)
+    share = Share.of_job(config.task, os.environ)
+    sources = prepare(config)
+    plan = plan_into_output(config, sources, share)
     print(plan_table(plan, sources.constants.merge_size), flush=True)
-    published: Published | None = run(config, sources, plan)
+    unfinished = materialise(config, plan, sources.constants, share)
+    if unfinished:
+        print(f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are those of other shares")
+        return 0
+    published = publish(config, plan, sources.constants)
     if published is None:
-        _say(f"preprocess: no sample is left; {config.output_dir / 'rejects.jsonl'} says why")
+        _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
     print(run_summary(published, plan, config.output_dir))
     return _exit_code(config, published.manifest.num_rejects, plan)
@@ -79,12 +86,9 @@ def _report(arguments: Sequence[str]) -> int:
         raise ConfigError("usage: python -m preprocess report OUTPUT_DIR")
     folder = Path(arguments[0])
     manifest = read_manifest(folder)
-    try:
-        plan = PlanSummary.read(folder / PLAN_DIR)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{folder} holds shards without their plan/; report reads both, copy the whole folder"
-        ) from None
+    plan = PlanSummary.read(folder / PLAN_DIR)
+    if plan is None:
+        raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
     print(plan_table(plan, manifest.model.merge_size))
     print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
     return 0
@@ -113,9 +117,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # Decoders must not start a thread pool each: tasks are spread over processes.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+    limit_threads()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show

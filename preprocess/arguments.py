@@ -22,7 +22,7 @@ from preprocess.strict_yaml import read_yaml_mapping
 
 Note = Callable[[str], None]  # takes a line that the user should read
 
-_PATHS = ("model", "datasets", "output_dir")
+_PATHS = ("model", "datasets", "output_dir", "reuse")
 _ALIASES = {"model_name_or_path": "model", "model_max_length": "pack_length"}
 _TRAINING_FLAGS = (
     "tune_mm_llm",
@@ -75,7 +75,8 @@ def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
             raise ConfigError(f"unknown flag --{flag}; {hint}")
     words = [f"--{flag}={_multiply(value) if _is_number(types[flag]) else value}" for flag, value in translated]
     values = vars(make_parser("run").parse_args(words))
-    missing = [f"--{name}" for name in types if values[name] is None]
+    required = [field.name for field in fields(RunConfig) if field.default is MISSING]
+    missing = [f"--{name}" for name in required if values[name] is None]
     if missing:
         raise ConfigError(f"{', '.join(sorted(missing))} must be given, on the command line or in --config FILE")
     config = RunConfig(**{name: values[name] for name in types})

@@ -40,6 +40,7 @@ class EncodingConfig:
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
     )
     supervise_newline: bool = option(True, "train the newline after <|im_end|>, as the Qwen scripts do")
+    hash_media: bool = option(False, "tell unchanged media by their content too, for a later --reuse")
 
     def __post_init__(self) -> None:
         for low, high in (
@@ -86,6 +87,12 @@ class RunConfig(EncodingConfig):
     shard_bytes: int = option(256 << 20, "size of a shard file, about")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
     workers: int = option(len(os.sched_getaffinity(0)), "processes that decode; 0: this one, unprotected from crashes")
+    executor: Literal["local", "ray"] = option("local", "where jobs run: processes here, or a Ray cluster")
+    task: str | None = option(None, "i/N: do share i (from 0) of N; for array jobs on a shared folder")
+    reuse: Path | None = field(
+        default=None, metadata=_help("folder of an earlier run, whose patches are copied where they are the same")
+    )
+    overwrite: bool = option(False, "remove another run that output_dir holds")
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
@@ -106,7 +113,19 @@ class RunConfig(EncodingConfig):
 
     def determining(self) -> dict[str, Any]:
         """What determines the bytes of the output: no locations, no workers."""
-        excluded = {"model", "datasets", "output_dir", "workers", "sample_timeout", "max_reject_share"}
+        excluded = {
+            "model",
+            "datasets",
+            "output_dir",
+            "workers",
+            "executor",
+            "task",
+            "overwrite",
+            "reuse",
+            "hash_media",
+            "sample_timeout",
+            "max_reject_share",
+        }
         return {name: value for name, value in asdict(self).items() if name not in excluded}
 
     @property

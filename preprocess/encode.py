@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,13 @@ from preprocess.geometry import num_temporal_patches, sample_frames, seconds_per
 from preprocess.images import encode_image, grid_size, measure_image, resize_frame
 from preprocess.media import stamp_file
 from preprocess.patches import patchify_video
+from preprocess.reuse import OldPatches
 from preprocess.rope import VisualSpan, position_ids
 from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MeasuredVideo, MediaSource, Sample
 from preprocess.video import decode_frames, probe_video
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
+
+Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
 
 class PlanMismatch(AssertionError):
@@ -32,6 +37,7 @@ class SampleEncoder:
     config: EncodingConfig
     constants: ModelConstants
     chat: ChatEncoder
+    old_patches: OldPatches | None = None  # of an earlier run, copied where they are the same
 
     @classmethod
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
@@ -41,7 +47,7 @@ class SampleEncoder:
 
     def measure(self, sample: Sample) -> MeasuredSample:
         """Exact counts from headers and text. Raises SampleError."""
-        images = tuple(measure_image(source, self.config.image_limits, self.constants) for source in sample.images)
+        images = tuple(self._measure_image(source) for source in sample.images)
         videos = tuple(self._measure_video(source) for source in sample.videos)
         text = self._encode_text(sample, images, videos)
         if not text.num_answer_tokens:
@@ -59,8 +65,10 @@ class SampleEncoder:
     def encode(self, measured: MeasuredSample) -> EncodedSample:
         """Decode, resize, cut into patches, tokenize. Raises SampleError for media, PlanMismatch for our own bugs."""
         constants = self.constants
-        image_patches = [encode_image(image, constants) for image in measured.images]
-        video_patches = [self._encode_video(video) for video in measured.videos]
+        media: tuple[MeasuredImage | MeasuredVideo, ...] = (*measured.images, *measured.videos)
+        found = {medium: self._find_old(medium) for medium in media}
+        image_patches = [_given(found[image], partial(encode_image, image, constants)) for image in measured.images]
+        video_patches = [_given(found[video], partial(self._encode_video, video)) for video in measured.videos]
         text = self._encode_text(measured.sample, measured.images, measured.videos)
         encoded = EncodedSample(
             input_ids=text.input_ids,
@@ -71,13 +79,21 @@ class SampleEncoder:
             video_patches=_concatenate(video_patches, constants.video_patch_bytes),
             video_grid_thw=_grids(measured.videos),
             second_per_grid_ts=np.array([video.second_per_grid for video in measured.videos], np.float64),
+            num_reused=sum(patches is not None for patches in map(found.get, media)),
         )
         _check_counts(measured, encoded)
         return encoded
 
+    def _find_old(self, medium: MeasuredImage | MeasuredVideo) -> Patches | None:
+        return self.old_patches.find(medium) if self.old_patches is not None else None
+
+    def _measure_image(self, source: MediaSource) -> MeasuredImage:
+        stamp = stamp_file(source, hash_content=self.config.hash_media)
+        return measure_image(source, stamp, self.config.image_limits, self.constants)
+
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         config, constants = self.config, self.constants
-        stamp = stamp_file(source)
+        stamp = stamp_file(source, hash_content=config.hash_media)
         header = probe_video(source, clamp_tail=config.video_tail == "clamp")
         try:
             height, width = smart_resize(header.height, header.width, constants.grid_factor, config.frame_limits)
@@ -122,6 +138,10 @@ class SampleEncoder:
             [VisualSpan(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [VisualSpan(grid_thw=video.grid_thw, second_per_grid=video.second_per_grid) for video in videos],
         )
+
+
+def _given(found: Patches | None, make: Callable[[], Patches]) -> Patches:
+    return make() if found is None else found
 
 
 def _concatenate(patches: list[npt.NDArray[np.uint8]], width: int) -> npt.NDArray[np.uint8]:

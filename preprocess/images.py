@@ -21,9 +21,9 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from preprocess.errors import Reason, SampleError
 from preprocess.geometry import PixelLimits, smart_resize
-from preprocess.media import open_medium, read_error, stamp_file
+from preprocess.media import open_medium, read_error
 from preprocess.patches import patchify_image
-from preprocess.sample import MeasuredImage, MediaSource
+from preprocess.sample import FileStamp, MeasuredImage, MediaSource
 from shards import ModelConstants
 
 _EXIF_ORIENTATION = 0x0112
@@ -34,9 +34,10 @@ _LONGEST_KEYWORD = max(map(len, _KEYWORDS_WITH_ORIENTATION))
 _MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
-def measure_image(source: MediaSource, limits: PixelLimits, constants: ModelConstants) -> MeasuredImage:
+def measure_image(
+    source: MediaSource, stamp: FileStamp, limits: PixelLimits, constants: ModelConstants
+) -> MeasuredImage:
     """Size and grid from the header; no pixel is decoded."""
-    stamp = stamp_file(source)
     with _opened(source) as image:
         height, width = upright_size(image)
         resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)

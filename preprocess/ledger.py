@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocess.errors import SampleError
+from preprocess.errors import Reason, SampleError
+from preprocess.sample import Sample
 
 LEDGER_NAME = "rejects.jsonl"
 
@@ -25,6 +26,13 @@ class Reject:
     @classmethod
     def of(cls, dataset: str, index: int, member: int | None, error: SampleError) -> Reject:
         return cls(dataset=dataset, index=index, member=member, reason=error.reason.value, detail=error.detail)
+
+    @classmethod
+    def of_sample(cls, sample: Sample, error: SampleError) -> Reject:
+        if error.reason in (Reason.CRASH, Reason.TIMEOUT):  # the process that knew which file it was is gone
+            media = ", ".join(map(str, (*sample.images, *sample.videos)))
+            error = SampleError(error.reason, f"{media}: {error.detail}")
+        return cls.of(sample.dataset, sample.index, sample.member, error)
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)

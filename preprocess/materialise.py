@@ -6,72 +6,124 @@ A sample that fails here is left out of its pack and goes to the ledger; an empt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from preprocess.config import RunConfig
+from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
+from preprocess.executor import Signal
 from preprocess.ledger import Reject
 from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
+from preprocess.reuse import Medium, OldPatches, write_media
 from preprocess.sample import EncodedSample, MeasuredSample
-from shards import ModelConstants, Pack, PackCounts
+from shards import Pack, PackCounts
 from shards.writer import ShardSidecar, write_shard, write_sidecar
 
 
-@dataclass(frozen=True)
-class Materialiser:
-    """Reads the plan in `output_dir` and writes its shards."""
+@dataclass(frozen=True, kw_only=True)
+class ShardStage:
+    """Writes the shards of the plan in `config.output_dir`; a job is the number of a task."""
 
-    output_dir: Path
-    encode: Callable[[MeasuredSample], EncodedSample]
-    constants: ModelConstants
-    before_sample: Callable[[], None]  # called as each sample is taken up: a sign of life
+    config: RunConfig
+    load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
-    def run_task(self, task: int) -> ShardSidecar:
+    def load(self) -> LoadedShardStage:
+        encoder = self.load_encoder(self.config.model, self.config)
+        if self.config.reuse is not None:
+            old_patches = OldPatches(self.config.reuse, self.config.output_dir / PLAN_DIR)
+            encoder = replace(encoder, old_patches=old_patches)
+        return LoadedShardStage(self.config.output_dir, encoder)
+
+
+class LoadedShardStage:
+    def __init__(self, output_dir: Path, encoder: SampleEncoder) -> None:
+        plan = output_dir / PLAN_DIR
+        self._output_dir = output_dir
+        self._encoder = encoder
+        self._samples = SamplesReader(plan)
+        self._tasks = read_table(plan / "tasks.arrow")
+        self._packs = read_table(plan / "packs.arrow")
+
+    def do_item(self, measured: MeasuredSample) -> EncodedSample:
+        return self._encoder.encode(measured)
+
+    def do_job(
+        self, task: int, do_item: Callable[[MeasuredSample], EncodedSample], before_item: Signal
+    ) -> ShardSidecar:
         """Write shard number `task` and its sidecar."""
-        job = _Job(self, task)
-        written = write_shard(self.output_dir, task, job.packs(), self.constants)
+        job = _Job(self._packs_of(task), self._samples, do_item, before_item)
+        written = write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
+        write_media(self._output_dir / PLAN_DIR, task, job.media)
         sidecar = ShardSidecar(
             shard=written.entry,
             maxima=written.maxima,
             datasets=dict(sorted(job.counts.items())),
             rejects=tuple(reject.to_json() for reject in job.rejects),
+            num_media=len(job.media),
+            num_reused=job.num_reused,
         )
-        write_sidecar(self.output_dir, task, sidecar)
+        write_sidecar(self._output_dir, task, sidecar)
         return sidecar
+
+    def _packs_of(self, task: int) -> pa.Table:
+        [row] = self._tasks.slice(task, 1).to_pylist()
+        return self._packs.slice(row["first_pack"], row["num_packs"])
 
 
 class _Job:
     """The packs of one task as they are encoded; afterwards, what was counted and rejected on the way."""
 
-    def __init__(self, materialiser: Materialiser, task: int) -> None:
-        plan = materialiser.output_dir / PLAN_DIR
+    def __init__(
+        self,
+        packs: pa.Table,
+        samples: SamplesReader,
+        do_item: Callable[[MeasuredSample], EncodedSample],
+        before_item: Signal,
+    ) -> None:
         self.rejects: list[Reject] = []
         self.counts: dict[str, PackCounts] = {}
-        self._materialiser = materialiser
-        self._samples = SamplesReader(plan / "samples.arrow")
-        [row] = read_table(plan / "tasks.arrow").slice(task, 1).to_pylist()
-        self._packs = read_table(plan / "packs.arrow").slice(row["first_pack"], row["num_packs"])
+        self.media: list[tuple[Medium, int, int]] = []  # with row in the shard, and first patch in the row
+        self.num_reused = 0
+        self._num_rows = 0
+        self._packs = packs
+        self._samples = samples
+        self._do_item = do_item
+        self._before_item = before_item
 
     def packs(self) -> Iterator[Pack]:
         for number in range(len(self._packs)):
             [row] = self._packs.slice(number, 1).to_pylist()
-            keys, samples = [], []
+            keys, samples, used = [], [], []
             for sample_row, repeat in zip(row["samples"], row["repeats"], strict=True):
                 measured = self._samples[sample_row]
                 sample = measured.sample
-                self._materialiser.before_sample()
+                self._before_item()
                 try:
-                    encoded = self._materialiser.encode(measured)
+                    encoded = self._do_item(measured)
                 except SampleError as error:
-                    self.rejects.append(Reject.of(sample.dataset, sample.index, sample.member, error))
+                    self.rejects.append(Reject.of_sample(sample, error))
                     continue
                 self.counts[sample.dataset] = self.counts.get(sample.dataset, PackCounts()) + measured.counts
                 keys.append(sample.key(repeat))
                 samples.append(encoded)
+                used.append(measured)
+                self.num_reused += encoded.num_reused
             if samples:
+                self._note_places(used)
                 yield join_samples(keys, samples)
+
+    def _note_places(self, used: list[MeasuredSample]) -> None:
+        """Where the media of the next row stand among its image and its video patches."""
+        for media in ([m for s in used for m in s.images], [m for s in used for m in s.videos]):
+            first = 0
+            for medium in media:
+                self.media.append((medium, self._num_rows, first))
+                first += int(np.prod(medium.grid_thw))
+        self._num_rows += 1
 
 
 def join_samples(keys: list[str], samples: list[EncodedSample]) -> Pack:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.sample import FileStamp, MediaSource
+from shards.hashing import sha256_of
 
 # Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
 _ABOUT_THE_PATH = {
@@ -64,15 +65,22 @@ def path_flaw(path: str) -> str | None:
     return None
 
 
-def stamp_file(source: MediaSource) -> FileStamp:
-    """Size and modification time. Raises SampleError (missing_file) where there is no regular file."""
+def stamp_file(source: MediaSource, *, hash_content: bool = False) -> FileStamp:
+    """Size and modification time of the file, and on demand the hash of the medium's bytes.
+
+    Raises SampleError (missing_file) where there is no regular file.
+    """
     try:
         status = os.stat(source.path)
     except (OSError, ValueError) as error:
         raise read_error(source, error) from None
     if not stat.S_ISREG(status.st_mode):
         raise SampleError(Reason.MISSING_FILE, f"{source.path} is not a regular file")
-    return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    sha256 = ""
+    if hash_content:
+        with open_medium(source) as file:
+            sha256 = sha256_of(file)
+    return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
 
 
 def open_medium(source: MediaSource) -> IO[bytes]:

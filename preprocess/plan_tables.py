@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from preprocess.sample import (
     Sample,
     Turn,
 )
+from shards.manifest import write_atomically
 
 PLAN_DIR = "plan"
-ROWS_PER_BATCH = 1024
+SAMPLES_DIR = "samples"
+_OPEN_PARTS = 64  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
-_STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64())]
+_STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
 _IMAGE = pa.struct(
     [
         ("source", pa.struct(_SOURCE)),
@@ -53,7 +56,7 @@ _VIDEO = pa.struct(
 )
 SAMPLES_SCHEMA = pa.schema(
     [
-        ("dataset", pa.dictionary(pa.int32(), pa.string())),
+        ("dataset", pa.dictionary(pa.int32(), pa.string())),  # one value a part
         ("index", pa.int64()),
         ("member", pa.int32()),  # null: not of a ready-made pack
         ("copies", pa.int32()),
@@ -68,64 +71,46 @@ SAMPLES_SCHEMA = pa.schema(
 )
 PACKS_SCHEMA = pa.schema(
     [
-        ("samples", pa.list_(pa.int64())),  # rows of samples.arrow
+        ("samples", pa.list_(pa.int64())),  # rows over all parts
         ("repeats", pa.list_(pa.int32())),  # 0: the first use of that sample
         ("num_tokens", pa.int32()),
         ("num_patches", pa.int64()),
     ]
 )
+PARTS_SCHEMA = pa.schema([("dataset", pa.string()), ("num_samples", pa.int64())])
 TASKS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
 
 
-class SamplesWriter:
-    """Appends measured samples in batches of fixed size, so that row n is in batch n // ROWS_PER_BATCH."""
+def write_part(folder: Path, part: int, rows: Sequence[tuple[MeasuredSample, int]]) -> None:
+    """Write measured samples, each with its number of copies, as one part."""
+    columns = [_sample_row(measured, copies) for measured, copies in rows]
+    batch = pa.RecordBatch.from_pylist(columns, schema=SAMPLES_SCHEMA)
+    write_table(part_path(folder, part), pa.Table.from_batches([batch]))
 
-    def __init__(self, path: Path, dataset_names: Sequence[str]) -> None:
-        self._writer = pa.ipc.new_file(str(path), SAMPLES_SCHEMA)
-        self._names = pa.array(dataset_names, pa.string())
-        self._codes = {name: code for code, name in enumerate(dataset_names)}
-        self._rows: list[dict[str, Any]] = []
 
-    def append(self, measured: MeasuredSample, copies: int) -> None:
-        self._rows.append(_sample_row(measured, copies))
-        if len(self._rows) == ROWS_PER_BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        columns = []
-        for field in SAMPLES_SCHEMA:
-            values = [row[field.name] for row in self._rows]
-            if field.name == "dataset":
-                codes = pa.array([self._codes[name] for name in values], pa.int32())
-                columns.append(pa.DictionaryArray.from_arrays(codes, self._names))
-            else:
-                columns.append(pa.array(values, field.type))
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SAMPLES_SCHEMA))
-        self._rows.clear()
-
-    def __enter__(self) -> SamplesWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._flush()
-        self._writer.close()
+def part_path(folder: Path, part: int) -> Path:
+    return folder / SAMPLES_DIR / f"part-{part:06d}.arrow"
 
 
 class SamplesReader:
-    """Random access to measured samples by row."""
+    """Random access to measured samples by their row over all parts."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ends = np.cumsum(read_table(folder / "parts.arrow")["num_samples"].to_numpy())
+        self._open_part = lru_cache(maxsize=_OPEN_PARTS)(self._read_part)
 
     def __getitem__(self, row: int) -> MeasuredSample:
-        batch = self._file.get_batch(row // ROWS_PER_BATCH)
-        return _measured_sample(batch.slice(row % ROWS_PER_BATCH, 1).to_pylist()[0])
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        first = int(self._ends[part - 1]) if part else 0
+        return _measured_sample(self._open_part(part).slice(row - first, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[MeasuredSample]:
-        for number in range(self._file.num_record_batches):
-            yield from map(_measured_sample, self._file.get_batch(number).to_pylist())
+        for part in range(len(self._ends)):
+            yield from map(_measured_sample, self._read_part(part).to_pylist())
+
+    def _read_part(self, part: int) -> pa.Table:
+        return read_table(part_path(self._folder, part))
 
 
 def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
@@ -199,8 +184,12 @@ def write_packs(
         ],
         schema=PACKS_SCHEMA,
     )
-    _write_table(path, table)
+    write_table(path, table)
     return table
+
+
+def write_parts(folder: Path, datasets: Sequence[str], num_samples: Sequence[int]) -> None:
+    write_table(folder / "parts.arrow", pa.table([datasets, num_samples], schema=PARTS_SCHEMA))
 
 
 def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
@@ -209,7 +198,7 @@ def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa
     shard_of_pack = before // shard_bytes
     _, first, counts = np.unique(shard_of_pack, return_index=True, return_counts=True)
     table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=TASKS_SCHEMA)
-    _write_table(path, table)
+    write_table(path, table)
     return table
 
 
@@ -217,6 +206,9 @@ def read_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+def write_table(path: Path, table: pa.Table) -> None:
+    """Atomically: several machines may write the same plan into a shared folder at once, byte for byte the same."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=1 << 16)
+    write_atomically(path, sink.getvalue())

@@ -12,27 +12,32 @@ from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.manifest import MODEL_DIR, MODEL_FILES
-from shards.writer import read_sidecar
+from shards.writer import TEMPORARY_DIR, read_sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
     manifest: Manifest
     lost: PackCounts  # planned, but rejected while decoding; uses of repeated samples count each time
+    num_media: int = 0  # written; uses of repeated samples count each time
+    num_reused: int = 0  # of them, copied from an earlier run
 
 
 def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> Published | None:
     """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
     folder = config.output_dir
+    shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)
     rejects = list(read_ledger(folder / PLAN_DIR / LEDGER_NAME))
     counts = {name: PackCounts() for name in plan.datasets}
-    maxima, shards = PackMaxima(), []
+    maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
     for task in range(plan.num_shards):
         sidecar = read_sidecar(folder, task)
         assert sidecar is not None, f"shard {task} has no sidecar"
         for name, more in sidecar.datasets.items():
             counts[name] += more
         maxima = maxima.merge(sidecar.maxima)
+        num_media += sidecar.num_media
+        num_reused += sidecar.num_reused
         shards += [sidecar.shard] if sidecar.shard else []
         rejects += map(Reject.from_json, sidecar.rejects)
     rejects = _once_each(rejects, list(plan.datasets))
@@ -55,7 +60,7 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     )
     _copy_model_files(config.model, folder / MODEL_DIR)
     write_manifest(folder, manifest)
-    return Published(manifest=manifest, lost=plan.totals - totals)
+    return Published(manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused)
 
 
 def _once_each(rejects: list[Reject], datasets: list[str]) -> list[Reject]:

@@ -78,6 +78,8 @@ def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
         )
     else:
         lines.append("as planned: no sample was lost while decoding")
+    if published.num_reused:
+        lines.append(f"reused {published.num_reused:,} of {published.num_media:,} images and videos without decoding")
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
     lines += reject_lines(rejects, plan.num_records)
     if manifest.num_rejects:

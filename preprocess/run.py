@@ -1,54 +1,143 @@
-"""The batch job: plan, materialise every task, publish."""
+"""The batch job: plan, materialise every task, publish. Interrupted anywhere, the same command goes on from there."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
-
-from tqdm import tqdm
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from preprocess.config import RunConfig
-from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError
-from preprocess.executor import EncoderLoader, run_tasks
-from preprocess.plan import PlanSummary, Sources, make_plan, open_sources
+from preprocess.executor import Executor, LocalExecutor
+from preprocess.materialise import ShardStage
+from preprocess.plan import PlanSummary, Sources, finish_plan, measure_all, open_sources
 from preprocess.plan_tables import PLAN_DIR
-from preprocess.publish import Published, publish
-from shards.writer import TEMPORARY_DIR
+from preprocess.progress import Progress
+from preprocess.ray_executor import RayExecutor
+from preprocess.reuse import build_index, check_old_run
+from shards import ModelConstants
+from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
+from shards.writer import TEMPORARY_DIR, is_finished
+
+_INPUTS_NAME = "inputs.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which tasks this process does, of `of` equal shares; array jobs have one each."""
+
+    index: int = 0
+    of: int = 1
+
+    def __contains__(self, number: int) -> bool:
+        return number % self.of == self.index
+
+    @classmethod
+    def of_job(cls, task: str | None, environment: Mapping[str, str]) -> Share:
+        """From `--task i/N`, else from the variables of a Slurm array job, else everything. Raises ConfigError."""
+        if task is None and "SLURM_ARRAY_TASK_ID" in environment:
+            first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
+            step = int(environment.get("SLURM_ARRAY_TASK_STEP", 1))
+            index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
+            return cls(index=index, of=int(environment["SLURM_ARRAY_TASK_COUNT"]))
+        if task is None:
+            return cls()
+        match = re.fullmatch(r"(\d+)/(\d+)", task)
+        if match is None or int(match[1]) >= int(match[2]):
+            raise ConfigError(f"--task {task}: say i/N with i from 0 to N - 1, for example 0/8 to 7/8")
+        return cls(index=int(match[1]), of=int(match[2]))
 
 
 def prepare(config: RunConfig) -> Sources:
     """Check everything that can be wrong before anything is written. Raises ConfigError, AnnotationError."""
     folder = config.output_dir
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds another run" if (folder / PLAN_DIR).exists() else "is not an empty folder"
-        raise ConfigError(f"output_dir {folder} {what}; name another folder, or remove it first")
-    return open_sources(config)
+    sources = open_sources(config)
+    if config.reuse is not None:
+        check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
+        if config.reuse.resolve() == folder.resolve():
+            raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
+    inputs_path = folder / PLAN_DIR / _INPUTS_NAME
+    if not inputs_path.is_file():
+        # An empty plan folder is that of another share of this run, which starts at this moment.
+        if folder.exists() and (not folder.is_dir() or any(entry.name != PLAN_DIR for entry in folder.iterdir())):
+            raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
+        return sources
+    if config.overwrite:
+        _remove_run(folder)
+        return sources
+    before = json.loads(inputs_path.read_text(encoding="utf-8"))
+    if before != json.loads(json.dumps(sources.inputs)):
+        raise ConfigError(
+            f"output_dir {folder} holds another run: {'; '.join(_differences(before, sources.inputs))}. "
+            "Name another folder, go back to that configuration, or pass --overwrite"
+        )
+    return sources
 
 
-def run(
-    config: RunConfig, sources: Sources, plan: PlanSummary, load_encoder: EncoderLoader = SampleEncoder.load
-) -> Published | None:
-    """Materialise and publish a plan that stands in `config.output_dir`. None where no sample was left."""
-    num_samples = plan.totals.num_samples
-    with tqdm(total=num_samples, desc="materialise", unit="sample", disable=None, leave=False) as progress:
-        for taken_up in run_tasks(config, range(plan.num_shards), load_encoder):
-            progress.update(taken_up)
-    shutil.rmtree(config.output_dir / TEMPORARY_DIR, ignore_errors=True)
-    return publish(config, plan, sources.constants)
-
-
-def plan_into_output(config: RunConfig, sources: Sources) -> PlanSummary:
-    """Plan into the new or empty `output_dir`; a plan that fails leaves nothing there."""
-    existed = config.output_dir.exists()
+def plan_into_output(config: RunConfig, sources: Sources, share: Share) -> PlanSummary:
+    """The plan in `config.output_dir`: read where it is finished, made where it is not."""
     folder = config.output_dir / PLAN_DIR
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output_dir {config.output_dir}: {error.strerror}; name another folder") from None
-    try:
-        return make_plan(config, sources, folder)
-    except BaseException:
-        shutil.rmtree(folder)
-        if not existed:
-            config.output_dir.rmdir()
-        raise
+    write_atomically(folder / _INPUTS_NAME, json.dumps(sources.inputs, indent=1, sort_keys=True) + "\n")
+    return PlanSummary.read(folder) or make_plan(config, sources, folder, share)
+
+
+def make_plan(config: RunConfig, sources: Sources, folder: Path, share: Share = Share()) -> PlanSummary:
+    """Plan into `folder`, or go on with the plan that was begun there.
+
+    A share measures its own parts first and then whatever is missing, so that it never waits for another share.
+    """
+    with Progress("plan", sources.num_records(config.seed)) as progress:
+        measure = partial(measure_all, config, sources, folder, choose_executor(config), progress.take_up)
+        measure(lambda part: part in share)
+        num_parts = measure(lambda part: True)
+    return finish_plan(config, sources, folder, num_parts)
+
+
+def choose_executor(config: RunConfig) -> Executor:
+    if config.executor == "ray":
+        return RayExecutor(item_timeout=config.sample_timeout)
+    return LocalExecutor(workers=config.workers, item_timeout=config.sample_timeout)
+
+
+def materialise(config: RunConfig, plan: PlanSummary, constants: ModelConstants, share: Share) -> int:
+    """Write the shards of this share that are not finished; return how many of other shares are not."""
+    folder, all_tasks = config.output_dir, range(plan.num_shards)
+    missing = [task for task in all_tasks if task in share and not is_finished(folder, task)]
+    if config.reuse is not None and missing:
+        build_index(config.reuse, folder / PLAN_DIR, constants, plan.inputs["versions"])
+    with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
+        for _, sidecar in choose_executor(config).run(ShardStage(config=config), missing, progress.take_up):
+            num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
+            progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
+    return sum(not is_finished(folder, task) for task in all_tasks)
+
+
+def _remove_run(folder: Path) -> None:
+    """The manifest first, so that what is left is never taken for a dataset; nothing that we did not write."""
+    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME):
+        (folder / name).unlink(missing_ok=True)
+    for shard in folder.glob("shard-*"):
+        shard.unlink()
+    for name in (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Each value that differs, named by its path."""
+    lines = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key} was {old}, is {new}")
+    return lines

@@ -63,6 +63,7 @@ class FileStamp:
 
     num_bytes: int
     mtime_ns: int
+    sha256: str = ""  # of the medium's bytes; empty unless `hash_media` is set
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +104,10 @@ class MeasuredSample:
     num_video_patches: int
 
     @property
+    def num_patches(self) -> int:
+        return self.num_image_patches + self.num_video_patches
+
+    @property
     def counts(self) -> PackCounts:
         """What this sample adds to the sums of its pack."""
         return PackCounts(
@@ -126,3 +131,4 @@ class EncodedSample:
     video_patches: npt.NDArray[np.uint8]  # (Pv, 1176)
     video_grid_thw: npt.NDArray[np.int32]  # (V, 3)
     second_per_grid_ts: npt.NDArray[np.float64]  # (V,)
+    num_reused: int = 0  # media whose patches were copied from an earlier run

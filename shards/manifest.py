@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
 from shards.model_constants import ModelConstants
@@ -124,14 +127,21 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest.from_json(content.decode("utf-8", errors="replace"), source=path)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write, fsync, rename into place, fsync the folder: after a crash the file is whole or absent."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:
+    """Write, fsync, rename into place, fsync the folder: after a crash the file is whole or absent.
+
+    Several processes may write the same content at once.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -5,16 +5,17 @@ A shard without a sidecar is unfinished, whatever its size. Sidecars are all tha
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from shards.arrow import SUFFIX, ArrowShardWriter
+from shards.hashing import sha256_of_file
 from shards.manifest import ShardEntry, sync_folder, write_atomically
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
@@ -30,6 +31,8 @@ class ShardSidecar:
     maxima: PackMaxima
     datasets: dict[str, PackCounts]
     rejects: tuple[dict[str, Any], ...]  # ledger entries: dataset, index, reason, detail
+    num_media: int  # images and videos in the shard
+    num_reused: int  # of them, copied from an earlier run
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -42,6 +45,8 @@ class ShardSidecar:
             maxima=PackMaxima(**record["maxima"]),
             datasets={name: PackCounts(**counts) for name, counts in record["datasets"].items()},
             rejects=tuple(record["rejects"]),
+            num_media=record["num_media"],
+            num_reused=record["num_reused"],
         )
 
 
@@ -65,9 +70,8 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
     Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
     """
     name = shard_name(index)
-    workspace = folder / TEMPORARY_DIR / f"shard-{index:06d}"
-    shutil.rmtree(workspace, ignore_errors=True)
-    workspace.mkdir(parents=True)
+    (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}-", dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
         path = workspace / name
@@ -84,12 +88,10 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
 
 
 def _publish(path: Path, final: Path, num_packs: int) -> ShardEntry:
-    digest = hashlib.sha256()
+    digest = sha256_of_file(path)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
         os.fsync(file.fileno())
-    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest.hexdigest())
+    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest)
     os.replace(path, final)
     sync_folder(final.parent)
     return entry
@@ -99,6 +101,19 @@ def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
     path = sidecar_path(folder, index)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, sidecar.to_json())
+
+
+def is_finished(folder: Path, index: int) -> bool:
+    """Whether the sidecar stands there and the shard that it describes is whole."""
+    sidecar = read_sidecar(folder, index)
+    if sidecar is None:
+        return False
+    if sidecar.shard is None:
+        return True
+    try:
+        return (folder / sidecar.shard.name).stat().st_size == sidecar.shard.num_bytes
+    except FileNotFoundError:
+        return False
 
 
 def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:

@@ -1,0 +1,183 @@
+"""Measure: the stage that turns raw records into parts of the plan, on all workers.
+
+A job is a run of consecutive records of one dataset. What it writes, `plan/samples/part-N.arrow` and then its sidecar
+`part-N.json`, depends on nothing else, so a finished part is never measured again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preprocess.annotations import AnnotationFile
+from preprocess.config import RunConfig
+from preprocess.encode import SampleEncoder
+from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.executor import Signal
+from preprocess.ledger import Reject
+from preprocess.plan_tables import part_path, write_part
+from preprocess.records import ignored_keys, parse_record, split_members
+from preprocess.registry import Dataset, DatasetUse
+from preprocess.sample import MeasuredSample, Sample
+from shards import PackCounts
+from shards.manifest import write_atomically
+
+RECORDS_PER_PART = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureJob:
+    part: int
+    dataset: Dataset
+    records: tuple[tuple[int, Any, int], ...]  # (index, raw record, copies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSidecar:
+    dataset: str
+    num_samples: int
+    counts: PackCounts  # repeated samples count each time
+    rejects: tuple[Reject, ...]
+    ignored_keys: Mapping[str, int]
+
+    def write(self, folder: Path, part: int) -> None:
+        record = {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
+        write_atomically(_sidecar_path(folder, part), json.dumps(record, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path, part: int) -> PartSidecar:
+        record = json.loads(_sidecar_path(folder, part).read_text(encoding="utf-8"))
+        return cls(
+            **{
+                **record,
+                "counts": PackCounts(**record["counts"]),
+                "rejects": tuple(map(Reject.from_json, record["rejects"])),
+            }
+        )
+
+
+def _sidecar_path(folder: Path, part: int) -> Path:
+    return part_path(folder, part).with_suffix(".json")
+
+
+def is_measured(folder: Path, part: int) -> bool:
+    return _sidecar_path(folder, part).exists()
+
+
+def cut_into_jobs(use: DatasetUse, file: AnnotationFile, seed: int, first_part: int) -> Iterator[MeasureJob]:
+    """The records that `dataset_use` takes, in runs of RECORDS_PER_PART; parts are numbered from `first_part`."""
+    copies = use.copies(len(file), seed)
+    part, batch, num_read = first_part, [], 0
+    for index, record in enumerate(file):
+        num_read += 1
+        if num_read > len(copies):
+            break
+        if copies[index]:
+            batch.append((index, record, int(copies[index])))
+        if len(batch) == RECORDS_PER_PART:
+            yield MeasureJob(part=part, dataset=use.dataset, records=tuple(batch))
+            part, batch = part + 1, []
+    if num_read != len(copies):
+        raise FatalError(f"{use.dataset.annotation_path} changed while it was read; run again with --overwrite")
+    if batch:
+        yield MeasureJob(part=part, dataset=use.dataset, records=tuple(batch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureStage:
+    config: RunConfig
+    folder: Path  # of the plan
+    load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
+
+    def load(self) -> LoadedMeasureStage:
+        return LoadedMeasureStage(self, self.load_encoder(self.config.model, self.config))
+
+
+@dataclass(frozen=True)
+class LoadedMeasureStage:
+    stage: MeasureStage
+    encoder: SampleEncoder
+
+    def do_item(self, sample: Sample) -> MeasuredSample:
+        return self.encoder.measure(sample)
+
+    def do_job(self, job: MeasureJob, do_item: Callable[[Sample], MeasuredSample], before_item: Signal) -> None:
+        config, folder = self.stage.config, self.stage.folder
+        rows: list[tuple[MeasuredSample, int]] = []
+        rejects: list[Reject] = []
+        counts, ignored = PackCounts(), Counter[str]()
+        for index, record, copies in job.records:
+            members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored)
+            members, oversize = _keep_what_fits(members, config)
+            rejects += lost + oversize
+            for measured in members:
+                rows.append((measured, copies))
+                counts += measured.counts * copies
+        write_part(folder, job.part, rows)
+        PartSidecar(
+            dataset=job.dataset.name,
+            num_samples=len(rows),
+            counts=counts,
+            rejects=tuple(rejects),
+            ignored_keys=dict(sorted(ignored.items())),
+        ).write(folder, job.part)
+
+
+def _measure_members(
+    record: Any,
+    dataset: Dataset,
+    index: int,
+    do_item: Callable[[Sample], MeasuredSample],
+    before_item: Signal,
+    ignored: Counter[str],
+) -> tuple[list[MeasuredSample], list[Reject]]:
+    """The usable members of a record (one, unless it is a ready-made pack), and the rejected ones."""
+    measured: list[MeasuredSample] = []
+    rejects: list[Reject] = []
+    members = list(split_members(record))
+    if not members:
+        error = SampleError(Reason.NO_TURNS, "a ready-made pack without samples")
+        return [], [Reject.of(dataset.name, index, None, error)]
+    for member, raw in members:
+        before_item()
+        try:
+            sample = parse_record(raw, dataset, index, member)
+        except SampleError as error:
+            rejects.append(Reject.of(dataset.name, index, member, error))
+            continue
+        ignored.update(ignored_keys(raw))
+        try:
+            measured.append(do_item(sample))
+        except SampleError as error:
+            rejects.append(Reject.of_sample(sample, error))
+    return measured, rejects
+
+
+def _keep_what_fits(members: list[MeasuredSample], config: RunConfig) -> tuple[list[MeasuredSample], list[Reject]]:
+    """A single sample over capacity is rejected; so is a whole ready-made pack, where its samples stay together."""
+    kept: list[MeasuredSample] = []
+    rejects: list[Reject] = []
+    for unit in [[member] for member in members] if config.packing == "none" else [members]:
+        error = _over_capacity(unit, config)
+        if error is None:
+            kept += unit
+        else:
+            rejects += [Reject.of_sample(member.sample, error) for member in unit]
+    return kept, rejects
+
+
+def _over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError | None:
+    tokens = sum(member.num_tokens for member in unit)
+    patches = sum(member.num_patches for member in unit)
+    together = f"{len(unit)} samples of a ready-made pack have " if len(unit) > 1 else ""
+    if tokens > config.pack_length:
+        detail = f"{together}{tokens} tokens, pack_length is {config.pack_length}; raise it, or lower the pixel limits"
+        return SampleError(Reason.TOO_LONG, detail)
+    if config.patch_capacity is not None and patches > config.patch_capacity:
+        detail = f"{together}{patches} patches, pack_patches is {config.patch_capacity}; raise it, or lower max_pixels"
+        return SampleError(Reason.TOO_MANY_PATCHES, detail)
+    return None

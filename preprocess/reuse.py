@@ -1,0 +1,136 @@
+"""Reuse: patches of media that an earlier run decoded, copied from its shards.
+
+Every run records where the patches of each medium stand (`plan/media/shard-N.arrow`), under a key made of all that
+determines them: the source file, its grid, and for a video the chosen frames. A later run with `--reuse OLD_DIR` looks
+its own keys up there. What it writes is byte for byte what decoding would have given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from preprocess.errors import ConfigError
+from preprocess.plan_tables import PLAN_DIR, read_table, write_table
+from preprocess.sample import MeasuredImage, MeasuredVideo
+from shards import DamagedShard, Manifest, ModelConstants, open_shards
+from shards.arrow import ArrowShard
+from shards.hashing import sha256_of_file
+
+MEDIA_DIR = "media"
+INDEX_NAME = "reuse.arrow"
+_OPEN_SHARDS = 64
+
+# A key is 16 bytes of BLAKE2b, kept as two halves so that NumPy can sort and search them.
+_KEY = [("key_high", pa.uint64()), ("key_low", pa.uint64())]
+_PLACE = [("row", pa.int64()), ("first_patch", pa.int64())]
+MEDIA_SCHEMA = pa.schema([*_KEY, *_PLACE])
+INDEX_SCHEMA = pa.schema([*_KEY, ("shard", pa.int64()), *_PLACE])
+
+Medium = MeasuredImage | MeasuredVideo
+Key = tuple[int, int]
+
+
+def medium_keys(medium: Medium) -> Iterator[Key]:
+    """The medium's keys, the surest first: by content where it was hashed, and by path, size and time."""
+    frames = medium.frame_indices if isinstance(medium, MeasuredVideo) else None
+    pixels = [medium.height, medium.width, medium.grid_thw, frames]
+    if medium.stamp.sha256:
+        yield _digest(["content", medium.stamp.sha256, pixels])
+    source, stamp = medium.source, medium.stamp
+    place = [source.path, source.row, source.column, source.item]
+    yield _digest(["file", place, stamp.num_bytes, stamp.mtime_ns, pixels])
+
+
+def _digest(what: object) -> Key:
+    digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def media_path(plan: Path, task: int) -> Path:
+    return plan / MEDIA_DIR / f"shard-{task:06d}.arrow"
+
+
+def write_media(plan: Path, task: int, places: Iterable[tuple[Medium, int, int]]) -> None:
+    """Record (medium, row in the shard, first patch among the row's image or video patches) for one shard."""
+    rows = [(*key, row, first) for medium, row, first in places for key in medium_keys(medium)]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(MEDIA_SCHEMA)
+    path = media_path(plan, task)
+    path.parent.mkdir(exist_ok=True)
+    write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, MEDIA_SCHEMA, strict=True)], MEDIA_SCHEMA))
+
+
+def build_index(old_dir: Path, plan: Path, constants: ModelConstants, versions: object) -> None:
+    """Gather what `old_dir` records into `plan/reuse.arrow`, sorted by key. Its shards are verified first.
+
+    Raises ConfigError where they were decoded by other versions, ShardError where they are damaged.
+    """
+    manifest = check_old_run(old_dir, constants, versions)
+    _verify(old_dir, manifest)
+    tables = []
+    for number, entry in enumerate(manifest.shards):
+        task = int(entry.name.split(".")[0].split("-")[1])
+        try:
+            table = read_table(media_path(old_dir / PLAN_DIR, task))
+        except FileNotFoundError:
+            raise ConfigError(f"--reuse {old_dir}: {media_path(old_dir / PLAN_DIR, task)} is missing") from None
+        tables.append(table.add_column(2, "shard", pa.array(np.full(len(table), number), pa.int64())))
+    index = pa.concat_tables(tables)
+    order = np.lexsort((index["key_low"].to_numpy(), index["key_high"].to_numpy()))
+    write_table(plan / INDEX_NAME, index.take(pa.array(order)).cast(INDEX_SCHEMA))
+
+
+def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) -> Manifest:
+    """Whether the patches of `old_dir` are those that this run would make. Raises ConfigError or ShardError."""
+    manifest = open_shards(old_dir).manifest
+    made_by = manifest.inputs["versions"]
+    if made_by != versions:
+        raise ConfigError(f"--reuse {old_dir}: it was decoded by {made_by}, this is {versions}; leave --reuse out")
+    sizes = ("patch_size", "merge_size", "temporal_patch_size")
+    if any(getattr(manifest.model, size) != getattr(constants, size) for size in sizes):
+        raise ConfigError(f"--reuse {old_dir}: its model cuts images into other patches; leave --reuse out")
+    return manifest
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(sha256_of_file, (folder / entry.name for entry in manifest.shards))
+        for entry, digest in zip(manifest.shards, hashes, strict=True):
+            if digest != entry.sha256:
+                raise DamagedShard(f"{folder / entry.name} does not match the manifest; leave --reuse {folder} out")
+
+
+class OldPatches:
+    """Finds patches by medium. One per process; shards stay mapped."""
+
+    def __init__(self, old_dir: Path, plan: Path) -> None:
+        self._folder = old_dir
+        self._manifest = open_shards(old_dir).manifest
+        self._index = read_table(plan / INDEX_NAME)
+        self._keys = self._index["key_high"].to_numpy()
+        self._open_shard = lru_cache(maxsize=_OPEN_SHARDS)(self._map_shard)
+
+    def find(self, medium: Medium) -> npt.NDArray[np.uint8] | None:
+        """(patches, bytes) of `medium`: a view into the old shard, or None where it was not decoded before."""
+        num_patches = int(np.prod(medium.grid_thw))
+        for high, low in medium_keys(medium):
+            for position in range(int(np.searchsorted(self._keys, np.uint64(high))), len(self._keys)):
+                if self._keys[position] != high:
+                    break
+                [entry] = self._index.slice(position, 1).to_pylist()
+                if entry["key_low"] == low:
+                    pack = self._open_shard(entry["shard"])[entry["row"]]
+                    patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
+                    return patches[entry["first_patch"] : entry["first_patch"] + num_patches]
+        return None
+
+    def _map_shard(self, number: int) -> ArrowShard:
+        return ArrowShard(self._folder / self._manifest.shards[number].name, self._manifest.model)
