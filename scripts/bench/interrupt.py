@@ -1,0 +1,149 @@
+"""Kill -9 the whole job at random moments, resume it each time, and compare what comes out in the end.
+
+    python scripts/bench/interrupt.py [--quick]
+
+For one and two local workers, Ray, and two array jobs on one folder. Identical means: every shard, the manifest and the
+ledger have the bytes of a run that nothing interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_photos import ROOT, make_run
+
+WAYS: dict[str, list[list[str]]] = {  # the flags of each job of the way
+    "1 worker": [["--workers", "1"]],
+    "2 workers": [["--workers", "2"]],
+    "Ray": [["--executor", "ray"]],
+    "two array jobs": [["--workers", "1", "--task", "0/2"], ["--workers", "1", "--task", "1/2"]],
+}
+KILLS = 20
+SECONDS_BETWEEN_LOOKS = 0.02
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few kills, and only with two workers")
+    quick = parser.parse_args().quick
+    ways = {"2 workers": WAYS["2 workers"]} if quick else WAYS
+    kills_each, num_photos = (4, 40) if quick else (KILLS, 120)
+    dice = random.Random(0)
+    total_kills, identical = 0, True
+    print(f"{'':16}{'kills':>7}{'runs completed':>16}{'identical':>11}")
+    with tempfile.TemporaryDirectory(prefix="bench-interrupt-") as name:
+        folder = Path(name)
+        make_run(folder, [(1200, 800)] * num_photos)
+        start = time.perf_counter()
+        finish(launch(folder, folder / "whole", WAYS["2 workers"]))
+        whole, seconds = published(folder / "whole"), time.perf_counter() - start
+        for way, flags in ways.items():
+            kills, runs, same = interrupt(folder, way, flags, kills_each, seconds, whole, dice)
+            print(f"{way:16}{kills:7}{runs:16}{same!s:>11}", flush=True)
+            total_kills += kills
+            identical &= same
+    print(json.dumps({"kills": total_kills, "identical": identical}))
+
+
+def interrupt(
+    folder: Path,
+    way: str,
+    flags: list[list[str]],
+    kills_wanted: int,
+    seconds: float,
+    whole: dict[str, bytes],
+    dice: random.Random,
+) -> tuple[int, int, bool]:
+    """Kills, completed runs, and whether all of those equal `whole`."""
+    kills = runs = 0
+    same = True
+    while kills < kills_wanted:
+        target = folder / f"{way.replace(' ', '-')}-{runs}"
+        while True:
+            jobs = launch(folder, target, flags)
+            may_kill = kills < kills_wanted
+            if not may_kill or not kill_after(jobs, dice.uniform(0, seconds)):
+                finish(jobs)
+                break
+            kills += 1
+        runs += 1
+        same &= published(target) == whole
+    return kills, runs, same
+
+
+def launch(folder: Path, target: Path, flags: list[list[str]]) -> list[subprocess.Popen[bytes]]:
+    common = ["--model", folder / "model", "--datasets", folder / "datasets.yaml", "--dataset_use", "photos"]
+    common += ["--output_dir", target, "--packing", "none", "--shard_bytes", str(4 << 20)]
+    environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "preprocess", "run", *map(str, common), *more],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for more in flags
+    ]
+
+
+def kill_after(jobs: list[subprocess.Popen[bytes]], seconds: float) -> bool:
+    """Kill all jobs with everything they started, `seconds` from now; False where they ended before."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if all(job.poll() is not None for job in jobs):
+            return False
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    family = {job.pid for job in jobs if job.poll() is None}
+    if not family:
+        return False
+    family |= descendants(family)
+    for pid in family:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    for job in jobs:
+        job.communicate()
+    return True
+
+
+def descendants(ancestors: set[int]) -> set[int]:
+    """Processes that descend from `ancestors`, from /proc."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it ended meanwhile
+                continue
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in ancestors | found} - found:
+        found |= more
+    return found
+
+
+def finish(jobs: list[subprocess.Popen[bytes]]) -> None:
+    for job in jobs:
+        _, errors = job.communicate()
+        if job.returncode:
+            raise SystemExit(f"the job failed:\n{errors.decode()}")
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    """The dataset without its plan."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+if __name__ == "__main__":
+    main()
