@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -48,7 +49,8 @@ def plan_into_output(config: RunConfig, sources: Sources) -> PlanSummary:
     try:
         return make_plan(config, sources, folder)
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         if not existed:
-            config.output_dir.rmdir()
+            with suppress(OSError):
+                config.output_dir.rmdir()
         raise

@@ -5,9 +5,6 @@ Suffixes: those of `train.batch`, and E channels of the tower, H heads, D channe
 (D / 2), f half of them, V merged cells, M channels of the language model, X values of a patch.
 """
 
-# The suffixes of shapes are capitals.
-# ruff: noqa: N803, N806
-
 from __future__ import annotations
 
 import mindspore as ms
