@@ -9,7 +9,8 @@ prepare_environment() {
     extras=$(IFS=,; echo "$*")
     stamp=$root/.venv/.installed${extras:+-$extras}
     wanted=$(cat "$root/setup.cfg" "$root/constraints.txt" | sha256sum)
-    if [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    # What was installed with extras serves without them too.
+    if [ -x "$python" ] && grep -qsF "$wanted" "$stamp"*; then
         return
     fi
     if [ ! -x "$python" ]; then

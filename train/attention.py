@@ -16,9 +16,6 @@ channels of a head, E one more than D, B batches (windows), W windows, Q rows of
 rows of it (R times C).
 """
 
-# The suffixes of shapes are capitals.
-# ruff: noqa: N803, N806
-
 from __future__ import annotations
 
 import mindspore as ms

@@ -4,9 +4,6 @@ Arithmetic: transformers 4.57.1, `Qwen2_5_VLTextModel`, whose parameter names on
 Suffixes: S tokens, C channels, H heads, G heads of keys and values, D channels of a head, F rotary frequencies (D / 2).
 """
 
-# The suffixes of shapes are capitals.
-# ruff: noqa: N803, N806
-
 from __future__ import annotations
 
 import mindspore as ms

@@ -4,9 +4,6 @@ Parameters are named as in the Hugging Face checkpoints, and start as zeros: wei
 Suffixes: N tokens or patches, C channels, H heads, D channels of a head, F rotary frequencies (D / 2).
 """
 
-# The suffixes of shapes are capitals.
-# ruff: noqa: N803, N806
-
 from __future__ import annotations
 
 import mindspore as ms

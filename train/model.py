@@ -10,9 +10,6 @@ parameter is float32 and has its name in the Hugging Face checkpoint (`visual.*`
 tied).
 """
 
-# The suffixes of shapes are capitals.
-# ruff: noqa: N803, N806
-
 from __future__ import annotations
 
 from collections.abc import Callable

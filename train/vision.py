@@ -5,9 +5,6 @@ Suffixes: those of `train.batch`, and E channels of the tower, H heads, D channe
 (D / 2), f half of them, V merged cells, M channels of the language model, X values of a patch.
 """
 
-# The suffixes of shapes are capitals.
-# ruff: noqa: N803, N806
-
 from __future__ import annotations
 
 import mindspore as ms
@@ -35,8 +32,8 @@ class PatchProjection(nn.Cell):
         super().__init__()
         frames, side = config.temporal_patch_size, config.patch_size
         self.weight = zeros_parameter(config.hidden_size, COLOUR_CHANNELS, frames, side, side)
-        self.image_mean, self.image_std = _per_value(constants, side * side)
-        self.video_mean, self.video_std = _per_value(constants, frames * side * side)
+        self.image_mean, self.image_std = mean_and_std(constants, side * side)
+        self.video_mean, self.video_std = mean_and_std(constants, frames * side * side)
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, image_patches: ms.Tensor, video_patches: ms.Tensor) -> ms.Tensor:
@@ -44,18 +41,21 @@ class PatchProjection(nn.Cell):
         channels = self.weight.shape[0]
         image_weight_EX = ops.reshape(self.weight.sum(2), (channels, -1))
         video_weight_EX = ops.reshape(self.weight, (channels, -1))
-        images = (to_unit_range(image_patches) - self.image_mean) / self.image_std
-        videos = (to_unit_range(video_patches) - self.video_mean) / self.video_std
+        images = normalise(image_patches, self.image_mean, self.image_std)
+        videos = normalise(video_patches, self.video_mean, self.video_std)
         return ops.concat((self.matmul(images, image_weight_EX), self.matmul(videos, video_weight_EX)), 0)
 
 
-def to_unit_range(patches: ms.Tensor) -> ms.Tensor:
-    """float32(u8) / 255, as the reference image processor gives it: a product with 1/255 differs by up to 4.8e-7."""
-    return ops.div(ops.cast(patches, ms.float32), 255.0)
+def normalise(patches: ms.Tensor, mean: ms.Tensor, std: ms.Tensor) -> ms.Tensor:
+    """uint8 (N, X) to float32 (u8 / 255 - mean) / std, the bits that the reference image processor gives.
+
+    A product with 1/255 in place of the division differs by up to 4.8e-7.
+    """
+    return (ops.div(ops.cast(patches, ms.float32), 255.0) - mean) / std
 
 
-def _per_value(constants: ModelConstants, values_per_channel: int) -> tuple[ms.Tensor, ms.Tensor]:
-    """Mean and standard deviation of each of a patch's values (X,), whose outermost order is the channel."""
+def mean_and_std(constants: ModelConstants, values_per_channel: int) -> tuple[ms.Tensor, ms.Tensor]:
+    """Of each of a patch's values (X,), whose outermost order is the channel; float32."""
     mean = np.repeat(np.asarray(constants.image_mean, np.float32), values_per_channel)
     std = np.repeat(np.asarray(constants.image_std, np.float32), values_per_channel)
     return ms.Tensor(mean), ms.Tensor(std)

@@ -99,7 +99,7 @@ def write_clip(
         raise ValueError("AVI has no display matrix, so it can't be rotated")
     if codec == "libx264" and pix_fmt == "yuv420p" and (size[0] % 2 or size[1] % 2):
         raise ValueError(f'{size} has an odd side, which H.264 can\'t hold in yuv420p; take pix_fmt="yuv444p"')
-    shown = _frames(size, num_frames, motion)
+    shown = frames_of(size, num_frames, motion)
     stored_size = (size[1], size[0]) if rotation in (90, 270) else size
     flags = {"movflags": "faststart"} if faststart else {}
     with av.open(path, "w", container_options={"fflags": "+bitexact", **flags}) as container:
@@ -139,7 +139,7 @@ def cut_file(path: Path, target: Path, *, keep: float) -> None:
     target.write_bytes(content[: int(len(content) * keep)])
 
 
-def _frames(size: Size, num_frames: int, motion: Motion) -> Iterator[Image.Image]:
+def frames_of(size: Size, num_frames: int, motion: Motion) -> Iterator[Image.Image]:
     if num_frames > 1 << INDEX_BITS:
         raise ValueError(f"num_frames is {num_frames}, and the strip holds {1 << INDEX_BITS}")
     for index in range(num_frames):

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from demo_clips import CLIPS, read_frame_index, write_clip
+from demo_clips import CLIPS, frames_of, read_frame_index, write_clip
 
 Frames = list[npt.NDArray[np.uint8]]
 
@@ -72,9 +72,7 @@ def encoded(
 
 
 def drawn_frames(size: tuple[int, int], num_frames: int) -> Iterable[npt.NDArray[np.uint8]]:
-    from demo_clips import _frames
-
-    return (np.asarray(image) for image in _frames(size, num_frames, CLIPS[0].motion))
+    return (np.asarray(image) for image in frames_of(size, num_frames, CLIPS[0].motion))
 
 
 def remux_with_hidden_frames(source: Path, target: Path, hidden: set[int]) -> None:

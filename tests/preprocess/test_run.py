@@ -1,4 +1,4 @@
-"""The whole job from the command line: what it writes, that it writes the same everywhere, and what it refuses."""
+"""The whole job: what it writes, that it writes the same everywhere, and what is left when it fails."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,9 @@ from demo_build import Demo
 from PIL import Image
 
 import preprocess.plan
-from preprocess.__main__ import main
 from shards import DatasetSummary, Manifest, check_pack, count_pack, measure_pack, read_model_constants
 from shards.manifest import MODEL_FILES
 from tests.preprocess.workshop import Outcome, Workshop, talk
-
-ROOT = Path(__file__).parents[2]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -180,191 +174,7 @@ def test_paths_on_the_command_line_are_relative_to_the_working_directory(
     assert outcome.keys == ["d:0"]
 
 
-def test_python_m_preprocess_runs_as_a_process(workshop: Workshop) -> None:
-    """In an environment that can't print what the annotations hold."""
-    workshop.dataset([talk("数据", **{"键\ud800": 1})], name="数据")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(
-        [sys.executable, "-m", "preprocess", "run", *workshop.flags()],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=workshop.root,
-        env=environment,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "wrote 1 packs" in done.stdout
-
-
-# --- refusals ------------------------------------------------------------------------------------------------------
-
-
-def make_ready(workshop: Workshop) -> None:
-    workshop.dataset([talk()])
-    shutil.copytree(workshop.model, workshop.root / "model")
-    workshop.model = workshop.root / "model"
-
-
-def broken(name: str, content: str) -> Callable[[Workshop], list[str]]:
-    """Overwrite a file of the workshop."""
-
-    def spoil(workshop: Workshop) -> list[str]:
-        (workshop.root / name).write_text(content)
-        return []
-
-    return spoil
-
-
-def without_annotations(workshop: Workshop) -> list[str]:
-    (workshop.root / "d.jsonl").unlink()
-    return []
-
-
-def foreign_tokenizer(workshop: Workshop) -> list[str]:
-    path = workshop.root / "model" / "tokenizer.json"
-    record = json.loads(path.read_text())
-    record["model"]["type"] = "Unheard of"
-    path.write_text(json.dumps(record))
-    return []
-
-
-def occupied(workshop: Workshop) -> list[str]:
-    (workshop.root / "out" / "plan").mkdir(parents=True)
-    return []
-
-
-def with_a_file(workshop: Workshop) -> list[str]:
-    (workshop.root / "out").mkdir()
-    (workshop.root / "out" / "notes.txt").write_text("mine")
-    return []
-
-
-def is_a_file(workshop: Workshop) -> list[str]:
-    (workshop.root / "out").write_text("mine")
-    return []
-
-
-def below_a_file(workshop: Workshop) -> list[str]:
-    return [f"--output_dir={workshop.registry}/out"]
-
-
-def dangling(workshop: Workshop) -> list[str]:
-    (workshop.root / "out").symlink_to(workshop.root / "nowhere")
-    return []
-
-
-REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]] | list[str], str]] = {
-    "a misspelled flag": (["--max_pixel=1000"], "unknown flag --max_pixel; did you mean --max_pixels?"),
-    "an unknown flag": (["--colour=red"], "unknown flag --colour; python -m preprocess run --help lists them"),
-    "an unknown dataset": (["--dataset_use=e"], "dataset_use: unknown dataset 'e'; the registry has d"),
-    "an unknown dataset with notes": (["--cache_dir=x", "--colour=red"], "unknown flag --colour"),
-    "min above max": (
-        ["--min_pixels=5000", "--max_pixels=4000"],
-        "min_pixels (5000) is larger than max_pixels (4000); swap or change them",
-    ),
-    "min above max in videos": (["--video_min_frames=9"], "video_min_frames (9) is larger than video_max_frames (8)"),
-    "no positive number": (["--pack_length=0"], "pack_length is 0; it must be positive"),
-    "fewer than no workers": (["--workers=-1"], "workers is -1; it must not be negative"),
-    "no number": (["--seed=first"], "--seed: Expected a int. Got value: first"),
-    "a missing config file": (["--config=missing.yaml"], "--config missing.yaml: No such file or directory"),
-    "a missing registry": (["--datasets=missing.yaml"], "missing.yaml: No such file or directory; `datasets` must be"),
-    "a missing model": (["--model=missing"], "missing/config.json: No such file or directory; `model` must be"),
-    "a broken model": (broken("model/config.json", "{"), "model/config.json is not JSON"),
-    "a broken tokenizer": (
-        broken("model/tokenizer.json", json.dumps({"added_tokens": [], "model": {"vocab": {}}})),
-        "tokenizer.json",
-    ),
-    "a tokenizer of another library": (
-        foreign_tokenizer,
-        "is not a tokenizer.json of the tokenizers library",
-    ),
-    "a missing annotation file": (
-        without_annotations,
-        "/d.jsonl: No such file or directory; check annotation_path in the registry",
-    ),
-    "a broken registry": (broken("datasets.yaml", "d: ["), "datasets.yaml can't be read as YAML"),
-    "a training flag": (["--learning_rate=1e-6"], "--learning_rate belongs to training: bash scripts/train.sh"),
-    "a word that is no flag": (["extra"], "'extra' stands alone; flags look like --max_pixels 802816"),
-}
-
-
-OUTPUT_REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]], str]] = {
-    "another run in output_dir": (occupied, "holds another run; name another folder, or remove it first"),
-    "a file in output_dir": (with_a_file, "is not an empty folder; name another folder, or remove it first"),
-    "output_dir is a file": (is_a_file, "is not an empty folder"),
-    "output_dir below a file": (below_a_file, "datasets.yaml/out: Not a directory; name another folder"),
-    "output_dir is a dangling link": (dangling, "/out: File exists; name another folder"),
-}
-
-
-@pytest.mark.parametrize(("spoil", "message"), REFUSALS.values(), ids=REFUSALS)
-@pytest.mark.parametrize("command", ["run", "plan"])
-def test_refusals_are_one_line_that_says_what_to_do_and_touch_nothing(
-    workshop: Workshop, spoil: Callable[[Workshop], list[str]] | list[str], message: str, command: str
-) -> None:
-    make_ready(workshop)
-    flags = spoil(workshop) if callable(spoil) else spoil
-    before = snapshot(workshop.root)
-    outcome = workshop.command(command, *workshop.flags(*flags))
-    assert outcome.code == 2
-    assert outcome.error.startswith("preprocess: error: ")
-    assert message in outcome.error
-    assert outcome.out == ""
-    assert snapshot(workshop.root) == before
-
-
-@pytest.mark.parametrize(("spoil", "message"), OUTPUT_REFUSALS.values(), ids=OUTPUT_REFUSALS)
-def test_run_refuses_to_touch_what_stands_in_the_output_folder(
-    workshop: Workshop, spoil: Callable[[Workshop], list[str]], message: str
-) -> None:
-    make_ready(workshop)
-    flags = spoil(workshop)
-    before = snapshot(workshop.root)
-    outcome = workshop.run(*flags)
-    assert (outcome.code, outcome.out) == (2, "")
-    assert message in outcome.error
-    assert snapshot(workshop.root) == before
-    assert workshop.command("plan", *workshop.flags(*flags)).code == 0, "planning writes nothing there"
-
-
-def snapshot(folder: Path) -> dict[str, object]:
-    """Every path below, with content and time of its last change."""
-    return {
-        str(path.relative_to(folder)): (path.is_file() and path.read_bytes(), path.lstat().st_mtime_ns)
-        for path in folder.rglob("*")
-    }
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["runn"], "unknown command 'runn'; commands are plan, run, report"),
-        (["--config", "run.yaml"], "unknown command '--config'"),
-        (["run"], "--dataset_use, --datasets, --model, --output_dir must be given, on the command line or in --config"),
-        (["report"], "usage: python -m preprocess report OUTPUT_DIR"),
-        (["report", "a", "b"], "usage: python -m preprocess report OUTPUT_DIR"),
-        (["report", "nowhere"], "nowhere has no manifest.json, so it is not a dataset"),
-    ],
-)
-def test_wrong_usage_is_one_line(workshop: Workshop, arguments: list[str], message: str) -> None:
-    outcome = workshop.command(*arguments)
-    assert outcome.code == 2
-    assert message in outcome.error
-
-
-def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    assert "usage: python -m preprocess COMMAND" in capsys.readouterr().out
-    assert main(["--help"]) == 0
-    assert "usage: python -m preprocess COMMAND" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", ["run", "plan"])
-def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main([command, "--help"]) == 0
-    shown = capsys.readouterr().out
-    for flag in ("--max_pixels", "--dataset_use", "--workers", "--pack_length", "--video_tail", "--config"):
-        assert flag in shown
+# --- runs that fail ------------------------------------------------------------------------------------------------
 
 
 def test_a_syntax_error_in_a_json_array_is_refused_before_anything_is_written(workshop: Workshop) -> None:
@@ -417,32 +227,6 @@ def test_a_bug_ends_the_run_with_its_traceback(workshop: Workshop, monkeypatch: 
     monkeypatch.setattr(preprocess.plan, "pack_units", bug)
     with pytest.raises(KeyError, match="a bug"):
         workshop.run()
-
-
-# --- report --------------------------------------------------------------------------------------------------------
-
-
-def test_report_says_again_what_the_run_printed(workshop: Workshop, demo_run: Outcome) -> None:
-    outcome = workshop.command("report", str(demo_run.folder))
-    assert outcome.code == 0
-    assert outcome.out == demo_run.out
-
-
-def test_report_tells_what_was_lost(workshop: Workshop) -> None:
-    workshop.dataset([talk(), talk("<image>", image=workshop.truncated_image())])
-    ran = workshop.run("--max_reject_share=1")
-    reported = workshop.command("report", str(ran.folder))
-    assert "differs from the plan: 1 samples" in reported.out
-    assert reported.out == ran.out
-
-
-def test_report_of_shards_without_their_plan_is_refused(workshop: Workshop) -> None:
-    workshop.dataset([talk()])
-    ran = workshop.run()
-    shutil.rmtree(ran.folder / "plan")
-    outcome = workshop.command("report", str(ran.folder))
-    assert outcome.code == 2
-    assert "holds shards without their plan/" in outcome.error
 
 
 # --- the rest of the path ------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_anchors_and_merges_are_understood() -> None:
         ("a: \t- b", "can't be read as YAML"),
         ("a: \x07", "can't be read as YAML"),
         ("? [a]\n: 1", "can't be read as YAML"),
-        ("[" * 1500, "can't be read as YAML"),
+        ("[" * 500, "can't be read as YAML"),
         ("a: 1\n---\nb: 2", "can't be read as YAML"),
         ("", "must be a YAML mapping"),
         ("text", "must be a YAML mapping"),

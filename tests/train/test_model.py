@@ -21,11 +21,6 @@ GRADIENT_TOLERANCE = 1e-4
 SAMPLES = {name: pack_samples([sample]) for name, sample in make_samples().items()}
 
 
-@pytest.fixture(scope="module")
-def compiled() -> CompiledModel:
-    return CompiledModel(build_golden_model(), shape_for(list(SAMPLES.values())))
-
-
 def golden_gradients(name: str) -> dict[str, np.ndarray]:
     prefix = f"{name}/gradient/"
     return {key.removeprefix(prefix): value for key, value in golden().items() if key.startswith(prefix)}

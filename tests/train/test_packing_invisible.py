@@ -14,13 +14,12 @@ from tests.train.golden_case import (
     IGNORE_INDEX,
     CompiledModel,
     Sample,
-    build_golden_model,
     make_sample,
     pack_samples,
     shape_for,
 )
-from train.attention import MIN_CHUNK
-from train.batch import Batch, BatchShape, make_batch
+from train.attention import query_chunks
+from train.batch import Batch, make_batch
 
 TOLERANCE = 1e-5
 SAMPLES = {
@@ -31,30 +30,6 @@ SAMPLES = {
 }
 PACK = pack_samples(list(SAMPLES.values()), keys=[f"test:{name}" for name in SAMPLES])
 ALONE = {name: pack_samples([sample]) for name, sample in SAMPLES.items()}
-
-
-@pytest.fixture(scope="module")
-def compiled() -> CompiledModel:
-    return CompiledModel(build_golden_model(), shape_for([PACK]))
-
-
-@pytest.fixture(scope="module")
-def roomy(compiled: CompiledModel) -> CompiledModel:
-    """The same with so much padding that attention works in several chunks."""
-    tight = compiled.shape
-    return CompiledModel(
-        compiled.model,
-        BatchShape(
-            pack_length=MIN_CHUNK + 100,
-            segments=tight.segments + 3,
-            label_tokens=tight.label_tokens + 17,
-            image_patches=tight.image_patches + 40,
-            video_patches=tight.video_patches + 8,
-            patches=MIN_CHUNK + 200,
-            temporal_slices=tight.temporal_slices + 5,
-            windows=tight.windows + 7,
-        ),
-    )
 
 
 def rows_of(name: str) -> slice:
@@ -130,12 +105,16 @@ def test_a_pack_of_text_gives_the_vision_tower_no_gradient(compiled: CompiledMod
     assert gradients["model.layers.0.self_attn.q_proj.weight"].any()
 
 
-def test_the_amount_of_padding_changes_nothing(compiled: CompiledModel, roomy: CompiledModel) -> None:
+def test_the_amount_of_padding_changes_nothing(compiled: CompiledModel) -> None:
+    tight = CompiledModel(compiled.model, shape_for([PACK], pack_length=PACK.num_tokens))
+    assert tight.shape.patches == len(PACK.image_patches) + len(PACK.video_patches)
+    assert len(query_chunks(tight.shape.patches, False)) < len(query_chunks(compiled.shape.patches, False))
+    assert all(vars(compiled.shape)[name] > size for name, size in vars(tight.shape).items() if name != "segments")
     loss, gradients = compiled.step(PACK)
-    roomy_loss, roomy_gradients = roomy.step(PACK)
-    assert abs(roomy_loss - loss) / PACK.num_label_tokens <= TOLERANCE
+    tight_loss, tight_gradients = tight.step(PACK)
+    assert abs(tight_loss - loss) / PACK.num_label_tokens <= TOLERANCE
     for name, gradient in gradients.items():
-        assert np.linalg.norm(roomy_gradients[name] - gradient) <= 1e-4 * np.linalg.norm(gradient), name
+        assert np.linalg.norm(tight_gradients[name] - gradient) <= 1e-4 * np.linalg.norm(gradient), name
 
 
 def with_loud_padding(batch: Batch, pack: Pack) -> Batch:
