@@ -1,23 +1,35 @@
 """Annotation files as streams of raw records: JSON array, JSON Lines, Parquet.
 
 A JSON array with a syntax error can't be read at all (AnnotationError); a bad line of JSON Lines is one bad record.
-NaN and integers of any size parse.
+NaN and integers of any size parse. Records are parsed one at a time: nothing holds all of a file's as Python objects.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preprocess.errors import AnnotationError, Reason, SampleError
 
+TURN_KEYS = ("conversations", "messages")
+IMAGE_KEYS = ("image", "images")
+VIDEO_KEYS = ("video", "videos")
+KNOWN_KEYS = (*TURN_KEYS, *IMAGE_KEYS, *VIDEO_KEYS)
+
 _BOM = "\ufeff"
+_SPACE = re.compile(r"[ \t\n\r]*")
+# Numbers mean nothing to us: as floats, integers of any length parse.
+_DECODER = json.JSONDecoder(parse_int=float)
+_WINDOW_BYTES = 1 << 20
+_LONGEST_CUT = 16  # characters that the start of a number, word or escape may have, and then some
 
 
 class AnnotationFile(Protocol):
@@ -40,37 +52,122 @@ def open_annotations(path: Path) -> AnnotationFile:
         raise AnnotationError(f"{path}: annotation files end in {', '.join(readers)}")
     try:
         return readers[path.suffix](path)
-    except OSError as error:
-        raise AnnotationError(f"{path}: {error.strerror or error}; check annotation_path in the registry") from None
-
-
-def _parse_json(text: str) -> Any:
-    # Numbers mean nothing to us: as floats, integers of any length parse.
-    return json.loads(text, parse_int=float)
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise AnnotationError(f"{path}: {what}; check annotation_path in the registry") from None
 
 
 class JsonArray:
+    """Read twice: once to see that all of it parses, then record by record."""
+
     def __init__(self, path: Path) -> None:
-        advice = "mend it, or convert it to JSON Lines, where only the bad record is lost"
-        try:
-            text = path.read_bytes().decode("utf-8").removeprefix(_BOM)
-            records = _parse_json(text)
-        except UnicodeDecodeError as error:
-            raise AnnotationError(f"{path}: not UTF-8 at byte {error.start}; {advice}") from None
-        except json.JSONDecodeError as error:
-            offset = len(text[: error.pos].encode("utf-8"))
-            raise AnnotationError(f"{path}: {error.msg} at byte {offset}; {advice}") from None
-        except RecursionError:
-            raise AnnotationError(f"{path}: nested too deeply; {advice}") from None
-        if not isinstance(records, list):
-            raise AnnotationError(f"{path} holds one {type(records).__name__}, not an array of records; {advice}")
-        self._records = records
+        self._path = path
+        self._num_records = sum(1 for _ in self)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._num_records
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._records)
+        advice = "mend it, or convert it to JSON Lines, where only the bad record is lost"
+        with open(self._path, "rb") as file:
+            window = _Window(file)
+            try:
+                yield from window.array_items()
+            except UnicodeDecodeError as error:
+                raise AnnotationError(f"{self._path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
+            except json.JSONDecodeError as error:
+                offset = window.offset_of(error)
+                raise AnnotationError(f"{self._path}: {error.msg} at byte {offset}; {advice}") from None
+            except RecursionError:
+                raise AnnotationError(f"{self._path}: nested too deeply; {advice}") from None
+
+
+class _Window:
+    """The stretch of a JSON array that holds the record to be parsed; it moves on through the file.
+
+    Not `ijson` (3.6.0): its parser in C refuses NaN and byte order marks, takes half a surrogate pair for "?", and
+    crashes on an integer of 5,000 digits; its parser in Python is 25 times slower than this.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._text = ""
+        self._position = 0  # in _text
+        self._bytes_before = 0  # of the file, before _text
+        self._bytes_read = 0
+        self._at_end = False
+
+    def offset_of(self, error: UnicodeDecodeError | json.JSONDecodeError) -> int:
+        """The byte of the file that an error, just raised, is about."""
+        if isinstance(error, UnicodeDecodeError):
+            return self._bytes_read - len(error.object) + error.start
+        return self._bytes_before + len(self._text[: error.pos].encode("utf-8"))
+
+    def array_items(self) -> Iterator[Any]:
+        """The values of the array, parsed one by one. Raises UnicodeDecodeError, JSONDecodeError, RecursionError."""
+        self._read_on()
+        self._position = len(_BOM) if self._text.startswith(_BOM) else 0
+        self._take("[", "An array of records should start")
+        if self._next() != "]":
+            yield self._value()
+            while self._next() == ",":
+                self._position += 1
+                yield self._value()
+        self._take("]", "Expecting ',' delimiter")
+        if self._next():
+            raise json.JSONDecodeError("Extra data", self._text, self._position)
+
+    def _value(self) -> Any:
+        """The next value. What the end of the window cuts off is parsed again after more was read."""
+        self._next()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._position)
+                if self._at_end or len(self._text) - end > _LONGEST_CUT:  # nearer, it might be half of a number
+                    self._position = end
+                    return value
+            except json.JSONDecodeError as error:
+                if self._at_end or not self._may_be_cut_off(error.pos):
+                    raise
+            self._read_on()
+
+    def _may_be_cut_off(self, position: int) -> bool:
+        """Whether an error there may be gone once more was read: the end is near, or a string has no end."""
+        if len(self._text) - position <= _LONGEST_CUT:
+            return True
+        if self._text[position] != '"':
+            return False
+        try:
+            _DECODER.raw_decode(self._text, position)
+        except json.JSONDecodeError:
+            return True
+        return False
+
+    def _take(self, mark: str, otherwise: str) -> None:
+        if self._next() != mark:
+            raise json.JSONDecodeError(otherwise, self._text, self._position)
+        self._position += 1
+
+    def _next(self) -> str:
+        """Move to the next character that is not space; it, or "" at the end of the file."""
+        while True:
+            match = _SPACE.match(self._text, self._position)
+            assert match is not None
+            self._position = match.end()
+            if self._position < len(self._text) or self._at_end:
+                return self._text[self._position : self._position + 1]
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Drop what is done with and read at least as much as is left: long records are parsed a few times only."""
+        wanted = max(_WINDOW_BYTES, len(self._text) - self._position)
+        content = self._file.read(wanted)
+        self._bytes_read += len(content)
+        self._at_end = len(content) < wanted
+        self._bytes_before += len(self._text[: self._position].encode("utf-8"))
+        self._text = self._text[self._position :] + self._decode(content, self._at_end)
+        self._position = 0
 
 
 class JsonLines:
@@ -93,7 +190,7 @@ class JsonLines:
     def _parse(self, line: bytes, number: int) -> Any:
         where = f"{self._path} line {number}"
         try:
-            return _parse_json(line.decode("utf-8").removeprefix(_BOM))
+            return _DECODER.decode(line.decode("utf-8").removeprefix(_BOM))
         except UnicodeDecodeError as error:
             return SampleError(Reason.BAD_JSON, f"{where}: not UTF-8 at byte {error.start}")
         except json.JSONDecodeError as error:
@@ -113,7 +210,10 @@ class EmbeddedMedium:
 
 
 class ParquetRows:
-    """Hugging Face layout: media as `{bytes, path}` structs or lists of them, turns as lists of structs."""
+    """Hugging Face layout: media as `{bytes, path}` structs or lists of them, turns as lists of structs.
+
+    Of the other columns only the names are read; their values are None.
+    """
 
     _BATCH_ROWS = 64
 
@@ -122,19 +222,34 @@ class ParquetRows:
         try:
             with pq.ParquetFile(path) as file:
                 self._num_rows = file.metadata.num_rows
-        except pa.ArrowInvalid as error:
+                names = file.schema_arrow.names
+        except pa.ArrowException as error:
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
+        self._columns = [name for name in names if name in KNOWN_KEYS]
+        if len(set(self._columns)) < len(self._columns):
+            raise AnnotationError(f"{path} has two columns of one name among {', '.join(self._columns)}; keep one")
+        self._others = dict.fromkeys(name for name in names if name not in KNOWN_KEYS)
 
     def __len__(self) -> int:
         return self._num_rows
 
     def __iter__(self) -> Iterator[Any]:
         row = 0
-        with pq.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(batch_size=self._BATCH_ROWS):
-                for record in batch.to_pylist():
-                    yield {key: self._locate(value, row, key) for key, value in record.items()}
-                    row += 1
+        try:
+            with pq.ParquetFile(self._path) as file:
+                for batch in file.iter_batches(batch_size=self._BATCH_ROWS, columns=self._columns):
+                    for offset in range(len(batch)):
+                        yield self._record(batch.slice(offset, 1), row)
+                        row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
+
+    def _record(self, batch: pa.RecordBatch, row: int) -> dict[str, Any] | SampleError:
+        try:
+            [record] = batch.to_pylist()
+        except ValueError as error:  # text that is not UTF-8
+            return SampleError(Reason.BAD_JSON, f"{self._path} row {row}: {error}")
+        return {**self._others, **{key: self._locate(value, row, key) for key, value in record.items()}}
 
     def _locate(self, value: Any, row: int, column: str) -> Any:
         """Replace media cells: by their place where they hold bytes, by their path where they don't."""

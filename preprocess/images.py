@@ -15,14 +15,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from preprocess.errors import Reason, SampleError
-from preprocess.geometry import PixelLimits, smart_resize
+from preprocess.geometry import TURNED_SIDEWAYS, PixelLimits, image_grid
 from preprocess.media import open_medium, read_error
 from preprocess.patches import patchify_image
 from preprocess.sample import FileStamp, MeasuredImage, MediaSource
 from shards import ModelConstants
 
 _EXIF_ORIENTATION = 0x0112
-_TURNED_SIDEWAYS = {5, 6, 7, 8}
 _MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
@@ -32,15 +31,15 @@ def measure_image(
     """Size and grid from the header; no pixel is decoded."""
     with _opened(source) as image:
         height, width = upright_size(image)
-        resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)
-    grid = (1, resized_height // constants.patch_size, resized_width // constants.patch_size)
-    return MeasuredImage(source=source, stamp=stamp, height=height, width=width, grid_thw=grid)
+        orientation = _orientation(image)
+        grid = image_grid(height, width, limits, constants)
+    return MeasuredImage(source=source, stamp=stamp, height=height, width=width, orientation=orientation, grid_thw=grid)
 
 
 def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDArray[np.uint8]:
     """Decode, resize to the planned grid, cut into patches: (gh * gw, 588)."""
     with _opened(measured.source) as image:
-        if upright_size(image) != (measured.height, measured.width):
+        if (*upright_size(image), _orientation(image)) != (measured.height, measured.width, measured.orientation):
             raise SampleError(Reason.UNDECODABLE, f"{measured.source} changed since it was measured; run again")
         rgb = decode_rgb(image)
     return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
@@ -65,8 +64,14 @@ def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width after the EXIF orientation, from the header."""
     width, height = image.size
-    turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED_SIDEWAYS
+    turned = _orientation(image) in TURNED_SIDEWAYS
     return (width, height) if turned else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where the file says none or nonsense."""
+    orientation = image.getexif().get(_EXIF_ORIENTATION)
+    return next((known for known in range(1, 9) if known == orientation), 1)
 
 
 def decode_rgb(image: Image.Image) -> Image.Image:

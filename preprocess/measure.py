@@ -72,14 +72,18 @@ def cut_into_jobs(use: DatasetUse, file: AnnotationFile, seed: int, first_part: 
     """The records that `dataset_use` takes, in runs of RECORDS_PER_PART; parts are numbered from `first_part`."""
     copies = use.copies(len(file), seed)
     part, batch = first_part, []
+    num_read = 0
     for index, record in enumerate(file):
-        if index >= len(copies):
-            raise AnnotationError(f"{use.dataset.annotation_path} grew while it was read; run again")
+        num_read += 1
+        if num_read > len(copies):
+            break
         if copies[index]:
             batch.append((index, record, int(copies[index])))
         if len(batch) == RECORDS_PER_PART:
             yield MeasureJob(part=part, dataset=use.dataset, records=tuple(batch))
             part, batch = part + 1, []
+    if num_read != len(copies):
+        raise AnnotationError(f"{use.dataset.annotation_path} changed while it was read; run again")
     if batch:
         yield MeasureJob(part=part, dataset=use.dataset, records=tuple(batch))
 
@@ -155,16 +159,26 @@ def _measure_members(
 
 
 def _keep_what_fits(members: list[MeasuredSample], config: RunConfig) -> tuple[list[MeasuredSample], list[Reject]]:
-    """A single sample over capacity is rejected; so is a whole ready-made pack, since its samples stay together."""
-    tokens = sum(member.num_tokens for member in members)
-    patches = sum(member.num_patches for member in members)
-    together = f"{len(members)} samples of a ready-made pack have " if len(members) > 1 else ""
+    """A single sample over capacity is rejected; so is a whole ready-made pack, where its samples stay together."""
+    kept: list[MeasuredSample] = []
+    rejects: list[Reject] = []
+    for unit in [[member] for member in members] if config.packing == "none" else [members]:
+        error = _over_capacity(unit, config)
+        if error is None:
+            kept += unit
+        else:
+            rejects += [Reject.of_sample(member.sample, error) for member in unit]
+    return kept, rejects
+
+
+def _over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError | None:
+    tokens = sum(member.num_tokens for member in unit)
+    patches = sum(member.num_patches for member in unit)
+    together = f"{len(unit)} samples of a ready-made pack have " if len(unit) > 1 else ""
     if tokens > config.pack_length:
         detail = f"{together}{tokens} tokens, pack_length is {config.pack_length}; raise it, or lower the pixel limits"
-        error = SampleError(Reason.TOO_LONG, detail)
-    elif config.patch_capacity is not None and patches > config.patch_capacity:
+        return SampleError(Reason.TOO_LONG, detail)
+    if config.patch_capacity is not None and patches > config.patch_capacity:
         detail = f"{together}{patches} patches, pack_patches is {config.patch_capacity}; raise it, or lower max_pixels"
-        error = SampleError(Reason.TOO_MANY_PATCHES, detail)
-    else:
-        return members, []
-    return [], [Reject.of_sample(member.sample, error) for member in members]
+        return SampleError(Reason.TOO_MANY_PATCHES, detail)
+    return None

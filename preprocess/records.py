@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from numbers import Number
 from typing import Any
 
-from preprocess.annotations import EmbeddedMedium
+from preprocess.annotations import IMAGE_KEYS, KNOWN_KEYS, TURN_KEYS, VIDEO_KEYS, EmbeddedMedium
 from preprocess.chat import count_tags
 from preprocess.errors import Reason, SampleError
 from preprocess.media import resolve_path
 from preprocess.registry import Dataset
 from preprocess.sample import MediaSource, Role, Sample, Turn
 
-_TURN_KEYS = ("conversations", "messages")
-_IMAGE_KEYS = ("image", "images")
-_VIDEO_KEYS = ("video", "videos")
-_KNOWN_KEYS = (*_TURN_KEYS, *_IMAGE_KEYS, *_VIDEO_KEYS)
 _ROLES: dict[str, Role] = {
     "human": "user",
     "user": "user",
@@ -23,6 +21,9 @@ _ROLES: dict[str, Role] = {
     "assistant": "assistant",
     "system": "system",
 }
+
+
+_LONG_WORD = 8  # letters; a known key as long as this may be misspelled twice
 
 
 def split_members(record: Any) -> Iterator[tuple[int | None, Any]]:
@@ -42,24 +43,39 @@ def parse_record(record: Any, dataset: Dataset, index: int, member: int | None) 
     _refuse_near_misses(record)
     turns = _turns(record)
     _check_roles(turns)
-    images = _media(record, _IMAGE_KEYS, dataset)
-    videos = _media(record, _VIDEO_KEYS, dataset)
+    images = _media(record, IMAGE_KEYS, dataset)
+    videos = _media(record, VIDEO_KEYS, dataset)
     _check_tags(turns, len(images), len(videos))
-    return Sample(dataset=dataset.name, index=index, member=member, turns=turns, images=images, videos=videos)
+    return Sample(
+        dataset=dataset.name,
+        index=index,
+        member=member,
+        turns=turns,
+        images=images,
+        videos=videos,
+        boxes=dataset.boxes,
+    )
 
 
 def ignored_keys(record: Any) -> tuple[str, ...]:
     """Keys that mean nothing to us (`id`, `source`, ...): counted, so that the run can name them."""
-    return tuple(key for key in record if key not in _KNOWN_KEYS) if isinstance(record, dict) else ()
+    return tuple(key for key in record if key not in KNOWN_KEYS) if isinstance(record, dict) else ()
 
 
 def _refuse_near_misses(record: dict[str, Any]) -> None:
     for key in record:
-        if key in _KNOWN_KEYS:
-            continue
-        for known in _KNOWN_KEYS:
-            if key.lower() == known or edit_distance(key, known) <= 1 + (len(known) > 7):
-                raise SampleError(Reason.UNKNOWN_KEYS, f"key {key!r} is a near miss of {known!r}; rename it")
+        known = near_miss(key)
+        if known:
+            raise SampleError(Reason.UNKNOWN_KEYS, f"key {key!r} is a near miss of {known!r}; rename it")
+
+
+@lru_cache(maxsize=1024)
+def near_miss(key: str) -> str | None:
+    """The known key that `key` is a misspelling of, if it is one: one error apart, or two in a long word."""
+    if key in KNOWN_KEYS or len(key) > 2 * _LONG_WORD:
+        return None
+    nearest = min(KNOWN_KEYS, key=lambda known: edit_distance(key.lower(), known))
+    return nearest if edit_distance(key.lower(), nearest) <= 1 + (len(nearest) >= _LONG_WORD) else None
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -76,7 +92,7 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def _turns(record: dict[str, Any]) -> tuple[Turn, ...]:
-    raw = _only_one(record, _TURN_KEYS)
+    raw = _only_one(record, TURN_KEYS)
     if raw is None:
         raise SampleError(Reason.NO_TURNS, "neither `conversations` nor `messages` holds a turn")
     if not isinstance(raw, list):
@@ -152,5 +168,7 @@ def _only_one(record: dict[str, Any], spellings: tuple[str, str]) -> Any:
 
 
 def _kind(value: Any) -> str:
+    if value == "":
+        return "an empty string"
     names = {dict: "an object", list: "a list", str: "a string", type(None): "nothing", bool: "a boolean"}
-    return names.get(type(value), "a number" if isinstance(value, float) else type(value).__name__)
+    return names.get(type(value), "a number" if isinstance(value, Number) else type(value).__name__)

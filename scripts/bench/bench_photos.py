@@ -1,0 +1,48 @@
+"""Photo-like JPEGs, a registry and a configuration: what the benchmarks of encoding run on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
+
+from demo_model import write_model_folder  # noqa: E402
+
+from preprocess.config import RunConfig  # noqa: E402
+
+_QUESTIONS = ("What stands in the middle?", "Which colour fills most of it?", "Is it darker on the left?")
+_ANSWERS = ("A bright patch with soft edges.", "Mostly a muddy green, with some blue.", "Yes, by a little.")
+
+
+def write_photo(path: Path, size: tuple[int, int], seed: int) -> None:
+    """Smooth shapes with fine grain, so that JPEG and the resize filter have about the work of a photograph."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), np.int16)
+    grain = rng.integers(-12, 13, (height, width, 1), dtype=np.int16)
+    Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8)).save(path, quality=85)
+
+
+def make_run(folder: Path, sizes: list[tuple[int, int]], **settings: Any) -> RunConfig:
+    """One conversation a photo; `settings` are those of RunConfig."""
+    media = folder / "photos"
+    media.mkdir(parents=True)
+    records = []
+    for number, size in enumerate(sizes):
+        write_photo(media / f"{number:05d}.jpg", size, number)
+        question, answer = _QUESTIONS[number % 3], _ANSWERS[number % 3]
+        turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+        records.append({"image": f"{number:05d}.jpg", "conversations": turns})
+    (folder / "photos.json").write_text(json.dumps(records))
+    (folder / "datasets.yaml").write_text("photos: {annotation_path: photos.json, data_path: photos}\n")
+    write_model_folder(folder / "model", [*_QUESTIONS, *_ANSWERS])
+    chosen = {"model": folder / "model", "datasets": folder / "datasets.yaml", "dataset_use": "photos"}
+    return RunConfig(**{**chosen, "output_dir": folder / "out", **settings})

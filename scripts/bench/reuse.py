@@ -1,0 +1,69 @@
+"""What --reuse saves when a changed max_pixels leaves 90% of the images at the same size.
+
+    python scripts/bench/reuse.py [--quick]
+
+Two whole runs of the command, from scratch and with --reuse, alternating; every byte that they write is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_photos import ROOT, make_run
+
+SMALL, LARGE = (1400, 700), (1500, 1000)  # resized to at most 784 * 1288 and to the limit, whatever it is
+OLD_LIMIT, NEW_LIMIT = 1600 * 28 * 28, 1500 * 28 * 28
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer photos and rounds")
+    quick = parser.parse_args().quick
+    num_photos, rounds = (200, 1) if quick else (600, 3)
+    with tempfile.TemporaryDirectory(prefix="bench-reuse-") as name:
+        folder = Path(name)
+        make_run(folder, [LARGE if number % 10 == 0 else SMALL for number in range(num_photos)])
+        old, scratch, reused = folder / "old", folder / "scratch", folder / "reused"
+        run(folder, old, max_pixels=OLD_LIMIT)
+        times: dict[str, list[float]] = {"from scratch": [], "with --reuse": []}
+        for _ in range(rounds):
+            for target in (scratch, reused):
+                shutil.rmtree(target, ignore_errors=True)
+            times["from scratch"].append(run(folder, scratch, max_pixels=NEW_LIMIT))
+            times["with --reuse"].append(run(folder, reused, max_pixels=NEW_LIMIT, reuse=old))
+        identical = published(scratch) == published(reused)
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    print(f"{num_photos} photos, one in ten of another size under the new max_pixels")
+    for way, seconds in medians.items():
+        print(f"{way:16}{seconds:8.2f} s")
+    ratio = medians["with --reuse"] / medians["from scratch"]
+    print(json.dumps({"time_ratio": round(ratio, 3), "identical": identical}))
+
+
+def run(folder: Path, output_dir: Path, **flags: object) -> float:
+    """Seconds of the whole command, process start included."""
+    command = [sys.executable, "-m", "preprocess", "run", "--model", folder / "model", "--dataset_use", "photos"]
+    command += ["--datasets", folder / "datasets.yaml", "--output_dir", output_dir, "--pack_length", "4096"]
+    for flag, value in flags.items():
+        command += [f"--{flag}", value]
+    start = time.perf_counter()
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    """Every file of the dataset, the plan left out: that says where the bytes came from."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+if __name__ == "__main__":
+    main()
