@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from preprocess.arguments import make_parser, parse_config
+from preprocess.arguments import make_parser, parse_config, parse_plan
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError
 from preprocess.executor import limit_threads
@@ -20,13 +20,15 @@ from preprocess.ledger import LEDGER_NAME
 from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.publish import Published, publish
-from preprocess.report import plan_table, run_summary
+from preprocess.report import plan_table, run_summary, sweep_table
 from preprocess.run import Share, make_plan, materialise, plan_into_output, prepare
+from preprocess.sweep import run_sweep
 from shards import ModelFolderError, ShardError, read_manifest
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
   plan --config run.yaml [flags]   measure and pack; decodes no pixel, writes nothing
+       --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   report OUTPUT_DIR                what a finished run holds
 
@@ -55,9 +57,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    config = parse_config(arguments, _note)
+    config, sweep = parse_plan(arguments, _note)
     sources = open_sources(config)
     with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder:
+        if sweep is not None:
+            tally, outcomes = run_sweep(config, sweep, sources, Path(folder))
+            print(sweep_table(sweep, tally, outcomes))
+            return 0 if any(outcome.num_packs for outcome in outcomes) else 1
         plan = make_plan(config, sources, Path(folder))
     print(plan_table(plan, sources.constants.merge_size))
     return _exit_code(config, plan.num_rejects, plan)

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
@@ -19,6 +20,7 @@ from jsonargparse import ArgumentParser
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
 from preprocess.strict_yaml import read_yaml_mapping
+from preprocess.sweep import SWEEPABLE, Combination, Sweep
 
 Note = Callable[[str], None]  # takes a line that the user should read
 
@@ -54,6 +56,7 @@ _TRAINING_FLAGS = (
     "run_name",
     "deepspeed",
 )
+_PLAN_FLAGS = ("sweep", "packs_per_step")
 
 
 def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
@@ -85,6 +88,66 @@ def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
     return config
 
 
+def parse_plan(arguments: Sequence[str], note: Note) -> tuple[RunConfig, Sweep | None]:
+    """The flags of `plan`: those of RunConfig, and perhaps --sweep. Raises ConfigError in one line."""
+    flags, words, packs_per_step = _take_sweep(arguments)
+    if words is None:
+        if packs_per_step is not None:
+            raise ConfigError("--packs_per_step counts the steps of a --sweep; give --sweep too")
+        return parse_config(flags, note), None
+    choices = _sweep_choices(words)
+    combinations: list[Combination] = []
+    for values in product(*choices.values()):
+        changes = [f"--{name}={value}" for name, value in zip(choices, values, strict=True)]
+        try:
+            config = parse_config([*flags, *changes], note if not combinations else lambda line: None)
+        except ConfigError as error:
+            raise ConfigError(f"--sweep, at {' '.join(changes)}: {error}") from None
+        combinations.append(Combination(values=values, config=config))
+    if not re.fullmatch(r"[1-9]\d*", packs_per_step or "1"):
+        raise ConfigError(f"--packs_per_step {packs_per_step}: say how many packs a training step takes, 1 or more")
+    sweep = Sweep(names=tuple(choices), combinations=tuple(combinations), packs_per_step=int(packs_per_step or "1"))
+    return combinations[0].config, sweep
+
+
+def _take_sweep(arguments: Sequence[str]) -> tuple[list[str], list[str] | None, str | None]:
+    """The other flags, the words of --sweep, and the value of --packs_per_step; None for what is not given."""
+    flags: list[str] = []
+    taken: dict[str, list[str]] = {}
+    name = ""
+    for word in arguments:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            if name in _PLAN_FLAGS:
+                taken.setdefault(name, []).extend([value] if equals else [])
+                continue
+        if name in taken:
+            taken[name].append(word)
+        else:
+            flags.append(word)
+    steps = taken.get("packs_per_step")
+    return flags, taken.get("sweep"), None if steps is None else " ".join(steps)
+
+
+def _sweep_choices(words: Sequence[str]) -> dict[str, list[str]]:
+    """["pack_length=4096,8192"] -> {"pack_length": ["4096", "8192"]}"""
+    choices: dict[str, list[str]] = {}
+    for word in words:
+        name, _, values = word.partition("=")
+        name = _ALIASES.get(name, name)
+        if name not in SWEEPABLE:
+            raise ConfigError(f"--sweep: {name!r} can't be swept; these can: {', '.join(SWEEPABLE)}")
+        if name in choices:
+            raise ConfigError(f"--sweep: {name} stands twice; separate its values by commas")
+        choices[name] = list(dict.fromkeys(values.split(",")))
+        if "" in choices[name]:
+            raise ConfigError(f"--sweep {word}: a value is missing; say {name}=VALUE,VALUE")
+    if not choices:
+        raise ConfigError("--sweep needs NAME=VALUE,VALUE, for example max_pixels=200704,451584 pack_length=4096,8192")
+    return choices
+
+
 def make_parser(command: str) -> ArgumentParser:
     """One flag for each field of RunConfig; what --help shows."""
     parser = _Parser(prog=f"python -m preprocess {command}", default_env=False)
@@ -96,6 +159,19 @@ def make_parser(command: str) -> ArgumentParser:
             type=types[field.name],
             default=None if field.default is MISSING else field.default,
             help=field.metadata["help"],
+        )
+    if command == "plan":
+        parser.add_argument(
+            "--sweep",
+            nargs="+",
+            metavar="NAME=VALUE,VALUE",
+            help=f"compare: one line for each combination of values, of {', '.join(SWEEPABLE)}",
+        )
+        parser.add_argument(
+            "--packs_per_step",
+            type=int,
+            default=1,
+            help="packs of a training step (a device's batch x accumulation x devices), for the steps of --sweep",
         )
     return parser
 
@@ -110,6 +186,8 @@ def _translate(flag: str, value: str, note: Note) -> list[tuple[str, str]]:
     """A flag of the Qwen scripts in our terms. Those that mean nothing here are refused, not ignored."""
     if flag in _TRAINING_FLAGS:
         raise ConfigError(f"--{flag} belongs to training: bash scripts/train.sh OUTPUT_DIR --{flag} {value}")
+    if flag in _PLAN_FLAGS:
+        raise ConfigError(f"--{flag} belongs to the command line of plan: python -m preprocess plan --{flag} {value}")
     if flag in _ALIASES:
         note(f"--{flag} is called --{_ALIASES[flag]} here")
         return [(_ALIASES[flag], value)]

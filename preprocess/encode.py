@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.boxes import ImageFrame, rewrite_answers
 from preprocess.chat import ChatEncoder, EncodedText, load_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import Reason, SampleError
-from preprocess.geometry import num_temporal_patches, sample_frames, seconds_per_grid, smart_resize
+from preprocess.geometry import image_grid, sample_frames, seconds_per_grid, video_grid
 from preprocess.images import encode_image, grid_size, measure_image, resize_frame
 from preprocess.media import stamp_file
 from preprocess.patches import patchify_video
 from preprocess.reuse import OldPatches
 from preprocess.rope import VisualSpan, position_ids
-from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MeasuredVideo, MediaSource, Sample
-from preprocess.video import decode_frames, probe_video
+from preprocess.sample import (
+    EncodedSample,
+    FileStamp,
+    MeasuredImage,
+    MeasuredSample,
+    MeasuredVideo,
+    MediaSource,
+    Sample,
+)
+from preprocess.video import VideoHeader, decode_frames, probe_video
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
 
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
@@ -49,6 +58,28 @@ class SampleEncoder:
         """Exact counts from headers and text. Raises SampleError."""
         images = tuple(self._measure_image(source) for source in sample.images)
         videos = tuple(self._measure_video(source) for source in sample.videos)
+        return self._count(sample, images, videos)
+
+    def remeasure(self, measured: MeasuredSample) -> MeasuredSample:
+        """A sample that was measured under other limits, under those of this encoder. Opens no file."""
+        limits = self.config.image_limits
+        images = tuple(
+            replace(image, grid_thw=image_grid(image.height, image.width, limits, self.constants))
+            for image in measured.images
+        )
+        videos = tuple(
+            self._sampled(
+                video.source,
+                video.stamp,
+                VideoHeader(num_frames=video.num_frames, fps=video.fps, height=video.height, width=video.width),
+            )
+            for video in measured.videos
+        )
+        return self._count(measured.sample, images, videos)
+
+    def _count(
+        self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
+    ) -> MeasuredSample:
         text = self._encode_text(sample, images, videos)
         if not text.num_answer_tokens:
             raise SampleError(Reason.NOTHING_TO_LEARN, "every answer is empty")
@@ -92,24 +123,22 @@ class SampleEncoder:
         return measure_image(source, stamp, self.config.image_limits, self.constants)
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
-        config, constants = self.config, self.constants
-        stamp = stamp_file(source, hash_content=config.hash_media)
-        header = probe_video(source, clamp_tail=config.video_tail == "clamp")
+        stamp = stamp_file(source, hash_content=self.config.hash_media)
+        header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
         try:
-            height, width = smart_resize(header.height, header.width, constants.grid_factor, config.frame_limits)
+            return self._sampled(source, stamp, header)
         except SampleError as error:
             raise SampleError(error.reason, f"{source}: {error.detail}") from None
+
+    def _sampled(self, source: MediaSource, stamp: FileStamp, header: VideoHeader) -> MeasuredVideo:
+        config, constants = self.config, self.constants
         indices = sample_frames(header.num_frames, header.fps, config.frame_sampling)
         return MeasuredVideo(
             source=source,
             stamp=stamp,
             height=header.height,
             width=header.width,
-            grid_thw=(
-                num_temporal_patches(len(indices), constants.temporal_patch_size),
-                height // constants.patch_size,
-                width // constants.patch_size,
-            ),
+            grid_thw=video_grid(len(indices), header.height, header.width, config.frame_limits, constants),
             num_frames=header.num_frames,
             fps=header.fps,
             frame_indices=indices,
@@ -134,9 +163,19 @@ class SampleEncoder:
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
     ) -> EncodedText:
         return self.chat.encode(
-            sample.turns,
+            rewrite_answers(sample.turns, sample.boxes, [self._frame(image) for image in images]),
             [VisualSpan(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [VisualSpan(grid_thw=video.grid_thw, second_per_grid=video.second_per_grid) for video in videos],
+        )
+
+    def _frame(self, image: MeasuredImage) -> ImageFrame:
+        resized_height, resized_width = grid_size(image.grid_thw, self.constants)
+        return ImageFrame(
+            height=image.height,
+            width=image.width,
+            orientation=image.orientation,
+            resized_height=resized_height,
+            resized_width=resized_width,
         )
 
 

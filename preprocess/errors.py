@@ -24,6 +24,7 @@ class Reason(str, Enum):
     MISPLACED_TAG = "misplaced_tag"  # a media tag in an answer or a system turn
     MISSING_FILE = "missing_file"
     UNDECODABLE = "undecodable"
+    AMBIGUOUS_BOXES = "ambiguous_boxes"  # which pixels a box means can't be told
     ASPECT_RATIO = "aspect_ratio"
     DECOMPRESSION_BOMB = "decompression_bomb"
     NO_FRAMES_OR_RATE = "no_frames_or_rate"

@@ -26,6 +26,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 _ATTEMPTS_TOGETHER = 2  # of a job in an ordinary worker, before its items are done one by one
 _ATTEMPTS_ALONE = 2  # of an item in a process of its own, before it is a reject
 _POLL_SECONDS = 1.0
+_LOAD_SECONDS = 600.0  # for starting a process and importing, on whatever file system
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
 Signal = Callable[[], None]  # a sign of life: an item is taken up
@@ -84,7 +85,8 @@ class _Worker:
     process: Any
     connection: Connection
     job: tuple[int, Any] | None = None  # with its number
-    since: float = field(default_factory=time.monotonic)  # start of the item it works on
+    is_loaded: bool = False
+    since: float = field(default_factory=time.monotonic)  # start of loading, or of the item it works on
 
 
 class WorkerPool:
@@ -152,7 +154,9 @@ class WorkerPool:
             self._replace(worker)
             return
         worker.since = time.monotonic()
-        if kind == "item":
+        if kind == "loaded":
+            worker.is_loaded = True
+        elif kind == "item":
             on_item()
         elif kind == "done":
             assert worker.job is not None
@@ -169,7 +173,8 @@ class WorkerPool:
                 continue
             # An isolating worker watches its own processes; each item may take all of its attempts.
             patience = 1 + _ATTEMPTS_ALONE * self._is_isolating(worker.job)
-            if time.monotonic() - worker.since > self._item_timeout * patience:
+            limit = self._item_timeout * patience if worker.is_loaded else max(_LOAD_SECONDS, self._item_timeout)
+            if time.monotonic() - worker.since > limit:
                 worker.process.kill()
                 self._replace(worker)
 
@@ -195,6 +200,7 @@ def _work(connection: Connection, stage: Stage, item_timeout: float) -> None:
     """Main function of a worker: takes (job, isolate) until the pipe closes."""
     limit_threads()
     loaded = stage.load()
+    connection.send(("loaded", None))
     before_item = partial(connection.send, ("item", None))
     alone = partial(_do_item_alone, stage, item_timeout)
     while True:
@@ -204,7 +210,7 @@ def _work(connection: Connection, stage: Stage, item_timeout: float) -> None:
             return
         try:
             result = loaded.do_job(job, alone if isolate else loaded.do_item, before_item)
-        except FatalError as error:
+        except (FatalError, OSError) as error:  # media that can't be read are SampleErrors: this is our own disk
             connection.send(("fatal", str(error)))
             return
         except Exception:
@@ -237,6 +243,9 @@ def _do_item_in_fresh_process(stage: Stage, timeout: float, item: Any) -> Any:
     process.start()
     theirs.close()
     try:
+        if not ours.poll(_LOAD_SECONDS):
+            raise FatalError(f"a worker did not start in {_LOAD_SECONDS:g} s; is the machine overloaded?")
+        ours.recv()  # it has loaded
         if not ours.poll(timeout):
             raise SampleError(Reason.TIMEOUT, f"not decoded in {timeout:g} s, alone in a fresh process, twice")
         result = ours.recv()
@@ -256,8 +265,10 @@ def _do_item_in_fresh_process(stage: Stage, timeout: float, item: Any) -> Any:
 
 def _send_result(connection: Connection, stage: Stage, item: Any) -> None:
     limit_threads()
+    loaded = stage.load()
+    connection.send(None)
     try:
-        result = stage.load().do_item(item)
+        result = loaded.do_item(item)
     except (SampleError, FatalError) as error:
         result = error
     except Exception:

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.errors import Reason, SampleError
+from shards import ModelConstants
+
+Grid = tuple[int, int, int]  # patches: time, height, width
 
 MAX_ASPECT_RATIO = 200
+TURNED_SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap height and width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,18 @@ def smart_resize(height: int, width: int, factor: int, limits: PixelLimits) -> t
         resized_height = math.ceil(height * grow / factor) * factor
         resized_width = math.ceil(width * grow / factor) * factor
     return resized_height, resized_width
+
+
+def image_grid(height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> Grid:
+    """grid_thw of an image of that size in pixels. Raises SampleError (aspect_ratio)."""
+    resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)
+    return 1, resized_height // constants.patch_size, resized_width // constants.patch_size
+
+
+def video_grid(num_sampled: int, height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> Grid:
+    """grid_thw of so many frames of that size in pixels. Raises SampleError (aspect_ratio)."""
+    _, grid_height, grid_width = image_grid(height, width, limits, constants)
+    return num_temporal_patches(num_sampled, constants.temporal_patch_size), grid_height, grid_width
 
 
 def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:

@@ -20,14 +20,13 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from preprocess.errors import Reason, SampleError
-from preprocess.geometry import PixelLimits, smart_resize
+from preprocess.geometry import TURNED_SIDEWAYS, PixelLimits, image_grid
 from preprocess.media import open_medium, read_error
 from preprocess.patches import patchify_image
 from preprocess.sample import FileStamp, MeasuredImage, MediaSource
 from shards import ModelConstants
 
 _EXIF_ORIENTATION = 0x0112
-_TURNED_SIDEWAYS = {5, 6, 7, 8}
 _PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
 _KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
 _LONGEST_KEYWORD = max(map(len, _KEYWORDS_WITH_ORIENTATION))
@@ -40,15 +39,15 @@ def measure_image(
     """Size and grid from the header; no pixel is decoded."""
     with _opened(source) as image:
         height, width = upright_size(image)
-        resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)
-    grid = (1, resized_height // constants.patch_size, resized_width // constants.patch_size)
-    return MeasuredImage(source=source, stamp=stamp, height=height, width=width, grid_thw=grid)
+        orientation = _orientation(image)
+        grid = image_grid(height, width, limits, constants)
+    return MeasuredImage(source=source, stamp=stamp, height=height, width=width, orientation=orientation, grid_thw=grid)
 
 
 def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDArray[np.uint8]:
     """Decode, resize to the planned grid, cut into patches: (gh * gw, 588)."""
     with _opened(measured.source) as image:
-        if upright_size(image) != (measured.height, measured.width):
+        if (*upright_size(image), _orientation(image)) != (measured.height, measured.width, measured.orientation):
             raise SampleError(Reason.UNDECODABLE, "it changed since it was measured; run again")
         rgb = decode_rgb(image)
     return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
@@ -75,16 +74,18 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
         width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-    turned = _orientation(image) in _TURNED_SIDEWAYS
+    turned = _orientation(image) in TURNED_SIDEWAYS
     return (width, height) if turned else (height, width)
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where the file says none or nonsense."""
     if isinstance(image, PngImageFile) and not _has_orientation_behind_pixels(image):
-        return Image.Image.getexif(image).get(
-            _EXIF_ORIENTATION
-        )  # PngImageFile's decodes all pixels to look behind them
-    return image.getexif().get(_EXIF_ORIENTATION)
+        exif = Image.Image.getexif(image)  # PngImageFile's decodes all pixels to look behind them
+    else:
+        exif = image.getexif()
+    orientation = exif.get(_EXIF_ORIENTATION)
+    return next((known for known in range(1, 9) if known == orientation), 1)
 
 
 def _has_orientation_behind_pixels(image: PngImageFile) -> bool:

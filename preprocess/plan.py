@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import decord
 import numpy as np
-import numpy.typing as npt
 import PIL
 
 import preprocess
@@ -25,17 +25,14 @@ from preprocess.annotations import AnnotationFile, open_annotations
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.executor import Executor, Signal
-from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, write_ledger
+from preprocess.ledger import LEDGER_NAME, write_ledger
 from preprocess.measure import MeasureJob, MeasureStage, PartSidecar, cut_into_jobs, is_measured
-from preprocess.packing import choose_patch_capacity, pack_units, shuffle_packs
-from preprocess.plan_tables import SAMPLES_DIR, part_path, read_table, write_packs, write_parts, write_tasks
+from preprocess.plan_tables import SAMPLES_DIR, write_packs, write_parts, write_tasks
 from preprocess.registry import DatasetUse, choose_datasets, read_registry
+from preprocess.sizes import SampleSizes, pack_samples
 from shards import ModelConstants, PackCounts
 from shards.hashing import sha256_of_file
 from shards.manifest import write_atomically
-
-_TOKEN_BYTES = 20  # input_ids, labels and three rows of positions, int32 each
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +106,7 @@ def open_sources(config: RunConfig) -> Sources:
             use.dataset.name: {
                 "annotations_sha256": sha256_of_file(use.dataset.annotation_path),
                 "follow_links": use.dataset.follow_links,
+                "boxes": use.dataset.boxes,
             }
             for use in uses
         },
@@ -151,112 +149,78 @@ def measure_all(
 
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last."""
-    counts = {use.dataset.name: PackCounts() for use in sources.uses}
-    rejects: list[Reject] = []
-    ignored: Counter[str] = Counter()
-    sidecars = [PartSidecar.read(folder, part) for part in range(num_parts)]
-    for sidecar in sidecars:
-        counts[sidecar.dataset] += sidecar.counts
-        rejects += sidecar.rejects
-        ignored.update(sidecar.ignored_keys)
-    write_ledger(folder / LEDGER_NAME, rejects)
-    write_parts(folder, [s.dataset for s in sidecars], [s.num_samples for s in sidecars])
-    packed = _pack_and_cut(_Items.gather(folder, num_parts, sources.constants), config, sources.constants, folder)
+    tally = Tally.of_parts(sources, folder, num_parts)
+    write_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _sidecars(folder, num_parts)))
+    write_parts(folder, tally.part_datasets, tally.part_samples)
+    sizes = SampleSizes.read(folder, tally.part_samples)
+    packed = pack_samples(sizes, config, sources.constants)
+    write_packs(
+        folder / "packs.arrow",
+        packed.packs,
+        packed.rows,
+        packed.repeats,
+        sizes.tokens[packed.rows],
+        sizes.patches[packed.rows],
+    )
+    num_bytes = np.bincount(packed.packs, sizes.num_bytes(sources.constants)[packed.rows])
+    tasks = write_tasks(folder / "tasks.arrow", num_bytes, config.shard_bytes)
     summary = PlanSummary(
         fingerprint=sources.fingerprint,
         inputs=sources.inputs,
-        datasets=counts,
-        rejects=count_by_dataset(rejects),
-        num_records=sum(sidecar.num_samples for sidecar in sidecars) + len(rejects),
-        ignored_keys=dict(sorted(ignored.items())),
+        datasets=tally.datasets,
+        rejects=tally.rejects,
+        num_records=tally.num_records,
+        ignored_keys=tally.ignored_keys,
+        num_packs=packed.num_packs,
+        num_shards=len(tasks),
         pack_length=config.pack_length,
-        **asdict(packed),
+        pack_patches=packed.pack_patches,
+        largest_unit_patches=packed.largest_unit_patches,
+        num_bytes=int(num_bytes.sum()),
     )
     summary.write(folder)
     return summary
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Items:
-    """Uses of samples, in columns of shape (num_items,)."""
+class Tally:
+    """What the sidecars of the measured parts add up to; of the rejects only their numbers."""
 
-    rows: Integers  # over all parts
-    repeats: Integers
-    units: Integers  # what packing may not tear apart: a use of a record, or of a ready-made pack
-    tokens: Integers
-    patches: Integers
-    num_bytes: Integers  # in a shard, about
+    datasets: Mapping[str, PackCounts]
+    rejects: Mapping[str, Mapping[str, int]]  # dataset -> reason -> samples
+    ignored_keys: Mapping[str, int]
+    part_datasets: Sequence[str]  # of each part
+    part_samples: Sequence[int]
 
     @classmethod
-    def gather(cls, folder: Path, num_parts: int, constants: ModelConstants) -> _Items:
-        columns = [_read_sizes(folder, part, constants) for part in range(num_parts)]
-        record, copies, tokens, patches, num_bytes = (
-            np.concatenate([part[number] for part in columns]) if columns else np.zeros(0, np.int64)
-            for number in range(5)
-        )
-        # `record` numbers records within a part; a change of it, or of the part, starts a new record.
-        part_sizes = [len(part[0]) for part in columns]
-        part_of_row = np.repeat(np.arange(len(columns)), part_sizes)
-        is_first = np.ones(len(record), bool)
-        is_first[1:] = (record[1:] != record[:-1]) | (part_of_row[1:] != part_of_row[:-1])
-        first_unit = np.cumsum(np.where(is_first, copies, 0)) - copies
-        rows = np.repeat(np.arange(len(record)), copies)
-        repeats = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
+    def of_parts(cls, sources: Sources, folder: Path, num_parts: int) -> Tally:
+        datasets = {use.dataset.name: PackCounts() for use in sources.uses}
+        rejects: dict[str, Counter[str]] = {}
+        ignored_keys: Counter[str] = Counter()
+        part_datasets, part_samples = [], []
+        for sidecar in _sidecars(folder, num_parts):
+            datasets[sidecar.dataset] += sidecar.counts
+            rejects.setdefault(sidecar.dataset, Counter()).update(reject.reason for reject in sidecar.rejects)
+            ignored_keys.update(sidecar.ignored_keys)
+            part_datasets.append(sidecar.dataset)
+            part_samples.append(sidecar.num_samples)
         return cls(
-            rows=rows,
-            repeats=repeats,
-            units=first_unit[rows] + repeats,
-            tokens=tokens[rows],
-            patches=patches[rows],
-            num_bytes=num_bytes[rows],
+            datasets=datasets,
+            rejects={name: dict(sorted(reasons.items())) for name, reasons in rejects.items() if reasons},
+            ignored_keys=dict(sorted(ignored_keys.items())),
+            part_datasets=part_datasets,
+            part_samples=part_samples,
         )
 
+    @property
+    def num_rejects(self) -> int:
+        return sum(sum(reasons.values()) for reasons in self.rejects.values())
 
-def _read_sizes(folder: Path, part: int, constants: ModelConstants) -> tuple[Integers, ...]:
-    """Columns of a part: record index, copies, tokens, patches, bytes in a shard."""
-    table = read_table(part_path(folder, part))
-    index, copies, tokens, image_patches, video_patches = (
-        table[name].to_numpy().astype(np.int64)
-        for name in ("index", "copies", "num_tokens", "num_image_patches", "num_video_patches")
-    )
-    num_bytes = (
-        tokens * _TOKEN_BYTES
-        + image_patches * constants.image_patch_bytes
-        + video_patches * constants.video_patch_bytes
-    )
-    return index, copies, tokens, image_patches + video_patches, num_bytes
+    @property
+    def num_records(self) -> int:
+        """Samples read, usable or not, each once."""
+        return sum(self.part_samples) + self.num_rejects
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Packed:
-    num_packs: int
-    num_shards: int
-    num_bytes: int  # of all shards, about
-    pack_patches: int
-    largest_unit_patches: int
-
-
-def _pack_and_cut(items: _Items, config: RunConfig, constants: ModelConstants, folder: Path) -> _Packed:
-    """Write packs.arrow and tasks.arrow."""
-    units = items.units if config.packing == "global" else np.arange(len(items.units))
-    unit_tokens = np.bincount(units, items.tokens).astype(np.int64)
-    unit_patches = np.bincount(units, items.patches).astype(np.int64)
-    largest = int(unit_patches.max(initial=0))
-    if config.packing == "none":
-        pack_patches = config.patch_capacity or largest
-        pack_of_unit = units
-    else:
-        pack_patches = config.patch_capacity or choose_patch_capacity(
-            unit_tokens, unit_patches, config.pack_length, constants.merge_size**2
-        )
-        pack_of_unit = pack_units(unit_tokens, unit_patches, config.pack_length, pack_patches)
-    pack_of_item = shuffle_packs(pack_of_unit, config.seed)[units]
-    packs = write_packs(folder / "packs.arrow", pack_of_item, items.rows, items.repeats, items.tokens, items.patches)
-    tasks = write_tasks(folder / "tasks.arrow", np.bincount(pack_of_item, items.num_bytes), config.shard_bytes)
-    return _Packed(
-        num_packs=len(packs),
-        num_shards=len(tasks),
-        num_bytes=int(items.num_bytes.sum()),
-        pack_patches=pack_patches,
-        largest_unit_patches=largest,
-    )
+def _sidecars(folder: Path, num_parts: int) -> Iterator[PartSidecar]:
+    return (PartSidecar.read(folder, part) for part in range(num_parts))

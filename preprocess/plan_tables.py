@@ -36,18 +36,17 @@ _OPEN_PARTS = 64  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
-_IMAGE = pa.struct(
-    [
-        ("source", pa.struct(_SOURCE)),
-        ("stamp", pa.struct(_STAMP)),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("grid_thw", pa.list_(pa.int32(), 3)),
-    ]
-)
+_MEDIUM = [
+    ("source", pa.struct(_SOURCE)),
+    ("stamp", pa.struct(_STAMP)),
+    ("height", pa.int32()),
+    ("width", pa.int32()),
+    ("grid_thw", pa.list_(pa.int32(), 3)),
+]
+_IMAGE = pa.struct([*_MEDIUM, ("orientation", pa.int8())])
 _VIDEO = pa.struct(
     [
-        *_IMAGE,
+        *_MEDIUM,
         ("num_frames", pa.int64()),
         ("fps", pa.float64()),
         ("frame_indices", pa.list_(pa.int64())),
@@ -60,6 +59,7 @@ SAMPLES_SCHEMA = pa.schema(
         ("index", pa.int64()),
         ("member", pa.int32()),  # null: not of a ready-made pack
         ("copies", pa.int32()),
+        ("boxes", pa.dictionary(pa.int8(), pa.string())),  # one value a part
         ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
         ("images", pa.list_(_IMAGE)),
         ("videos", pa.list_(_VIDEO)),
@@ -92,6 +92,10 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / SAMPLES_DIR / f"part-{part:06d}.arrow"
 
 
+def read_part(folder: Path, part: int) -> Iterator[MeasuredSample]:
+    return map(_measured_sample, read_table(part_path(folder, part)).to_pylist())
+
+
 class SamplesReader:
     """Random access to measured samples by their row over all parts."""
 
@@ -107,7 +111,7 @@ class SamplesReader:
 
     def __iter__(self) -> Iterator[MeasuredSample]:
         for part in range(len(self._ends)):
-            yield from map(_measured_sample, self._read_part(part).to_pylist())
+            yield from read_part(self._folder, part)
 
     def _read_part(self, part: int) -> pa.Table:
         return read_table(part_path(self._folder, part))
@@ -120,6 +124,7 @@ def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
         "index": sample.index,
         "member": sample.member,
         "copies": copies,
+        "boxes": sample.boxes,
         "turns": [asdict(turn) for turn in sample.turns],
         "images": [asdict(image) for image in measured.images],
         "videos": [asdict(video) for video in measured.videos],
@@ -143,6 +148,7 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
             turns=tuple(Turn(**turn) for turn in row["turns"]),
             images=tuple(image.source for image in images),
             videos=tuple(video.source for video in videos),
+            boxes=row["boxes"],
         ),
         images=images,
         videos=videos,
@@ -164,11 +170,11 @@ def _medium(record: dict[str, Any]) -> dict[str, Any]:
 
 def write_packs(
     path: Path,
-    pack_of_item: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int64],
-    repeats: npt.NDArray[np.int64],
-    tokens: npt.NDArray[np.int64],
-    patches: npt.NDArray[np.int64],
+    pack_of_item: npt.NDArray[np.integer],
+    rows: npt.NDArray[np.integer],
+    repeats: npt.NDArray[np.integer],
+    tokens: npt.NDArray[np.integer],
+    patches: npt.NDArray[np.integer],
 ) -> pa.Table:
     """Group items (one use of one sample each, all arguments (num_items,)) by pack, items in given order inside."""
     order = np.argsort(pack_of_item, kind="stable")

@@ -46,7 +46,15 @@ def parse_record(record: Any, dataset: Dataset, index: int, member: int | None) 
     images = _media(record, IMAGE_KEYS, dataset)
     videos = _media(record, VIDEO_KEYS, dataset)
     _check_tags(turns, len(images), len(videos))
-    return Sample(dataset=dataset.name, index=index, member=member, turns=turns, images=images, videos=videos)
+    return Sample(
+        dataset=dataset.name,
+        index=index,
+        member=member,
+        turns=turns,
+        images=images,
+        videos=videos,
+        boxes=dataset.boxes,
+    )
 
 
 def ignored_keys(record: Any) -> tuple[str, ...]:

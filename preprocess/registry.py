@@ -16,13 +16,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import ConfigError
 from preprocess.media import path_flaw
+from preprocess.sample import BoxMode
 from preprocess.strict_yaml import read_yaml_mapping
 
 _MOST_PERCENT = 999_999
@@ -34,10 +35,15 @@ class Dataset:
     annotation_path: Path
     data_path: Path | None  # None: media paths are absolute
     follow_links: bool = True  # False: media behind links below data_path are rejected
+    boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
 
     def __post_init__(self) -> None:
         if not isinstance(self.follow_links, bool):
             raise ConfigError(f"dataset {self.name!r}: follow_links must be true or false, not {self.follow_links!r}")
+        if self.boxes not in get_args(BoxMode):
+            raise ConfigError(
+                f"dataset {self.name!r}: boxes must be one of {', '.join(get_args(BoxMode))}, not {self.boxes!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from preprocess.config import AUTO
 from preprocess.ledger import LEDGER_NAME
-from preprocess.plan import PlanSummary
+from preprocess.plan import PlanSummary, Tally
 from preprocess.publish import Published
+from preprocess.sweep import Outcome, Sweep
 from shards import PackCounts
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -49,6 +50,28 @@ def _ignored_keys(keys: Mapping[str, int]) -> str:
     shown = [f"{key if key.isprintable() else ascii(key)} ({keys[key]:,})" for key in frequent]
     others = [f"and {len(keys) - len(frequent):,} others"] if len(keys) > len(frequent) else []
     return f"ignored keys: {', '.join(shown + others)}"
+
+
+def sweep_table(sweep: Sweep, tally: Tally, outcomes: Sequence[Outcome]) -> str:
+    """A line a combination; below, what is rejected in all of them."""
+    steps = "steps" if sweep.packs_per_step == 1 else f"steps of {sweep.packs_per_step}"
+    header = ("samples", "rejects", "tokens", "packs", "tokens used", "pack_patches", "patches used", "on disk", steps)
+    rows: list[tuple[str, ...]] = [(*sweep.names, *header)]
+    for outcome in outcomes:
+        cells = (
+            f"{outcome.num_samples:,}",
+            f"{outcome.num_rejects:,}",
+            f"{outcome.num_tokens:,}",
+            f"{outcome.num_packs:,}",
+            _share(outcome.num_tokens, outcome.num_packs * outcome.pack_length),
+            f"{outcome.pack_patches:,}",
+            _share(outcome.num_patches, outcome.num_packs * outcome.pack_patches),
+            readable_bytes(outcome.num_bytes),
+            f"{outcome.num_steps:,}",
+        )
+        rows.append((*outcome.values, *cells))
+    always = reject_lines(tally.rejects, tally.num_records)
+    return "\n".join([_aligned(rows), *(f"in every line, {line}" for line in always)])
 
 
 def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> list[str]:

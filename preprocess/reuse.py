@@ -42,7 +42,7 @@ Key = tuple[int, int]
 def medium_keys(medium: Medium) -> Iterator[Key]:
     """The medium's keys, the surest first: by content where it was hashed, and by path, size and time."""
     frames = medium.frame_indices if isinstance(medium, MeasuredVideo) else None
-    pixels = [medium.height, medium.width, medium.grid_thw, frames]
+    pixels = [medium.height, medium.width, getattr(medium, "orientation", 1), medium.grid_thw, frames]
     if medium.stamp.sha256:
         yield _digest(["content", medium.stamp.sha256, pixels])
     source, stamp = medium.source, medium.stamp

@@ -91,15 +91,19 @@ def plan_into_output(config: RunConfig, sources: Sources, share: Share) -> PlanS
 
 
 def make_plan(config: RunConfig, sources: Sources, folder: Path, share: Share = Share()) -> PlanSummary:
-    """Plan into `folder`, or go on with the plan that was begun there.
+    """Plan into `folder`, or go on with the plan that was begun there."""
+    return finish_plan(config, sources, folder, measure(config, sources, folder, share))
+
+
+def measure(config: RunConfig, sources: Sources, folder: Path, share: Share = Share()) -> int:
+    """Measure the parts that are not measured yet, and return the number of all parts.
 
     A share measures its own parts first and then whatever is missing, so that it never waits for another share.
     """
     with Progress("plan", sources.num_records(config.seed)) as progress:
-        measure = partial(measure_all, config, sources, folder, choose_executor(config), progress.take_up)
-        measure(lambda part: part in share)
-        num_parts = measure(lambda part: True)
-    return finish_plan(config, sources, folder, num_parts)
+        measure_parts = partial(measure_all, config, sources, folder, choose_executor(config), progress.take_up)
+        measure_parts(lambda part: part in share)
+        return measure_parts(lambda part: True)
 
 
 def choose_executor(config: RunConfig) -> Executor:

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from shards import PackCounts
 
 Role = Literal["system", "user", "assistant"]
+BoxMode = Literal["none", "original", "relative_1000"]
+"""What coordinates in answers mean: nothing to us, pixels of the original image, thousandths of its sides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +49,10 @@ class Sample:
     dataset: str
     index: int  # record number in the annotation file, from 0
     member: int | None  # position in a ready-made pack; None for a plain record
-    turns: tuple[Turn, ...]
+    turns: tuple[Turn, ...]  # as annotated: coordinates in them are not those of the resized image
     images: tuple[MediaSource, ...]
     videos: tuple[MediaSource, ...]
+    boxes: BoxMode = "none"
 
     def key(self, repeat: int = 0) -> str:
         """dataset:index[.member][#repeat]"""
@@ -73,6 +76,7 @@ class MeasuredImage:
     height: int  # pixels, upright (after the EXIF orientation)
     width: int
     grid_thw: tuple[int, int, int]  # patches; t is 1
+    orientation: int = 1  # EXIF, 1 to 8: how the stored image was turned upright
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,6 +31,7 @@ from shards import read_model_constants
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels
 TASKS = 8
+FLOOR, ONE_WORKER, TWO_WORKERS = "Pillow decode + resize", "encode and write, 1 worker", "encode and write, 2 workers"
 
 
 def main() -> None:
@@ -54,10 +55,10 @@ def measure(config: RunConfig, tasks: list[int], rounds: int) -> dict[str, float
     loaded = stage.load()
     pools = {workers: WorkerPool(stage, workers, item_timeout=300.0) for workers in (1, 2)}
     ways: dict[str, Callable[[], object]] = {
-        "Pillow decode + resize": floor_work(config),
+        FLOOR: floor_work(config),
         "encode and write, in process": lambda: [loaded.do_job(task, loaded.do_item, lambda: None) for task in tasks],
-        "encode and write, 1 worker": lambda: list(pools[1].run(tasks, lambda: None)),
-        "encode and write, 2 workers": lambda: list(pools[2].run(tasks, lambda: None)),
+        ONE_WORKER: lambda: list(pools[1].run(tasks, lambda: None)),
+        TWO_WORKERS: lambda: list(pools[2].run(tasks, lambda: None)),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(rounds + 1):
@@ -90,7 +91,7 @@ def report(seconds: dict[str, float], num_photos: int, num_tasks: int) -> None:
     print(f"{'':32}{'seconds':>9}{'images/s':>10}")
     for name, value in seconds.items():
         print(f"{name:32}{value:9.2f}{num_photos / value:10.1f}")
-    floor, one, two = (seconds[name] for name in (list(seconds)[0], list(seconds)[2], list(seconds)[3]))
+    floor, one, two = seconds[FLOOR], seconds[ONE_WORKER], seconds[TWO_WORKERS]
     print(json.dumps({"ratio_to_floor": round(floor / one, 3), "speedup_2_workers": round(one / two, 3)}))
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from demo_annotations import FILES
 from demo_build import ForeignFolderError, build
 
 
@@ -20,7 +21,7 @@ def main() -> int:
         return 2
     print(f"{'Reused' if reused else 'Made'} the demo in {demo.root} ({demo.num_bytes / 1e6:.1f} MB)")
     print(f"  media/        {demo.num_images} pictures, {demo.num_clips} clips")
-    print(f"  annotations/  {demo.num_records} records in 7 datasets, {demo.num_flawed} of them flawed on purpose")
+    print(f"  annotations/  {demo.num_records} records in {len(FILES)} datasets, {demo.num_flawed} flawed on purpose")
     print("  model/        a tiny Qwen2.5-VL with random weights")
     print(f"  run.yaml      python -m preprocess run --config {demo.config}")
     return 0

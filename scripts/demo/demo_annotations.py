@@ -8,6 +8,7 @@
 | clips | JSON array | `video` or `videos`; several of them; images and videos together |
 | bundles | JSON array | ready-made packs (lists of records) between plain records |
 | talk | JSON Lines | text only, some of it awkward on purpose |
+| shapes | JSON Lines | boxes and points in the answers, in pixels of the stored pictures (`boxes: original`) |
 | flawed | JSON Lines | good records and three that must be rejected |
 """
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from demo_clips import CLIPS, Clip
 from demo_images import THIN, Picture
-from demo_questions import Exchange, about_clip, about_picture
+from demo_questions import Exchange, about_clip, about_picture, where_one_shape_is, where_shapes_are
 from demo_talk import DIALOGUES, PLAIN
 
 Record = dict[str, Any]
@@ -36,9 +37,11 @@ FILES = {
     "clips": "clips.json",
     "bundles": "bundles.json",
     "talk": "talk.jsonl",
+    "shapes": "shapes.jsonl",
     "flawed": "flawed.jsonl",
 }
-DATASET_USE = "charts,scenes,pages,clips,bundles,talk%150,flawed"
+OPTIONS = {"shapes": {"boxes": "original"}}  # of the registry, beside the paths
+DATASET_USE = "charts,scenes,pages,clips,bundles,talk%150,shapes,flawed"
 
 
 def datasets(pictures: Sequence[Picture]) -> dict[str, list[Any]]:
@@ -53,6 +56,7 @@ def datasets(pictures: Sequence[Picture]) -> dict[str, list[Any]]:
         "clips": _clips(scenes),
         "bundles": _bundles(charts, scenes, pages),
         "talk": [_messages(dialogue) for dialogue in DIALOGUES],
+        "shapes": _shapes([scene for scene in scenes if scene.name.startswith("scene")]),
         "flawed": _flawed(scenes),
     }
 
@@ -176,6 +180,19 @@ def _bundles(charts: Sequence[Picture], scenes: Sequence[Picture], pages: Sequen
     return records
 
 
+def _shapes(scenes: Sequence[Picture]) -> list[Record]:
+    records: list[Record] = []
+    for i, picture in enumerate(scenes):
+        found = _tagged("<image>", where_shapes_are([picture]))
+        records.append(
+            _messages([found, where_one_shape_is(picture)] if i % 2 else [found]) | {"image": _file(picture)}
+        )
+    several = scenes[3:5]
+    found = _tagged("<image>" * len(several), where_shapes_are(several))
+    records.append(_messages([found]) | {"images": [_file(picture) for picture in several]})
+    return records
+
+
 def _flawed(scenes: Sequence[Picture]) -> list[Record]:
     good = [
         _messages([_tagged("<image>\n", about_picture(picture)[1])]) | {"image": _file(picture)}
@@ -245,10 +262,17 @@ def _write_parquet(path: Path, records: Sequence[Record], media: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=4)
 
 
+def _registry() -> dict[str, dict[str, str]]:
+    return {
+        name: {"annotation_path": f"{ANNOTATIONS}/{file_name}", "data_path": MEDIA, **OPTIONS.get(name, {})}
+        for name, file_name in FILES.items()
+    }
+
+
 def _yaml_registry() -> str:
     entries = "".join(
-        f"{name}:\n  annotation_path: {ANNOTATIONS}/{file_name}\n  data_path: {MEDIA}\n"
-        for name, file_name in FILES.items()
+        f"{name}:\n" + "".join(f"  {key}: {value}\n" for key, value in entry.items())
+        for name, entry in _registry().items()
     )
     return "# The demo's datasets. Paths are relative to this file.\n" + entries
 
@@ -256,8 +280,8 @@ def _yaml_registry() -> str:
 def _python_registry() -> str:
     """The same registry as the Qwen fine-tuning scripts write it."""
     blocks = "".join(
-        f'{name.upper()} = {{\n    "annotation_path": "{ANNOTATIONS}/{file_name}",\n    "data_path": "{MEDIA}",\n}}\n\n'
-        for name, file_name in FILES.items()
+        f"{name.upper()} = {{\n" + "".join(f'    "{key}": "{value}",\n' for key, value in entry.items()) + "}\n\n"
+        for name, entry in _registry().items()
     )
     entries = "".join(f'    "{name}": {name.upper()},\n' for name in FILES)
     return f"# The demo's datasets. Paths are relative to this file.\n\n{blocks}data_dict = {{\n{entries}}}\n"

@@ -8,6 +8,7 @@ Pillow's built-in font: no font file is needed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -16,6 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 Size = tuple[int, int]  # width, height in pixels, as Pillow counts them
 Color = tuple[int, int, int]
+Box = tuple[int, int, int, int]  # left, top, right, lower edge in pixels
+Point = tuple[float, float]
 
 COLORS: dict[str, Color] = {
     "red": (200, 45, 45),
@@ -155,13 +158,8 @@ def _(content: PieChart, size: Size) -> Image.Image:
 @draw.register
 def _(content: ShapeScene, size: Size) -> Image.Image:
     image, pen = _paper(size)
-    width, height = size[0] / content.columns, size[1] / content.rows
-    for i, cell in enumerate(content.cells):
-        if cell is not None:
-            row, column = divmod(i, content.columns)
-            draw_shape(
-                pen, *cell, center=((column + 0.5) * width, (row + 0.5) * height), radius=0.36 * min(width, height)
-            )
+    for shape, color, center, radius in _placed_shapes(content, size):
+        draw_shape(pen, shape, color, center=center, radius=radius)
     return image
 
 
@@ -194,22 +192,46 @@ def gradient_ramp(size: Size, axis: str) -> np.ndarray:
     return np.broadcast_to(np.linspace(0, 1, height)[:, None], (height, width))
 
 
-def draw_shape(pen: ImageDraw.ImageDraw, shape: str, color: str, *, center: tuple[float, float], radius: float) -> None:
+def draw_shape(pen: ImageDraw.ImageDraw, shape: str, color: str, *, center: Point, radius: float) -> None:
     """Draw a "circle", "square", "triangle", "diamond" or "star" that fits a circle of `radius` pixels."""
     if shape == "circle":
         pen.ellipse(_box(center, radius), fill=COLORS[color], outline=INK)
         return
+    pen.polygon(_corners(shape, center, radius), fill=COLORS[color], outline=INK)
+
+
+def shape_boxes(content: ShapeScene, size: Size) -> list[tuple[str, str, Box]]:
+    """Shape, color and bounding box of every shape of a scene drawn in `size`."""
+    found: list[tuple[str, str, Box]] = []
+    for shape, color, center, radius in _placed_shapes(content, size):
+        left, top, right, lower = _box(center, radius)
+        if shape != "circle":
+            xs, ys = zip(*_corners(shape, center, radius), strict=True)
+            left, top, right, lower = min(xs), min(ys), max(xs), max(ys)
+        found.append((shape, color, (math.floor(left), math.floor(top), math.floor(right) + 1, math.floor(lower) + 1)))
+    return found
+
+
+def _placed_shapes(content: ShapeScene, size: Size) -> Iterator[tuple[str, str, Point, float]]:
+    """Shape, color, center and radius in pixels."""
+    width, height = size[0] / content.columns, size[1] / content.rows
+    for i, cell in enumerate(content.cells):
+        if cell is not None:
+            row, column = divmod(i, content.columns)
+            yield *cell, ((column + 0.5) * width, (row + 0.5) * height), 0.36 * min(width, height)
+
+
+def _corners(shape: str, center: Point, radius: float) -> list[Point]:
     outlines = {
         "square": [(radius * 1.15, 45 + 90 * i) for i in range(4)],
         "triangle": [(radius, -90 + 120 * i) for i in range(3)],
         "diamond": [(radius, 90 * i) for i in range(4)],
         "star": [(radius if i % 2 == 0 else 0.42 * radius, -90 + 36 * i) for i in range(10)],
     }
-    corners = [
+    return [
         (center[0] + reach * math.cos(math.radians(angle)), center[1] + reach * math.sin(math.radians(angle)))
         for reach, angle in outlines[shape]
     ]
-    pen.polygon(corners, fill=COLORS[color], outline=INK)
 
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star")
@@ -243,7 +265,7 @@ def _write(pen: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, pixels:
     pen.text(xy, text, fill=INK, font=font(pixels), anchor=anchor)
 
 
-def _box(center: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
+def _box(center: Point, radius: float) -> tuple[float, float, float, float]:
     return center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius
 
 

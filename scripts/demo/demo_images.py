@@ -20,6 +20,7 @@ from demo_drawings import (
     PAPER,
     SHAPES,
     BarChart,
+    Box,
     Content,
     Gradient,
     LineChart,
@@ -66,6 +67,17 @@ class Picture:
         """(width, height) before the EXIF orientation is applied: what the header says."""
         width, height = self.size
         return (height, width) if KINDS[self.kind].orientation >= 5 else (width, height)
+
+    def stored_box(self, box: Box) -> Box:
+        """Where a box of the upright picture stands in the stored one: the coordinates of an annotation."""
+        left, top, right, lower = box
+        width, height = self.size
+        return {
+            1: box,
+            5: (top, left, lower, right),
+            6: (top, width - right, lower, width - left),
+            7: (height - lower, width - right, height - top, width - left),
+        }[KINDS[self.kind].orientation]
 
 
 def write_picture(picture: Picture, folder: Path) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import NamedTuple
 
 from demo_clips import Clip
-from demo_drawings import BarChart, Content, Gradient, LineChart, PieChart, ShapeScene, TextPage
+from demo_drawings import BarChart, Box, Content, Gradient, LineChart, PieChart, ShapeScene, TextPage, shape_boxes
 from demo_images import KINDS, Picture
 
 ROWS = {1: ("only",), 2: ("top", "bottom")}
@@ -23,6 +25,32 @@ class Exchange(NamedTuple):
 def about_picture(picture: Picture) -> list[Exchange]:
     """At least two exchanges; the first describes the whole picture. Colors are asked about only where it has them."""
     return _about(picture.content, KINDS[picture.kind].keeps_colors)
+
+
+def where_shapes_are(pictures: Sequence[Picture]) -> Exchange:
+    """Boxes of all shapes, in pixels of the stored pictures, as Qwen2.5-VL writes them: JSON in a code fence."""
+    found = []
+    for i, picture in enumerate(pictures):
+        for name, box in _labelled_boxes(picture):
+            which = {"image_index": i} if len(pictures) > 1 else {}
+            found.append(which | {"bbox_2d": list(box), "label": name})
+    lines = ",\n".join("\t" + json.dumps(entry) for entry in found)
+    return Exchange("Find every shape. Answer with boxes in JSON.", f"```json\n[\n{lines}\n]\n```")
+
+
+def where_one_shape_is(picture: Picture) -> Exchange:
+    """A point inside of the first shape, as JSON in a sentence."""
+    name, (left, top, right, lower) = _labelled_boxes(picture)[0]
+    point = json.dumps({"point_2d": [(left + right) / 2, (top + lower) / 2], "label": name})
+    return Exchange(f"Point at the {name}.", f"It is here: {point}")
+
+
+def _labelled_boxes(picture: Picture) -> list[tuple[str, Box]]:
+    assert isinstance(picture.content, ShapeScene)
+    return [
+        (f"{color} {shape}", picture.stored_box(box))
+        for shape, color, box in shape_boxes(picture.content, picture.size)
+    ]
 
 
 def about_clip(clip: Clip) -> list[Exchange]:

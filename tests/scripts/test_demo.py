@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -403,6 +404,48 @@ def test_answers_about_shapes_are_true_to_the_pixels(demo: Demo) -> None:
                 assert f"{nearest} {cell[0]}" in answer
                 checked += 1
     assert checked > 20
+
+
+def json_objects(text: str) -> list[dict[str, Any]]:
+    """The JSON of an answer: an array in a code fence, or one object in a sentence."""
+    found = json.loads(text[re.search(r"[\[{]", text).start() :].removesuffix("\n```"))
+    return found if isinstance(found, list) else [found]
+
+
+def ink(path: Path) -> np.ndarray:
+    """(H, W) of the stored picture, its EXIF orientation not applied: whether a pixel is anything but white."""
+    with Image.open(path) as stored:
+        white = Image.new("RGBA", stored.size, "white")
+        white.alpha_composite(stored.convert("RGBA"))
+    return np.asarray(white)[..., :3].min(axis=-1) < 200
+
+
+def test_boxes_frame_the_shapes_in_the_stored_pixels(demo: Demo) -> None:
+    framed = pointed = turned = 0
+    for record in read_records(demo, "shapes"):
+        paths = [demo.media / file for file in media(record, "image")]
+        inks = [ink(path) for path in paths]
+        outside = [drawn.copy() for drawn in inks]
+        assert all("image_index" in found for found in json_objects(turns(record)[1][1])) == (len(paths) > 1)
+        for answer in (text for role, text in turns(record) if role == "assistant"):
+            for found in json_objects(answer):
+                drawn = inks[found.get("image_index", 0)]
+                if "point_2d" in found:
+                    x, y = found["point_2d"]
+                    assert drawn[int(y), int(x)]
+                    pointed += 1
+                    continue
+                x1, y1, x2, y2 = found["bbox_2d"]
+                ys, xs = np.nonzero(drawn[y1:y2, x1:x2])
+                edges = (xs.min(), ys.min(), x2 - x1 - 1 - xs.max(), y2 - y1 - 1 - ys.max())
+                assert max(edges) <= 2, f"{found} of {record} is too large"
+                outside[found.get("image_index", 0)][max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1] = False
+                framed += 1
+        assert not any(rest.any() for rest in outside), f"boxes of {record} are too small"
+        for path in paths:
+            with Image.open(path) as stored:
+                turned += stored.getexif().get(EXIF_ORIENTATION, 1) != 1
+    assert framed > 30 and pointed > 3 and turned
 
 
 # --- the model folder ----------------------------------------------------------------------------------------------

@@ -1,0 +1,567 @@
+"""Boxes follow the pixels: the rewritten box lies on what it lay on before, and nothing but its digits changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from demo_build import Demo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tokenizers import Tokenizer
+
+from preprocess.__main__ import main
+from preprocess.boxes import ImageFrame, rewrite_answers, rewrite_boxes
+from preprocess.chat import load_tokenizer
+from preprocess.config import EncodingConfig
+from preprocess.encode import SampleEncoder
+from preprocess.errors import ConfigError, Reason, SampleError
+from preprocess.measure import PartSidecar
+from preprocess.plan_tables import SamplesReader, write_part, write_parts
+from preprocess.registry import Dataset, read_registry
+from preprocess.sample import BoxMode, EncodedSample, MeasuredSample, MediaSource, Sample, Turn
+from shards import IGNORE_INDEX, open_shards
+
+EXIF_ORIENTATION = 0x0112
+CELL = 28 * 28
+
+# 100 x 200 stored pixels, upright, to 280 x 560
+FRAME = ImageFrame(height=200, width=100, orientation=1, resized_height=560, resized_width=280)
+SAME_SIZE = ImageFrame(height=84, width=112, orientation=1, resized_height=84, resized_width=112)
+
+
+def rewrite(text: str, mode: BoxMode = "original", frames: Sequence[ImageFrame] = (FRAME,)) -> str:
+    return rewrite_boxes(text, mode, frames)
+
+
+def rejection(text: str, mode: BoxMode = "original", frames: Sequence[ImageFrame] = (FRAME,)) -> tuple[Reason, str]:
+    with pytest.raises(SampleError) as caught:
+        rewrite_boxes(text, mode, frames)
+    return caught.value.reason, caught.value.detail
+
+
+# --- on the pixels -------------------------------------------------------------------------------------------------
+
+MARKER, PAPER = 255, 0
+
+
+@pytest.fixture(scope="module")
+def encoder(demo: Demo) -> SampleEncoder:
+    return SampleEncoder.load(demo.model, EncodingConfig(min_pixels=4 * CELL, max_pixels=24 * CELL))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(demo: Demo) -> Tokenizer:
+    return load_tokenizer(demo.model / "tokenizer.json")
+
+
+def sample_about(path: Path, answer: str, boxes: BoxMode) -> Sample:
+    turns = (Turn(role="user", text="<image>Where?"), Turn(role="assistant", text=answer))
+    return Sample(
+        dataset="d", index=0, member=None, turns=turns, images=(MediaSource(path=str(path)),), videos=(), boxes=boxes
+    )
+
+
+def answer_of(tokenizer: Tokenizer, labels: npt.NDArray[np.int32]) -> str:
+    """The supervised text, decoded from what is written."""
+    return tokenizer.decode([int(i) for i in labels if i != IGNORE_INDEX]).removesuffix("\n")
+
+
+def pixels_of(encoded: EncodedSample) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) of the only image: its patches laid out again, in the merger's blocks of 2 x 2."""
+    [(_, gh, gw)] = encoded.image_grid_thw
+    blocks = encoded.image_patches.reshape(gh // 2, gw // 2, 2, 2, 3, 14, 14)
+    return blocks.transpose(0, 2, 5, 1, 3, 6, 4).reshape(gh * 14, gw * 14, 3)
+
+
+def marked(pixels: npt.NDArray[np.uint8]) -> list[int]:
+    """x1, y1, x2, y2 around all pixels that are nearer to the marker than to the paper."""
+    ys, xs = np.nonzero(pixels[..., 0] > (MARKER + PAPER) // 2)
+    return [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
+
+
+@st.composite
+def marked_pictures(draw: st.DrawFn) -> tuple[tuple[int, int], list[int]]:
+    """Stored (width, height), and the box of a marker in it, of at least a fifth of each side."""
+    size, box = [], []
+    for _ in range(2):
+        side = draw(st.integers(60, 320))
+        length = draw(st.integers(side // 5, side))
+        start = draw(st.integers(0, side - length))
+        size.append(side)
+        box.append((start, start + length))
+    (x1, x2), (y1, y2) = box
+    return (size[0], size[1]), [x1, y1, x2, y2]
+
+
+def store(folder: str, size: tuple[int, int], box: Sequence[int], orientation: int) -> Path:
+    image = Image.new("RGB", size, (PAPER,) * 3)
+    image.paste((MARKER,) * 3, tuple(box))
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    path = Path(folder) / "marked.png"
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["original", "relative_1000"])
+@settings(max_examples=12, deadline=None)
+@given(picture=marked_pictures())
+def test_the_rewritten_box_lies_on_the_marker(
+    encoder: SampleEncoder,
+    tokenizer: Tokenizer,
+    orientation: int,
+    mode: BoxMode,
+    picture: tuple[tuple[int, int], list[int]],
+) -> None:
+    size, box = picture
+    written = box if mode == "original" else [round(1000 * value / size[i % 2], 2) for i, value in enumerate(box)]
+    middle = [(written[0] + written[2]) / 2, (written[1] + written[3]) / 2]
+    answer = json.dumps({"bbox_2d": written, "point_2d": middle})
+    with TemporaryDirectory() as folder:
+        path = store(folder, size, box, orientation)
+        measured = encoder.measure(sample_about(path, answer, mode))
+        encoded = encoder.encode(measured)
+    assert (measured.images[0].width, measured.images[0].height) == (size[::-1] if orientation >= 5 else size)
+    rewritten = json.loads(answer_of(tokenizer, encoded.labels))
+    found = marked(pixels_of(encoded))
+    assert np.abs(np.subtract(rewritten["bbox_2d"], found)).max() <= 1
+    x, y = rewritten["point_2d"]
+    assert abs(2 * x - found[0] - found[2]) <= 4 and abs(2 * y - found[1] - found[3]) <= 4
+
+
+def test_each_orientation_moves_a_corner_to_another_place(
+    encoder: SampleEncoder, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    boxes = set()
+    for orientation in range(1, 9):
+        path = store(str(tmp_path), (112, 84), [0, 0, 30, 20], orientation)
+        sample = sample_about(path, '{"bbox_2d": [0, 0, 30, 20]}', "original")
+        boxes.add(answer_of(tokenizer, encoder.encode(encoder.measure(sample)).labels))
+    assert boxes == {
+        f'{{"bbox_2d": {box}}}'
+        for box in (
+            [0, 0, 30, 20],
+            [82, 0, 112, 20],
+            [82, 64, 112, 84],
+            [0, 64, 30, 84],
+            [0, 0, 20, 30],
+            [64, 0, 84, 30],
+            [64, 82, 84, 112],
+            [0, 82, 20, 112],
+        )
+    }
+
+
+def test_a_file_turned_after_planning_is_not_encoded_with_the_old_boxes(encoder: SampleEncoder, tmp_path: Path) -> None:
+    path = store(str(tmp_path), (112, 84), [0, 0, 30, 20], orientation=1)
+    measured = encoder.measure(sample_about(path, '{"bbox_2d": [0, 0, 30, 20]}', "original"))
+    store(str(tmp_path), (112, 84), [0, 0, 30, 20], orientation=3)
+    with pytest.raises(SampleError, match="changed since it was measured"):
+        encoder.encode(measured)
+
+
+# --- the numbers ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    size=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+    grid=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    shares=st.lists(st.fractions(0, 1), min_size=4, max_size=4),
+)
+def test_numbers_are_those_of_the_qwen_notebook_but_for_the_far_edge(
+    size: tuple[int, int], grid: tuple[int, int], shares: list[Fraction]
+) -> None:
+    """QwenLM/Qwen2.5-VL, `convert_to_qwen25vl_format`: round(x * scale), clamped to width - 1. Here: to width."""
+    (width, height), (new_width, new_height) = size, (28 * grid[0], 28 * grid[1])
+    x1, x2 = sorted(round(share * width) for share in shares[:2])
+    y1, y2 = sorted(round(share * height) for share in shares[2:])
+    frame = ImageFrame(height=height, width=width, orientation=1, resized_height=new_height, resized_width=new_width)
+    rewritten = json.loads(rewrite(json.dumps({"bbox_2d": [x1, y1, x2, y2]}), frames=[frame]))["bbox_2d"]
+    for number, old, side, new_side in zip(
+        rewritten, (x1, y1, x2, y2), (width, height) * 2, (new_width, new_height) * 2, strict=True
+    ):
+        assert min(number, new_side - 1) == min(round(Fraction(old * new_side, side)), new_side - 1)
+        assert number <= new_side
+        assert (number == new_side) >= (old == side)
+
+
+@pytest.mark.parametrize(
+    ("mode", "written", "expected"),
+    [
+        ("original", "[0, 0, 100, 200]", "[0, 0, 280, 560]"),
+        ("relative_1000", "[0, 0, 1000, 1000]", "[0, 0, 280, 560]"),
+        ("relative_1000", "[500, 500, 250, 750]", "[70, 280, 140, 420]"),
+        ("original", "[10.5, 1e1, 20.25, 3.0E+1]", "[29, 28, 57, 84]"),
+        ("original", "[-0.6, -2, 101, 201.9]", "[0, 0, 280, 560]"),
+        ("relative_1000", "[-9, -0, 1009.5, 1e3]", "[0, 0, 280, 560]"),
+        ("none", "[1, 2, 3, 9999]", "[1, 2, 3, 9999]"),
+    ],
+)
+def test_box(mode: BoxMode, written: str, expected: str) -> None:
+    assert rewrite(f'{{"bbox_2d": {written}}}', mode) == f'{{"bbox_2d": {expected}}}'
+
+
+def test_halves_are_rounded_to_even() -> None:
+    half = replace(FRAME, resized_width=50, resized_height=100)
+    assert rewrite('{"bbox_2d": [1, 3, 5, 7]}', frames=[half]) == '{"bbox_2d": [0, 2, 2, 4]}'
+
+
+def test_a_flip_sorts_the_corners_again() -> None:
+    turned = ImageFrame(height=100, width=200, orientation=7, resized_height=100, resized_width=200)
+    assert rewrite('{"bbox_2d": [1, 2, 30, 40]}', frames=[turned]) == '{"bbox_2d": [160, 70, 198, 99]}'
+    assert rewrite('{"point_2d": [1, 2]}', frames=[turned]) == '{"point_2d": [198, 99]}'
+
+
+@given(st.data())
+def test_nothing_changes_where_the_size_stays(data: st.DataObject) -> None:
+    x1, x2 = sorted(data.draw(st.tuples(st.integers(0, 112), st.integers(0, 112))))
+    y1, y2 = sorted(data.draw(st.tuples(st.integers(0, 84), st.integers(0, 84))))
+    text = f'{{"bbox_2d":[{x1},{y1} , {x2},{y2}],"point_2d": [ {x1},{y2}]}}'
+    assert rewrite(text, frames=[SAME_SIZE]) == text
+
+
+# --- the text ------------------------------------------------------------------------------------------------------
+
+coordinates = st.integers(0, 100) | st.integers(0, 400).map(lambda quarters: quarters / 4)
+boxes = st.lists(coordinates, min_size=4, max_size=4)
+points = st.lists(coordinates, min_size=2, max_size=2)
+others = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.sampled_from(["bbox_2d: [1, 2, 3, 4]", "{[", '"', "\\", "\n", "bbox_2d", "盒", '{"a": 1}']),
+    boxes,
+)
+box_members = st.fixed_dictionaries(
+    {}, optional={"bbox_2d": boxes | st.lists(boxes), "point_2d": points | st.lists(points) | st.none()}
+)
+objects = st.recursive(
+    st.builds(lambda more, some: {**more, **some}, st.dictionaries(st.text(), others, max_size=2), box_members),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "objects"]), inner),
+    max_leaves=6,
+)
+prose = st.sampled_from(
+    ["", "Here: ", "```json\n", "\n```", "[1] {not json} ", 'the "bbox_2d" [0, 0] {', "盒子", "]} "]
+)
+
+
+def moved(value: Any, key: str = "") -> Any:
+    """The same JSON value about the image resized as FRAME says."""
+    if isinstance(value, dict):
+        return {name: moved(inner, name) for name, inner in value.items()}
+    if not isinstance(value, list):
+        return value
+    if key not in ("bbox_2d", "point_2d") or not value or isinstance(value[0], list):
+        return [moved(inner, key) for inner in value]
+    xs, ys = (sorted(round(Fraction(number) * 14 / 5) for number in value[n::2]) for n in (0, 1))
+    return [number for corner in zip(xs, ys, strict=True) for number in corner]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(prose, objects, prose), min_size=1, max_size=3), st.sampled_from([None, 1, "\t"]), st.booleans()
+)
+def test_only_the_numbers_of_boxes_change(parts: list[tuple[str, Any, str]], indent: Any, ascii_only: bool) -> None:
+    def written(change: Callable[[Any], Any]) -> str:
+        return "".join(
+            before + json.dumps(change(value), indent=indent, ensure_ascii=ascii_only) + after
+            for before, value, after in parts
+        )
+
+    assert rewrite(written(lambda value: value)) == written(moved)
+
+
+def test_every_json_value_of_an_answer_counts() -> None:
+    answer = """Two things: {"bbox_2d": [10, 20, 30, 40]} and, in a list,
+```json
+[
+\t{"label": "cat [1, 2]", "bbox_2d": [10,20,30.0,40], "size": [10, 20, 30, 40]},
+\t{"objects": {"a": {"point_2d":[[1,2] ,[3,4]]}}, "bbox_2d": [[1, 2, 3, 4], [5, 6, 7, 8]], "n": 10}
+]
+```
+The "bbox_2d" of 10 [20] is bbox_2d: [10, 20, 30, 40]; write it as {"bbox_2d": [x1, y1, x2, y2]}."""
+    expected = """Two things: {"bbox_2d": [28, 56, 84, 112]} and, in a list,
+```json
+[
+\t{"label": "cat [1, 2]", "bbox_2d": [28,56,84,112], "size": [10, 20, 30, 40]},
+\t{"objects": {"a": {"point_2d":[[3,6] ,[8,11]]}}, "bbox_2d": [[3, 6, 8, 11], [14, 17, 20, 22]], "n": 10}
+]
+```
+The "bbox_2d" of 10 [20] is bbox_2d: [10, 20, 30, 40]; write it as {"bbox_2d": [x1, y1, x2, y2]}."""
+    assert rewrite(answer) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no box at all",
+        "",
+        '{"bbox": [10, 20, 30, 40]}',
+        '{"bbox_2d": []}',
+        '{"bbox_2d": null, "point_2d": []}',
+        '{"label": "bbox_2d"}',
+        '["bbox_2d", 10, 20, 30, 40]',
+        "bbox_2d = [10, 20, 30, 40]",
+        'Say "bbox_2d": [x1, y1, x2, y2].',
+    ],
+)
+@pytest.mark.parametrize("frames", [(), (FRAME,), (FRAME, FRAME)])
+def test_text_without_numbers_to_place_is_left_alone(text: str, frames: Sequence[ImageFrame]) -> None:
+    assert rewrite(text, frames=frames) == text
+
+
+def test_a_label_may_hold_a_bare_line_break() -> None:
+    text = '{"label": "two\nlines", "bbox_2d": [10, 20, 30, 40]}'
+    assert rewrite(text) == text.replace("[10, 20, 30, 40]", "[28, 56, 84, 112]")
+
+
+def test_answers_change_and_questions_do_not() -> None:
+    box, moved = '{"bbox_2d": [10, 20, 30, 40]}', '{"bbox_2d": [28, 56, 84, 112]}'
+    roles: list[Any] = ["system", "user", "assistant", "user", "assistant"]
+    turns = rewrite_answers([Turn(role=role, text=box) for role in roles], "original", [FRAME])
+    assert [(turn.role, turn.text) for turn in turns] == [
+        (role, moved if role == "assistant" else box) for role in roles
+    ]
+
+
+def test_hostile_text_costs_little() -> None:
+    box = '{"bbox_2d": [10, 20, 30, 40]}'
+    deep = '{"a":[' * 1500
+    assert rewrite(deep + box) == deep + '{"bbox_2d": [28, 56, 84, 112]}'
+    long = f'{{"bbox_2d": [10, 20, 30, 40], "n": {"9" * 5000}}}'
+    assert rewrite(long) == long.replace("[10, 20, 30, 40]", "[28, 56, 84, 112]")
+    assert rewrite("{" * 10_000 + box).endswith("[28, 56, 84, 112]}")
+
+
+# --- several images ------------------------------------------------------------------------------------------------
+
+
+def test_image_index_chooses_the_image() -> None:
+    inner = '{"image_index": 0, "o": {"image_index":1,"point_2d": [5, 6]}}'
+    text = f'[{{"bbox_2d": [1, 2, 3, 4], "image_index": 0}}, {inner}]'
+    assert rewrite(text, frames=[FRAME, SAME_SIZE]) == text.replace("[1, 2, 3, 4]", "[3, 6, 8, 11]")
+    assert rewrite(text, frames=[SAME_SIZE, FRAME]) == text.replace("[5, 6]", "[14, 17]")
+
+
+def test_the_only_image_may_be_named() -> None:
+    assert rewrite('{"bbox_2d": [1, 2, 3, 4], "image_index": 0}') == '{"bbox_2d": [3, 6, 8, 11], "image_index": 0}'
+
+
+@pytest.mark.parametrize(
+    ("text", "num_images", "detail"),
+    [
+        ('{"bbox_2d": [1, 2, 3, 4]}', 0, "without images"),
+        ('{"point_2d": [1, 2], "image_index": 0}', 0, "without images"),
+        ('{"bbox_2d": [1, 2, 3, 4]}', 2, "needs one image_index, from 0 to 1; it has 0"),
+        ('{"image_index": 0, "object": {"bbox_2d": [1, 2, 3, 4]}}', 2, "it has 0"),
+        ('{"image_index": 0, "bbox_2d": [1, 2, 3, 4], "image_index": 1}', 2, "it has 2"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": 2}', 2, "image_index is 2; say a number from 0 to 1"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": -1}', 2, "image_index is -1"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": 1}', 1, "from 0 to 0"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": "0"}', 2, 'image_index is "0"'),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": 1.0}', 2, "image_index is 1.0"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": null}', 2, "image_index is null"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": [0]}', 2, "image_index is an array"),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": ' + "9" * 5000 + "}", 2, "image_index is 999"),
+        ('[{"bbox_2d": [1, 2, 3, 4], "image_index": 0}, {"bbox_2d": [1, 2, 3, 4]}]', 2, "it has 0"),
+    ],
+)
+def test_box_of_no_certain_image(text: str, num_images: int, detail: str) -> None:
+    reason, said = rejection(text, frames=[FRAME] * num_images)
+    assert reason is Reason.AMBIGUOUS_BOXES
+    assert detail in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "numbers", "where"),
+    [
+        ("original", "[10, 20, 102.1, 40]", "102.1 where the image ends at 100"),
+        ("original", "[10, 20, 30, 203]", "203 where the image ends at 200"),
+        ("original", "[-1.1, 20, 30, 40]", "-1.1"),
+        ("original", "[1, 2, 3, 1e999]", "1e999"),
+        ("relative_1000", "[0, 0, 1011, 5]", "1011 where the image ends at 1000; is `boxes: relative_1000` right"),
+        ("relative_1000", "[0, -11, 5, 5]", "-11"),
+    ],
+)
+def test_box_outside_its_image(mode: BoxMode, numbers: str, where: str) -> None:
+    reason, detail = rejection(f'{{"bbox_2d": {numbers}}}', mode)
+    assert reason is Reason.AMBIGUOUS_BOXES
+    assert where in detail
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[1, 2, 3]",
+        "[1, 2, 3, 4, 5]",
+        '[1, 2, 3, 4, "x"]',
+        '[1, 2, 3, "4"]',
+        '"1, 2, 3, 4"',
+        "[NaN, 2, 3, 4]",
+        "[true, 2, 3, 4]",
+        "[null, null, null, null]",
+        "[[1, 2, 3, 4], [5, 6, 7]]",
+        "[[1, 2, 3, 4], 5]",
+        "[[1, 2], [3, 4]]",
+        "[[[1, 2, 3, 4]]]",
+        "[{}, 2, 3, 4]",
+        '{"x1": 1}',
+        "7",
+    ],
+)
+def test_malformed_box(value: str) -> None:
+    reason, detail = rejection(f'{{"bbox_2d": {value}}}')
+    assert reason is Reason.BAD_JSON
+    assert '"bbox_2d" must hold 4 numbers' in detail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"bbox_2d": [1, 2, 3, 4]}, {"bbox_2d": [1, 2, 3',
+        '{"bbox_2d": [1, 2, 3, 4],}',
+        "{'bbox_2d': [1, 2, 3, 4]}",
+        '"bbox_2d": [[1, 2, 3, 4]]',
+        '{"bbox_2d": [1 2 3 4]}',
+        '{"point_2d": (1, 2)}',
+        '{"arguments": "{\\"bbox_2d\\": [1, 2, 3, 4]}"}',
+    ],
+)
+def test_numbers_that_no_json_object_holds_are_not_left_behind(text: str) -> None:
+    reason, detail = rejection(text)
+    assert reason is Reason.BAD_JSON
+    assert "stands in no JSON object" in detail
+
+
+def test_a_rejected_answer_is_named() -> None:
+    turns = [Turn(role="user", text="?"), Turn(role="assistant", text='{"bbox_2d": [1]}')]
+    with pytest.raises(SampleError, match="turn 1: "):
+        rewrite_answers(turns, "original", [FRAME])
+
+
+# --- through registry, plan and run --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("boxes", ["none", "original", "relative_1000"])
+def test_both_registries_take_the_option(tmp_path: Path, boxes: str) -> None:
+    (tmp_path / "r.yaml").write_text(
+        f"d: {{annotation_path: d.jsonl, boxes: {boxes}}}\nplain: {{annotation_path: p}}\n"
+    )
+    (tmp_path / "r.py").write_text(
+        f'D = {{"annotation_path": "d.jsonl", "boxes": "{boxes}"}}\ndata_dict = {{"d": D}}\n'
+    )
+    assert read_registry(tmp_path / "r.yaml")["d"].boxes == boxes
+    assert read_registry(tmp_path / "r.py")["d"].boxes == boxes
+    assert read_registry(tmp_path / "r.yaml")["plain"].boxes == "none"
+
+
+@pytest.mark.parametrize("boxes", ["relative", "Original", None, True, 1000, ["original"]])
+def test_other_options_are_refused(boxes: Any) -> None:
+    with pytest.raises(ConfigError, match="boxes must be one of none, original, relative_1000"):
+        Dataset(name="d", annotation_path=Path("d.jsonl"), data_path=None, boxes=boxes)
+
+
+def test_the_plan_keeps_what_encoding_needs(encoder: SampleEncoder, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    answer = '{"bbox_2d": [0, 0, 90, 60]}'
+    path = store(str(tmp_path), (300, 200), [0, 0, 90, 60], orientation=6)
+    measured = encoder.measure(sample_about(path, answer, "original"))
+    again = through_the_plan(measured, tmp_path)
+    assert again == measured
+    assert again.images[0].orientation == 6
+    assert again.sample.turns[1].text == answer, "the plan holds what the annotation says"
+    encoded = encoder.encode(again)
+    assert json.loads(answer_of(tokenizer, encoded.labels))["bbox_2d"] != [0, 0, 90, 60]
+    assert len(encoded.input_ids) == measured.num_tokens
+
+
+def through_the_plan(measured: MeasuredSample, folder: Path) -> MeasuredSample:
+    (folder / "samples").mkdir()
+    write_part(folder, 0, [(measured, 1)])
+    write_parts(folder, ["d"], [1])
+    return SamplesReader(folder)[0]
+
+
+@pytest.fixture
+def grounded(tmp_path: Path) -> Path:
+    """A folder with a registry of one dataset: two good records about a turned photo, three bad ones."""
+    store(str(tmp_path), (300, 200), [30, 20, 120, 80], orientation=6)
+    box = '{"bbox_2d": [30, 20, 120, 80]}'
+    records: list[dict[str, Any]] = [
+        {"image": "marked.png", "conversations": turns("<image>Where?", box)},
+        {"image": "marked.png", "conversations": turns("<image>Where?", f"Here:\n```json\n[{box}]\n```")},
+        {"images": ["marked.png"] * 2, "conversations": turns("<image><image>Where?", box)},
+        {"conversations": turns("Where?", box)},
+        {"image": "marked.png", "conversations": turns("<image>Where?", '{"bbox_2d": [30, 20]}')},
+    ]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return tmp_path
+
+
+def turns(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+
+
+def run(demo: Demo, folder: Path, boxes: str, out: str, *flags: str) -> int:
+    registry = folder / f"{boxes}.yaml"
+    registry.write_text(f"d: {{annotation_path: d.jsonl, data_path: ., boxes: {boxes}}}\n")
+    options = ("--dataset_use=d", "--pack_length=512", "--workers=0", "--max_reject_share=1", "--min_pixels=784")
+    return main(
+        ["run", f"--model={demo.model}", f"--datasets={registry}", f"--output_dir={folder / out}", *options, *flags]
+    )
+
+
+def written_answers(folder: Path, tokenizer: Tokenizer) -> dict[str, str]:
+    """Sample key -> its supervised text."""
+    return {
+        key: answer_of(tokenizer, pack.labels[start:end])
+        for pack in open_shards(folder)
+        for key, start, end in zip(pack.sample_keys, pack.cu_seqlens[:-1], pack.cu_seqlens[1:], strict=True)
+    }
+
+
+def test_a_run_rewrites_answers_for_its_own_pixel_limits(demo: Demo, tokenizer: Tokenizer, grounded: Path) -> None:
+    assert run(demo, grounded, "original", "large", "--max_pixels=128*28*28") == 0
+    assert run(demo, grounded, "original", "small", "--max_pixels=8*28*28") == 0
+    assert run(demo, grounded, "none", "untouched", "--max_pixels=8*28*28") == 0
+    # Upright, the marker stands at 120..180 of 200 and 30..120 of 300; resized to 196x308 and to 56x84.
+    assert written_answers(grounded / "large", tokenizer) == {
+        "d:0": '{"bbox_2d": [118, 31, 176, 123]}',
+        "d:1": 'Here:\n```json\n[{"bbox_2d": [118, 31, 176, 123]}]\n```',
+    }
+    assert written_answers(grounded / "small", tokenizer)["d:0"] == '{"bbox_2d": [34, 8, 50, 34]}'
+    assert written_answers(grounded / "untouched", tokenizer)["d:0"] == '{"bbox_2d": [30, 20, 120, 80]}'
+    assert len(written_answers(grounded / "untouched", tokenizer)) == 5
+
+
+def test_bad_boxes_go_to_the_ledger_when_planning(demo: Demo, grounded: Path) -> None:
+    assert run(demo, grounded, "original", "out") == 0
+    rejects = PartSidecar.read(grounded / "out" / "plan", 0).rejects
+    assert [(reject.index, reject.reason) for reject in rejects] == [
+        (2, "ambiguous_boxes"),
+        (3, "ambiguous_boxes"),
+        (4, "bad_json"),
+    ]
+
+
+def test_the_option_is_part_of_the_fingerprint(demo: Demo, grounded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(demo, grounded, "original", "out") == 0
+    before = open_shards(grounded / "out").manifest
+    assert before.inputs["datasets"]["d"]["boxes"] == "original"
+    capsys.readouterr()
+    assert run(demo, grounded, "none", "out") == 2
+    assert "datasets.d.boxes was original, is none" in capsys.readouterr().err
+    assert run(demo, grounded, "none", "out", "--overwrite=true") == 0
+    assert open_shards(grounded / "out").manifest.fingerprint != before.fingerprint
