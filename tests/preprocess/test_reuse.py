@@ -1,0 +1,137 @@
+"""--reuse: patches copied from an earlier run, byte for byte what decoding gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo_build import Demo
+
+import preprocess.encode
+from preprocess.__main__ import main
+
+from .test_resume import published
+
+
+@pytest.fixture
+def own_demo(demo: Demo, tmp_path: Path) -> Demo:
+    """A copy whose media tests may change; modification times are kept."""
+    return Demo(**{**vars(demo), "root": Path(shutil.copytree(demo.root, tmp_path / "demo"))})
+
+
+def run(demo: Demo, target: Path, *flags: str) -> int:
+    return main(["run", "--config", str(demo.config), "--output_dir", str(target), "--workers", "0", *flags])
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is decoded from now on, images and videos."""
+    decoded: list[Any] = []
+    for name in ("encode_image", "decode_frames"):
+        original = getattr(preprocess.encode, name)
+
+        def note(medium: Any, *rest: Any, original: Any = original) -> Any:
+            decoded.append(medium)
+            return original(medium, *rest)
+
+        monkeypatch.setattr(preprocess.encode, name, note)
+    return decoded
+
+
+def test_another_mixture_and_pack_length_decode_nothing(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(own_demo, tmp_path / "old") == 0
+    changes = ("--pack_length", "1024", "--seed", "5", "--dataset_use", "clips,bundles,charts%50,pages%150")
+    assert run(own_demo, tmp_path / "scratch", *changes) == 0
+    capsys.readouterr()
+    decoded = count_decoded(monkeypatch)
+    assert run(own_demo, tmp_path / "reused", *changes, "--reuse", str(tmp_path / "old")) == 0
+    assert decoded == []
+    assert "images and videos without decoding" in capsys.readouterr().out
+    assert published(tmp_path / "reused") == published(tmp_path / "scratch")
+
+
+def test_changed_limits_decode_only_what_changes_size(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(own_demo, tmp_path / "old") == 0
+    assert run(own_demo, tmp_path / "scratch", "--max_pixels", "64*28*28") == 0
+    decoded = count_decoded(monkeypatch)
+    assert run(own_demo, tmp_path / "reused", "--max_pixels", "64*28*28", "--reuse", str(tmp_path / "old")) == 0
+    grids = [
+        {
+            image.grid_thw
+            for sample in preprocess.plan_tables.SamplesReader(tmp_path / name / "plan")
+            for image in sample.images
+            if image.source.path == decoded[0].source.path
+        }
+        for name in ("old", "scratch")
+    ]
+    assert grids[0].isdisjoint(grids[1])
+    assert published(tmp_path / "reused") == published(tmp_path / "scratch")
+
+
+def changed_in_place(path: Path) -> None:
+    """Other bytes of the same length; whether the time tells is up to the caller."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_touched_file_is_decoded_again_unless_its_content_is_known(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--dataset_use", "charts", "--hash_media", "true")
+    assert run(own_demo, tmp_path / "old", *flags) == 0
+    touched = own_demo.media / "images" / "bars_0.jpg"
+    os.utime(touched, ns=(1, 1))
+    decoded = count_decoded(monkeypatch)
+    assert run(own_demo, tmp_path / "by-time", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 0
+    assert {Path(image.source.path).name for image in decoded} == {"bars_0.jpg"}
+    decoded.clear()
+    assert run(own_demo, tmp_path / "by-content", *flags, "--reuse", str(tmp_path / "old")) == 0
+    assert decoded == []
+
+
+def test_a_damaged_old_shard_is_refused(own_demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts") == 0
+    shard = next((tmp_path / "old").glob("shard-*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))
+    capsys.readouterr()
+    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert shard.name in line
+
+
+def test_patches_of_other_versions_are_refused(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(preprocess.plan.PIL, "__version__", "9.9.9")
+    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "9.9.9" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_reusing_the_folder_itself_is_refused(
+    own_demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts") == 0
+    capsys.readouterr()
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 2
+    assert "output_dir itself" in capsys.readouterr().err
+
+
+def test_the_manifest_does_not_tell_that_patches_were_reused(own_demo: Demo, tmp_path: Path) -> None:
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts") == 0
+    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 0
+    inputs = json.loads((tmp_path / "new" / "manifest.json").read_text())["inputs"]
+    assert "reuse" not in inputs["config"] and "hash_media" not in inputs["config"]
