@@ -16,13 +16,14 @@ from preprocess.arguments import make_parser, parse_config, parse_plan
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError
 from preprocess.executor import limit_threads
-from preprocess.ledger import LEDGER_NAME
+from preprocess.ledger import LEDGER_NAME, read_ledger
 from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.publish import Published, publish
-from preprocess.report import plan_table, run_summary, sweep_table
+from preprocess.report import plan_table, reject_examples, run_summary, slowest_lines, sweep_table
 from preprocess.run import Share, make_plan, materialise, plan_into_output, prepare
 from preprocess.sweep import run_sweep
+from preprocess.timing import read_slowest
 from shards import ModelFolderError, ShardError, read_manifest
 
 USAGE = """usage: python -m preprocess COMMAND ...
@@ -97,6 +98,8 @@ def _report(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
     print(plan_table(plan, manifest.model.merge_size))
     print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
+    for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
+        print(line)
     return 0
 
 

@@ -169,14 +169,17 @@ class WorkerPool:
 
     def _kill_hung_workers(self) -> None:
         for worker in list(self._workers):
-            if worker.job is None:
-                continue
-            # An isolating worker watches its own processes; each item may take all of its attempts.
-            patience = 1 + _ATTEMPTS_ALONE * self._is_isolating(worker.job)
-            limit = self._item_timeout * patience if worker.is_loaded else max(_LOAD_SECONDS, self._item_timeout)
-            if time.monotonic() - worker.since > limit:
+            if worker.job is not None and time.monotonic() - worker.since > self._patience(worker, worker.job):
                 worker.process.kill()
                 self._replace(worker)
+
+    def _patience(self, worker: _Worker, job: tuple[int, Any]) -> float:
+        """Seconds that may pass without a sign of life."""
+        if not worker.is_loaded:
+            return _LOAD_SECONDS
+        if self._is_isolating(job):  # it watches its own processes, which start anew for every attempt
+            return _ATTEMPTS_ALONE * (_LOAD_SECONDS + self._item_timeout)
+        return self._item_timeout
 
     def _replace(self, dead: _Worker) -> None:
         """Start a fresh worker in its place, with the same job."""

@@ -38,8 +38,7 @@ def measure_image(
 ) -> MeasuredImage:
     """Size and grid from the header; no pixel is decoded."""
     with _opened(source) as image:
-        height, width = upright_size(image)
-        orientation = _orientation(image)
+        height, width, orientation = _upright(image)
         grid = image_grid(height, width, limits, constants)
     return MeasuredImage(source=source, stamp=stamp, height=height, width=width, orientation=orientation, grid_thw=grid)
 
@@ -47,7 +46,7 @@ def measure_image(
 def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDArray[np.uint8]:
     """Decode, resize to the planned grid, cut into patches: (gh * gw, 588)."""
     with _opened(measured.source) as image:
-        if (*upright_size(image), _orientation(image)) != (measured.height, measured.width, measured.orientation):
+        if _upright(image) != (measured.height, measured.width, measured.orientation):
             raise SampleError(Reason.UNDECODABLE, "it changed since it was measured; run again")
         rgb = decode_rgb(image)
     return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
@@ -69,13 +68,16 @@ def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
     return resize(Image.fromarray(frame), size)
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width after the EXIF orientation, from the header."""
+def _upright(image: Image.Image) -> tuple[int, int, int]:
+    """Height and width after the EXIF orientation, and the orientation, from the header.
+
+    Ask once: behind the pixels of a PNG the orientation can only be found by decoding, which closes the file.
+    """
     width, height = image.size
     if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
         width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-    turned = _orientation(image) in TURNED_SIDEWAYS
-    return (width, height) if turned else (height, width)
+    orientation = _orientation(image)
+    return (width, height, orientation) if orientation in TURNED_SIDEWAYS else (height, width, orientation)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -110,7 +112,7 @@ def _has_orientation_behind_pixels(image: PngImageFile) -> bool:
 
 def decode_rgb(image: Image.Image) -> Image.Image:
     """Decode an opened image to upright RGB."""
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _MODES_16_BIT:
         high_bytes = np.asarray(image).astype(np.int64) >> 8
         return Image.fromarray(np.clip(high_bytes, 0, 255).astype(np.uint8)).convert("RGB")
@@ -121,7 +123,7 @@ def decode_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(with_alpha, mask=with_alpha.getchannel("A"))
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # converting copies
 
 
 @contextmanager

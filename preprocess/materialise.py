@@ -5,6 +5,7 @@ A sample that fails here is left out of its pack and goes to the ledger; an empt
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from preprocess.ledger import Reject
 from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
 from preprocess.reuse import Medium, OldPatches, write_media
 from preprocess.sample import EncodedSample, MeasuredSample
+from preprocess.timing import Timing, write_slowest
 from shards import Pack, PackCounts
 from shards.writer import ShardSidecar, write_shard, write_sidecar
 
@@ -58,6 +60,7 @@ class LoadedShardStage:
         job = _Job(self._packs_of(task), self._samples, do_item, before_item)
         written = write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
         write_media(self._output_dir / PLAN_DIR, task, job.media)
+        write_slowest(self._output_dir / PLAN_DIR, task, job.timings)
         sidecar = ShardSidecar(
             shard=written.entry,
             maxima=written.maxima,
@@ -87,6 +90,7 @@ class _Job:
         self.rejects: list[Reject] = []
         self.counts: dict[str, PackCounts] = {}
         self.media: list[tuple[Medium, int, int]] = []  # with row in the shard, and first patch in the row
+        self.timings: list[Timing] = []
         self.num_reused = 0
         self._num_rows = 0
         self._packs = packs
@@ -102,11 +106,13 @@ class _Job:
                 measured = self._samples[sample_row]
                 sample = measured.sample
                 self._before_item()
+                started = time.perf_counter()
                 try:
                     encoded = self._do_item(measured)
                 except SampleError as error:
                     self.rejects.append(Reject.of_sample(sample, error))
                     continue
+                self.timings.append(Timing.of(sample, time.perf_counter() - started))
                 self.counts[sample.dataset] = self.counts.get(sample.dataset, PackCounts()) + measured.counts
                 keys.append(sample.key(repeat))
                 samples.append(encoded)

@@ -24,8 +24,11 @@ def patchify_image(image: npt.NDArray[np.uint8], constants: ModelConstants) -> n
     """(H, W, 3) -> (gh * gw, 3 * p * p). The model sees an image as tp equal frames; it is stored once."""
     height, width, _ = image.shape
     p, m = constants.patch_size, constants.merge_size
-    cells = image.reshape(height // (m * p), m, p, width // (m * p), m, p, 3)
-    return cells.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, constants.image_patch_bytes)
+    patches = np.empty((height // (m * p), width // (m * p), m, m, 3, p, p), np.uint8)
+    for channel in range(3):  # one at a time takes less than half the time of one copy of all
+        cells = image[:, :, channel].reshape(height // (m * p), m, p, width // (m * p), m, p)
+        patches[:, :, :, :, channel] = cells.transpose(0, 3, 1, 4, 2, 5)
+    return patches.reshape(-1, constants.image_patch_bytes)
 
 
 def patchify_video(frames: npt.NDArray[np.uint8], constants: ModelConstants) -> npt.NDArray[np.uint8]:

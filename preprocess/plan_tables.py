@@ -1,10 +1,17 @@
 """The plan on disk: Arrow files that workers map into memory instead of parsing annotations again.
 
-plan/samples.arrow   every usable sample: turns, media with their measures, counts, number of copies
-plan/packs.arrow     every pack, in the order of the shards: its samples (rows of samples.arrow) and their repeats
+plan/inputs.json     what determines the output; another run in the same folder is told by it
+plan/samples/        part-N.arrow: usable samples, their turns, media with measures, counts, number of copies;
+                     part-N.json: what was counted and rejected on the way, written after it
+plan/parts.arrow     every part: its dataset and number of samples
+plan/packs.arrow     every pack, in the order of the shards: its samples (rows over all parts) and their repeats
 plan/tasks.arrow     every shard: a run of packs
 plan/rejects.jsonl   samples that planning rejected
-plan/plan.json       configuration, fingerprint, totals
+plan/plan.json       configuration, fingerprint, totals; written last, so that a plan without it is unfinished
+plan/done/           shard-N.json: the sidecar of each finished shard
+plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
+plan/timing/         shard-N.json: the samples that took longest
+plan/reuse.arrow     plan/media/ of the run that is reused, all together
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from preprocess.config import AUTO
-from preprocess.ledger import LEDGER_NAME
+from preprocess.ledger import LEDGER_NAME, Reject
 from preprocess.plan import PlanSummary, Tally
 from preprocess.publish import Published
 from preprocess.sweep import Outcome, Sweep
+from preprocess.timing import Timing
 from shards import PackCounts
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -108,6 +109,26 @@ def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
     if manifest.num_rejects:
         lines.append(f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}")
     return "\n".join(lines)
+
+
+def reject_examples(rejects: Iterable[Reject]) -> list[str]:
+    """For each reason the first sample, with what is wrong."""
+    first: dict[str, Reject] = {}
+    for reject in rejects:
+        first.setdefault(reject.reason, reject)
+    return [f"  {r.reason}: {r.dataset}:{r.index}: {printable(r.detail)}" for _, r in sorted(first.items())]
+
+
+def slowest_lines(timings: Sequence[Timing]) -> list[str]:
+    if not timings:
+        return []
+    lines = [f"  {t.seconds:.3f} s  {t.sample}: {printable(', '.join(t.media)) or 'text only'}" for t in timings]
+    return ["slowest samples to encode:", *lines]
+
+
+def printable(text: str) -> str:
+    """On one line, whatever it holds."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def readable_bytes(number: float) -> str:

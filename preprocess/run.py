@@ -63,8 +63,7 @@ def prepare(config: RunConfig) -> Sources:
             raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
     inputs_path = folder / PLAN_DIR / _INPUTS_NAME
     if not inputs_path.is_file():
-        # An empty plan folder is that of another share of this run, which starts at this moment.
-        if folder.exists() and (not folder.is_dir() or any(entry.name != PLAN_DIR for entry in folder.iterdir())):
+        if not _is_free(folder):
             raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
         return sources
     if config.overwrite:
@@ -123,6 +122,16 @@ def materialise(config: RunConfig, plan: PlanSummary, constants: ModelConstants,
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
     return sum(not is_finished(folder, task) for task in all_tasks)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether nothing stands there, or only the plan of another share of this run, which starts at this moment."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir() or any(entry.name != PLAN_DIR or not entry.is_dir() for entry in folder.iterdir()):
+        return False
+    names = {entry.name for plan in folder.iterdir() for entry in plan.iterdir()}
+    return _INPUTS_NAME in names or all(name.startswith(f".{_INPUTS_NAME}.") for name in names)
 
 
 def _remove_run(folder: Path) -> None:

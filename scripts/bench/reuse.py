@@ -19,18 +19,19 @@ from pathlib import Path
 
 from bench_photos import ROOT, make_run
 
-SMALL, LARGE = (1400, 700), (1500, 1000)  # resized to at most 784 * 1288 and to the limit, whatever it is
-OLD_LIMIT, NEW_LIMIT = 1600 * 28 * 28, 1500 * 28 * 28
+OLD_LIMIT, NEW_LIMIT = 451_584, 440_000  # pixels
+SAME = (2400, 1550)  # becomes 812 x 532 under both limits
+CHANGED = (2200, 1600)  # becomes 784 x 560, then 756 x 560
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer photos and rounds")
     quick = parser.parse_args().quick
-    num_photos, rounds = (200, 1) if quick else (600, 3)
+    num_photos, rounds = (80, 1) if quick else (300, 3)
     with tempfile.TemporaryDirectory(prefix="bench-reuse-") as name:
         folder = Path(name)
-        make_run(folder, [LARGE if number % 10 == 0 else SMALL for number in range(num_photos)])
+        make_run(folder, [CHANGED if number % 10 == 0 else SAME for number in range(num_photos)])
         old, scratch, reused = folder / "old", folder / "scratch", folder / "reused"
         run(folder, old, max_pixels=OLD_LIMIT)
         times: dict[str, list[float]] = {"from scratch": [], "with --reuse": []}

@@ -67,7 +67,10 @@ def test_a_path_that_is_none_is_refused(name: str, text: str) -> None:
 
 def test_what_determines_the_bytes_is_everything_but_places_and_processes() -> None:
     everything = {field.name for field in fields(RunConfig)}
-    without = {"model", "datasets", "output_dir", "workers", "sample_timeout", "max_reject_share"}
+    places = {"model", "datasets", "output_dir", "reuse"}
+    processes = {"workers", "executor", "task", "sample_timeout"}
+    without = {*places, *processes, "overwrite", "hash_media", "max_reject_share"}
+    assert without < everything
     assert set(make().determining()) == everything - without
     assert make(seed=3, workers=7).determining()["seed"] == 3
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from preprocess.geometry import PixelLimits
 from preprocess.images import decode_rgb, encode_image, measure_image
-from preprocess.sample import MediaSource
+from preprocess.media import stamp_file
+from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN, normalised, read_golden, read_golden_arrays, sha256
 
@@ -31,6 +32,10 @@ def same_pillow() -> None:
     )
 
 
+def measure(source: MediaSource, limits: PixelLimits, constants: ModelConstants) -> MeasuredImage:
+    return measure_image(source, stamp_file(source), limits, constants)
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_has_the_pixels_of_the_reference(name: str, constants: ModelConstants) -> None:
     expected = PICTURES[name]
@@ -42,7 +47,7 @@ def test_a_picture_has_the_pixels_of_the_reference(name: str, constants: ModelCo
         assert sha256(np.asarray(decode_rgb(image))) == expected["rgb_sha256"], "decoding differs, before any resizing"
     for limits, (min_pixels, max_pixels) in IMAGES["limits"].items():
         pixel_limits = PixelLimits(min_pixels=min_pixels, max_pixels=max_pixels)
-        measured = measure_image(MediaSource(path=str(path)), pixel_limits, constants)
+        measured = measure(MediaSource(path=str(path)), pixel_limits, constants)
         assert [measured.height, measured.width] == expected["size"]
         assert list(measured.grid_thw) == expected["limits"][limits]["grid_thw"], limits
         values = normalised(encode_image(measured, constants), constants.image_mean, constants.image_std)
@@ -54,7 +59,7 @@ def test_values_kept_whole_are_equal_one_by_one(name: str, constants: ModelConst
     """Says by how much and where, when the hashes above say only that."""
     min_pixels, max_pixels = IMAGES["limits"][IMAGES["whole"]]
     source = MediaSource(path=str(GOLDEN / "media" / name))
-    measured = measure_image(source, PixelLimits(min_pixels=min_pixels, max_pixels=max_pixels), constants)
+    measured = measure(source, PixelLimits(min_pixels=min_pixels, max_pixels=max_pixels), constants)
     values = normalised(encode_image(measured, constants), constants.image_mean, constants.image_std)
     assert np.abs(values - whole[name]).max() == 0.0
 

@@ -18,7 +18,8 @@ from PIL import Image, ImageFile, WebPImagePlugin
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.geometry import PixelLimits
 from preprocess.images import decode_rgb, encode_image, grid_size, measure_image, resize
-from preprocess.sample import MediaSource
+from preprocess.media import stamp_file
+from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN
 
@@ -30,10 +31,14 @@ def source(path: Path) -> MediaSource:
     return MediaSource(path=str(path))
 
 
+def measure(source: MediaSource, limits: PixelLimits, constants: ModelConstants) -> MeasuredImage:
+    return measure_image(source, stamp_file(source), limits, constants)
+
+
 def reason_of(path: Path, constants: ModelConstants) -> tuple[Reason, str]:
     """Reason and detail of the reject that measuring and encoding `path` ends in."""
     with pytest.raises(SampleError) as caught:
-        encode_image(measure_image(source(path), LIMITS, constants), constants)
+        encode_image(measure(source(path), LIMITS, constants), constants)
     return caught.value.reason, caught.value.detail
 
 
@@ -57,7 +62,7 @@ def test_the_header_says_the_size_that_decoding_gives(demo: Demo, constants: Mod
     paths = demo_pictures(demo) + GOLDEN_PICTURES
     num_turned = 0
     for path in paths:
-        measured = measure_image(source(path), LIMITS, constants)
+        measured = measure(source(path), LIMITS, constants)
         with Image.open(path) as image:
             stored = image.size
             decoded = decode_rgb(image)
@@ -77,9 +82,9 @@ def test_measuring_decodes_no_pixel(demo: Demo, constants: ModelConstants, monke
     behind_pixels = GOLDEN / "media" / "orientation6_after_pixels.png"
     for path in demo_pictures(demo) + GOLDEN_PICTURES:
         if path != behind_pixels:
-            measure_image(source(path), LIMITS, constants)
+            measure(source(path), LIMITS, constants)
     with pytest.raises(SampleError, match="decoded"):  # the one case in which Pillow has to be asked
-        measure_image(source(behind_pixels), LIMITS, constants)
+        measure(source(behind_pixels), LIMITS, constants)
 
 
 @pytest.mark.parametrize("keyword", [b"XML:com.adobe.xmp", b"Comment"])
@@ -93,7 +98,7 @@ def test_an_orientation_in_text_behind_the_pixels_is_seen(
     content, end = path.read_bytes(), png((b"IEND", b""))[8:]
     assert content.endswith(end)
     path.write_bytes(content.removesuffix(end) + png((b"iTXt", text), (b"IEND", b""))[8:])
-    measured = measure_image(source(path), LIMITS, constants)
+    measured = measure(source(path), LIMITS, constants)
     assert (measured.height, measured.width) == ((60, 90) if keyword.startswith(b"XML") else (90, 60))
     encode_image(measured, constants)
 
@@ -137,7 +142,7 @@ def test_the_header_of_a_jpeg_cut_short_can_be_measured(tmp_path: Path, constant
     """So the plan counts it, and the reject comes when it is decoded."""
     path = tmp_path / "cut.jpg"
     path.write_bytes((GOLDEN / "media" / "demo_jpeg.jpg").read_bytes()[:-600])
-    measured = measure_image(source(path), LIMITS, constants)
+    measured = measure(source(path), LIMITS, constants)
     with pytest.raises(SampleError) as caught:
         encode_image(measured, constants)
     assert caught.value.reason is Reason.UNDECODABLE
@@ -155,7 +160,7 @@ def test_a_decompression_bomb_is_told_by_its_header(tmp_path: Path, constants: M
     path.write_bytes(empty_png(20_000, 20_000))
     assert path.stat().st_size < 200
     with pytest.raises(SampleError) as caught:
-        measure_image(source(path), LIMITS, constants)
+        measure(source(path), LIMITS, constants)
     assert caught.value.reason is Reason.DECOMPRESSION_BOMB
     assert str(path) in caught.value.detail
 
@@ -167,7 +172,7 @@ def test_a_large_image_is_no_bomb_and_gives_no_warning(tmp_path: Path, constants
     assert Image.MAX_IMAGE_PIXELS < 12_000 * 9_000, "Pillow does not warn of this size"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        measured = measure_image(source(path), LIMITS, constants)
+        measured = measure(source(path), LIMITS, constants)
     assert (measured.height, measured.width) == (9_000, 12_000)
 
 
@@ -189,7 +194,7 @@ def test_floating_point_pixels_are_undecodable(tmp_path: Path, constants: ModelC
 def test_an_image_that_changed_after_measuring_is_undecodable(tmp_path: Path, constants: ModelConstants) -> None:
     path = tmp_path / "picture.png"
     Image.new("RGB", (60, 90)).save(path)
-    measured = measure_image(source(path), LIMITS, constants)
+    measured = measure(source(path), LIMITS, constants)
     Image.new("RGB", (90, 60)).save(path)
     with pytest.raises(SampleError, match="changed") as caught:
         encode_image(measured, constants)
@@ -208,7 +213,7 @@ def test_a_disk_that_fails_is_not_the_images_fault(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    measured = measure_image(source(demo.media / "images" / "tiny.png"), LIMITS, constants)
+    measured = measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants)
     with pytest.raises(FatalError, match=r"tiny\.png"):
         encode_image(measured, constants)
 
@@ -229,7 +234,7 @@ def test_whatever_bytes_are_wrong_the_sample_is_rejected_or_usable(
     damaged = tmp_path / path.name
     damaged.write_bytes(content)
     try:
-        measured = measure_image(source(damaged), LIMITS, constants)
+        measured = measure(source(damaged), LIMITS, constants)
         assert encode_image(measured, constants).shape == (np.prod(measured.grid_thw), 588)
     except SampleError as error:
         assert str(damaged) in error.detail

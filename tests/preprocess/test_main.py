@@ -51,7 +51,13 @@ def foreign_tokenizer(workshop: Workshop) -> list[str]:
 
 
 def occupied(workshop: Workshop) -> list[str]:
+    assert workshop.run("--seed=1").code == 0
+    return ["--seed=2"]
+
+
+def with_a_foreign_plan(workshop: Workshop) -> list[str]:
     (workshop.root / "out" / "plan").mkdir(parents=True)
+    (workshop.root / "out" / "plan" / "plan.json").write_text("mine")
     return []
 
 
@@ -111,9 +117,14 @@ REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]] | list[str], str]] = {
 
 
 OUTPUT_REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]], str]] = {
-    "another run in output_dir": (occupied, "holds another run; name another folder, or remove it first"),
-    "a file in output_dir": (with_a_file, "is not an empty folder; name another folder, or remove it first"),
-    "output_dir is a file": (is_a_file, "is not an empty folder"),
+    "another run in output_dir": (
+        occupied,
+        "holds another run: config.seed was 1, is 2. Name another folder, go back to that configuration, or pass "
+        "--overwrite",
+    ),
+    "a plan that is not ours": (with_a_foreign_plan, "is neither empty nor one of our runs; name another folder"),
+    "a file in output_dir": (with_a_file, "is neither empty nor one of our runs; name another folder"),
+    "output_dir is a file": (is_a_file, "is neither empty nor one of our runs"),
     "output_dir below a file": (below_a_file, "datasets.yaml/out: Not a directory; name another folder"),
     "output_dir is a dangling link": (dangling, "/out: File exists; name another folder"),
 }
@@ -211,10 +222,19 @@ def test_python_m_preprocess_runs_as_a_process(workshop: Workshop) -> None:
 # --- report --------------------------------------------------------------------------------------------------------
 
 
-def test_report_says_again_what_the_run_printed(workshop: Workshop, demo_run: Outcome) -> None:
+def test_report_says_again_what_the_run_printed_and_then_examples_of_rejects_and_what_took_long(
+    workshop: Workshop, demo_run: Outcome
+) -> None:
     outcome = workshop.command("report", str(demo_run.folder))
     assert outcome.code == 0
-    assert outcome.out == demo_run.out
+    assert outcome.out.startswith(demo_run.out)
+    examples, slowest = outcome.out.removeprefix(demo_run.out).split("slowest samples to encode:\n")
+    starts = [line.split(": ")[:2] for line in examples.splitlines()]
+    assert starts == [["  aspect_ratio", "flawed:8"], ["  missing_file", "flawed:2"], ["  tag_count", "flawed:5"]]
+    assert "1x300 pixels: one side is more than 200 times the other" in examples
+    seconds = [float(line.split()[0]) for line in slowest.splitlines()]
+    assert len(seconds) == 5
+    assert seconds == sorted(seconds, reverse=True)
 
 
 def test_report_tells_what_was_lost(workshop: Workshop) -> None:
@@ -222,7 +242,11 @@ def test_report_tells_what_was_lost(workshop: Workshop) -> None:
     ran = workshop.run("--max_reject_share=1")
     reported = workshop.command("report", str(ran.folder))
     assert "differs from the plan: 1 samples" in reported.out
-    assert reported.out == ran.out
+    assert reported.out.startswith(ran.out)
+    reject, heading, slowest = reported.out.removeprefix(ran.out).splitlines()
+    assert reject.startswith(f"  undecodable: d:1: {workshop.media}/truncated.jpg: ")
+    assert heading == "slowest samples to encode:"
+    assert slowest.endswith(" s  d:0: text only")
 
 
 def test_report_of_shards_without_their_plan_is_refused(workshop: Workshop) -> None:
@@ -231,4 +255,4 @@ def test_report_of_shards_without_their_plan_is_refused(workshop: Workshop) -> N
     shutil.rmtree(ran.folder / "plan")
     outcome = workshop.command("report", str(ran.folder))
     assert outcome.code == 2
-    assert "holds shards without their plan/" in outcome.error
+    assert "out/plan is missing or unfinished; a report needs the plan beside the shards" in outcome.error

@@ -14,10 +14,10 @@ from preprocess.arguments import parse_config
 from preprocess.encode import PlanMismatch, SampleEncoder
 from preprocess.errors import Reason, SampleError
 from preprocess.ledger import Reject
-from preprocess.materialise import Materialiser, join_samples
+from preprocess.materialise import ShardStage, join_samples
 from preprocess.plan import open_sources
 from preprocess.plan_tables import SamplesReader
-from preprocess.run import plan_into_output
+from preprocess.run import Share, plan_into_output
 from preprocess.sample import EncodedSample, MeasuredSample
 from shards import IGNORE_INDEX, Pack, PackCounts, open_shards
 from shards.arrow import ArrowShard
@@ -56,7 +56,7 @@ def split(pack: Pack, alone: list[EncodedSample]) -> list[dict[str, np.ndarray]]
 def test_each_segment_equals_its_sample_encoded_alone(demo: Demo, demo_run: Outcome) -> None:
     config = parse_config([f"--config={demo.config}"], lambda _: None)
     encoder = SampleEncoder.load(config.model, config)
-    by_key = {measured.sample.key(): measured for measured in SamplesReader(demo_run.folder / "plan" / "samples.arrow")}
+    by_key = {measured.sample.key(): measured for measured in SamplesReader(demo_run.folder / "plan")}
     shared = mixed = with_video = 0
     for pack in demo_run.packs:
         alone = [encoder.encode(encoder.measure(by_key[key.partition("#")[0]].sample)) for key in pack.sample_keys]
@@ -64,7 +64,8 @@ def test_each_segment_equals_its_sample_encoded_alone(demo: Demo, demo_run: Outc
         with_video += any(len(sample.video_grid_thw) for sample in alone)
         mixed += any(len(sample.video_grid_thw) and len(sample.image_grid_thw) for sample in alone)
         for part, sample in zip(split(pack, alone), alone, strict=True):
-            assert part.keys() == {name for name in EncodedSample.__dataclass_fields__}
+            assert part.keys() == {name for name in EncodedSample.__dataclass_fields__} - {"num_reused"}
+            assert sample.num_reused == 0
             for name, array in part.items():
                 expected = getattr(sample, name)
                 assert array.dtype == expected.dtype
@@ -102,14 +103,13 @@ class PlannedRun:
     def __init__(self, workshop: Workshop, *, failing: set[int] = frozenset(), **changes: Any) -> None:
         self.config = workshop.config(**changes)
         self.sources = open_sources(self.config)
-        self.plan = plan_into_output(self.config, self.sources)
+        self.plan = plan_into_output(self.config, self.sources, Share())
+        self.encoder = SampleEncoder.load(self.config.model, self.config)
         self.taken_up = 0
         self._failing = failing
 
     def run_task(self, task: int) -> ShardSidecar:
-        return Materialiser(
-            self.config.output_dir, self._encode, self.sources.constants, before_sample=self._count
-        ).run_task(task)
+        return ShardStage(config=self.config).load().do_job(task, self._encode, self._count)
 
     def packs(self, task: int) -> list[Pack]:
         shard = ArrowShard(self.config.output_dir / f"shard-{task:06d}.arrow", self.sources.constants)
@@ -118,7 +118,7 @@ class PlannedRun:
     def _encode(self, measured: MeasuredSample) -> EncodedSample:
         if measured.sample.index in self._failing:
             raise SampleError(Reason.UNDECODABLE, f"record {measured.sample.index} is broken")
-        return self.sources.encoder.encode(measured)
+        return self.encoder.encode(measured)
 
     def _count(self) -> None:
         self.taken_up += 1
@@ -185,15 +185,15 @@ def test_rejects_of_a_task_name_the_record(workshop: Workshop) -> None:
 def test_counts_that_differ_from_the_plan_stop_the_run_and_leave_no_shard(workshop: Workshop) -> None:
     workshop.dataset([talk("<image>", image=workshop.image())])
     run = PlannedRun(workshop)
-    measured = next(iter(SamplesReader(run.config.output_dir / "plan" / "samples.arrow")))
+    measured = next(iter(SamplesReader(run.config.output_dir / "plan")))
     assert measured.num_image_patches == 24
 
     def encode_another(_: MeasuredSample) -> EncodedSample:
-        return run.sources.encoder.encode(replace(measured, num_image_patches=20))
+        return run.encoder.encode(replace(measured, num_image_patches=20))
 
-    materialiser = Materialiser(run.config.output_dir, encode_another, run.sources.constants, lambda: None)
+    stage = ShardStage(config=run.config).load()
     with pytest.raises(PlanMismatch, match=r"d:0: .* planned \(\d+, \d+, 20, 0\)"):
-        materialiser.run_task(0)
+        stage.do_job(0, encode_another, lambda: None)
     assert read_sidecar(run.config.output_dir, 0) is None
     assert not list(run.config.output_dir.glob("*.arrow"))
 
@@ -223,4 +223,6 @@ def test_sums_of_the_sidecars_are_those_of_the_packs(demo_run: Outcome) -> None:
         total = sum(sidecar.datasets.values(), PackCounts())
         assert total.num_tokens == sum(packs[row].num_tokens for row in range(len(packs)))
         assert total.num_samples == sum(packs[row].num_samples for row in range(len(packs)))
+        assert sidecar.num_media == total.num_images + total.num_videos
+        assert sidecar.num_reused == 0
     assert len(open_shards(demo_run.folder)) == demo_run.manifest.num_packs

@@ -12,9 +12,10 @@ import pytest
 from PIL import ImageFile
 
 import preprocess.encode
-from preprocess.errors import AnnotationError
-from preprocess.plan import make_plan, open_sources
+from preprocess.errors import FatalError
+from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import SamplesReader, read_table
+from preprocess.run import make_plan
 from shards import PackCounts, count_pack
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
@@ -50,7 +51,7 @@ def test_counts_of_the_plan_are_those_of_what_is_written(demo_run: Outcome) -> N
 
 
 def test_every_row_of_the_packs_table_is_the_pack_that_was_written(demo_run: Outcome) -> None:
-    samples = SamplesReader(demo_run.folder / "plan" / "samples.arrow")
+    samples = SamplesReader(demo_run.folder / "plan")
     rows = read_table(demo_run.folder / "plan" / "packs.arrow").to_pylist()
     packs = demo_run.packs
     assert len(rows) == len(packs) > 10
@@ -120,11 +121,13 @@ def test_two_plans_are_byte_equal(workshop: Workshop, tmp_path: Path) -> None:
     workshop.dataset([words(n) for n in range(30)] + [talk("<image>", image=image), talk(answer="")])
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        config = workshop.config(output_dir=tmp_path / "out" / name, workers=5 if name == "one" else 1)
+        config = workshop.config(output_dir=tmp_path / "out" / name, workers=2 if name == "one" else 0)
         make_plan(config, open_sources(config), tmp_path / name)
     assert set(contents(tmp_path / "one")) == {
         "plan.json",
-        "samples.arrow",
+        "samples/part-000000.arrow",
+        "samples/part-000000.json",
+        "parts.arrow",
         "packs.arrow",
         "tasks.arrow",
         "rejects.jsonl",
@@ -137,11 +140,11 @@ def test_the_fingerprint_is_of_what_determines_the_bytes_and_nothing_else(worksh
 
     def fingerprint(**changes: Any) -> str:
         config = workshop.config(**changes)
-        (tmp_path / "plan").mkdir(exist_ok=True)
-        return make_plan(config, open_sources(config), tmp_path / "plan").fingerprint
+        return open_sources(config).fingerprint
 
     base = fingerprint()
     same = {"workers": 3, "output_dir": tmp_path / "elsewhere", "max_reject_share": 0.9, "sample_timeout": 9.0}
+    same |= {"executor": "ray", "task": "0/2", "reuse": tmp_path / "old", "overwrite": True, "hash_media": True}
     assert [fingerprint(**{name: value}) for name, value in same.items()] == [base] * len(same)
     different = {
         "seed": 1,
@@ -161,8 +164,12 @@ def test_the_fingerprint_is_of_what_determines_the_bytes_and_nothing_else(worksh
     assert fingerprint() != base
     workshop.dataset([talk(), talk("Two")], follow_links=False)
     assert fingerprint() != base
+    workshop.dataset([talk(), talk("Two")], boxes="relative_1000")
+    assert fingerprint() != base
     workshop.dataset([talk(), talk("Two")])
     assert fingerprint() == base
+    config = workshop.config()
+    assert make_plan(config, open_sources(config), tmp_path / "plan").fingerprint == base
 
 
 def test_packs_are_in_seeded_order_and_not_in_order_of_length(workshop: Workshop) -> None:
@@ -301,15 +308,16 @@ def test_annotations_that_change_while_they_are_read_stop_the_plan(
     sources = open_sources(workshop.config())
     path = workshop.root / "d.jsonl"
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
-    with pytest.raises(AnnotationError, match=rf"{path} changed while it was read; run again"):
+    with pytest.raises(FatalError, match=rf"{path} changed while it was read; run again"):
         make_plan(workshop.config(), sources, tmp_path)
+    assert PlanSummary.read(tmp_path) is None
 
 
 def test_the_plan_on_disk_says_where_each_medium_is(workshop: Workshop) -> None:
     name = workshop.image(size=(60, 90))
     workshop.dataset([talk("<image>", image=name)])
     outcome = workshop.run()
-    [measured] = SamplesReader(outcome.folder / "plan" / "samples.arrow")
+    [measured] = SamplesReader(outcome.folder / "plan")
     [image] = measured.images
     status = (workshop.media / name).stat()
     assert image.source.path == str(workshop.media / name)

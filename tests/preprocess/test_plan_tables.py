@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.plan_tables import (
-    ROWS_PER_BATCH,
     SamplesReader,
-    SamplesWriter,
+    read_part,
     read_table,
     write_packs,
+    write_part,
+    write_parts,
     write_tasks,
 )
 from preprocess.sample import (
+    BoxMode,
     FileStamp,
     MeasuredImage,
     MeasuredSample,
@@ -29,8 +31,8 @@ from preprocess.sample import (
 
 FILE = MediaSource(path="/media/数据 1.png")
 CELL = MediaSource(path="/d.parquet", row=2**40, column="images", item=3)
-STAMP = FileStamp(num_bytes=2**40, mtime_ns=1_700_000_000_123_456_789)
-IMAGE = MeasuredImage(source=FILE, stamp=STAMP, height=90, width=60, grid_thw=(1, 6, 4))
+STAMP = FileStamp(num_bytes=2**40, mtime_ns=1_700_000_000_123_456_789, sha256="ab" * 32)
+IMAGE = MeasuredImage(source=FILE, stamp=STAMP, height=90, width=60, orientation=6, grid_thw=(1, 6, 4))
 VIDEO = MeasuredVideo(
     source=CELL,
     stamp=STAMP,
@@ -45,7 +47,7 @@ VIDEO = MeasuredVideo(
 
 
 def measured(
-    index: int, member: int | None = None, images: int = 0, videos: int = 0, name: str = "a"
+    index: int, member: int | None = None, images: int = 0, videos: int = 0, name: str = "a", boxes: BoxMode = "none"
 ) -> MeasuredSample:
     return MeasuredSample(
         sample=Sample(
@@ -55,6 +57,7 @@ def measured(
             turns=(Turn(role="user", text=f"{index}\0\u2028 é"), Turn(role="assistant", text="")),
             images=(FILE,) * images,
             videos=(CELL,) * videos,
+            boxes=boxes,
         ),
         images=(IMAGE,) * images,
         videos=(VIDEO,) * videos,
@@ -65,35 +68,45 @@ def measured(
     )
 
 
-def write(path: Path, samples: list[MeasuredSample]) -> SamplesReader:
-    with SamplesWriter(path, sorted({sample.sample.dataset for sample in samples})) as writer:
-        for sample in samples:
-            writer.append(sample, copies=1)
-    return SamplesReader(path)
+def write(folder: Path, *parts: list[MeasuredSample]) -> SamplesReader:
+    (folder / "samples").mkdir()
+    for number, samples in enumerate(parts):
+        write_part(folder, number, [(sample, 1) for sample in samples])
+    names = [samples[0].sample.dataset if samples else "empty" for samples in parts]
+    write_parts(folder, names, [len(samples) for samples in parts])
+    return SamplesReader(folder)
 
 
 def test_samples_come_back_as_measured(tmp_path: Path) -> None:
     samples = [
         measured(0),
         measured(2**40, images=2),
-        measured(2, member=0, videos=1, name="数据"),
+        measured(2, member=0, videos=1, name="数据", boxes="relative_1000"),
         measured(3, member=7, images=1, videos=2),
     ]
-    reader = write(tmp_path / "samples.arrow", samples)
+    reader = write(tmp_path, samples)
     assert list(reader) == samples
     assert [reader[row] for row in (3, 0, 2, 1)] == [samples[3], samples[0], samples[2], samples[1]]
 
 
-def test_rows_beyond_a_batch_are_found(tmp_path: Path) -> None:
-    samples = [measured(n, images=n % 2) for n in range(2 * ROWS_PER_BATCH + 5)]
-    reader = write(tmp_path / "samples.arrow", samples)
-    for row in (0, ROWS_PER_BATCH - 1, ROWS_PER_BATCH, 2 * ROWS_PER_BATCH, len(samples) - 1):
+def test_rows_are_found_in_every_part(tmp_path: Path) -> None:
+    samples = [measured(n, images=n % 2) for n in range(600)]
+    parts = [samples[:512], [], samples[512:513], samples[513:], []]
+    reader = write(tmp_path, *parts)
+    for row in (0, 511, 512, 513, 599, 1):
         assert reader[row] == samples[row]
     assert list(reader) == samples
+    assert [list(read_part(tmp_path, number)) for number in range(len(parts))] == parts
+
+
+def test_copies_stand_beside_the_sample(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    write_part(tmp_path, 3, [(measured(0), 2), (measured(1), 7)])
+    assert read_table(tmp_path / "samples" / "part-000003.arrow")["copies"].to_pylist() == [2, 7]
 
 
 def test_a_plan_without_samples_is_readable(tmp_path: Path) -> None:
-    assert list(write(tmp_path / "samples.arrow", [])) == []
+    assert list(write(tmp_path)) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 100), st.integers(0, 50)), min_size=1, max_size=30))

@@ -7,21 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.plan import open_sources
+from preprocess.config import RunConfig
+from preprocess.plan import PlanSummary, Sources, open_sources
 from preprocess.publish import publish
-from preprocess.run import plan_into_output, run
+from preprocess.run import Share, materialise, plan_into_output
 from shards import PackCounts
 from shards.writer import sidecar_path
 from tests.preprocess.workshop import Workshop, talk
 
 
+def materialised(config: RunConfig) -> tuple[Sources, PlanSummary]:
+    """Everything but publishing."""
+    sources = open_sources(config)
+    plan = plan_into_output(config, sources, Share())
+    assert materialise(config, plan, sources.constants, Share()) == 0
+    return sources, plan
+
+
 def test_a_task_without_a_sidecar_is_not_published(workshop: Workshop) -> None:
     workshop.dataset([talk("one " * n) for n in range(6)])
     config = workshop.config(packing="none", shard_bytes=1)
-    sources = open_sources(config)
-    plan = plan_into_output(config, sources)
-    run(config, sources, plan)
-    (config.output_dir / "manifest.json").unlink()
+    sources, plan = materialised(config)
+    assert plan.num_shards > 3
     sidecar_path(config.output_dir, 3).unlink()
     with pytest.raises(AssertionError, match="shard 3 has no sidecar"):
         publish(config, plan, sources.constants)
@@ -31,9 +38,8 @@ def test_a_task_without_a_sidecar_is_not_published(workshop: Workshop) -> None:
 def test_publishing_again_gives_the_same_manifest(workshop: Workshop) -> None:
     workshop.dataset([talk(), talk("<image>", image=workshop.truncated_image())])
     config = workshop.config()
-    sources = open_sources(config)
-    plan = plan_into_output(config, sources)
-    published = run(config, sources, plan)
+    sources, plan = materialised(config)
+    published = publish(config, plan, sources.constants)
     assert published is not None
     before = (config.output_dir / "manifest.json").read_bytes()
     (config.output_dir / "manifest.json").unlink()
@@ -54,7 +60,21 @@ def test_the_manifest_is_written_last(workshop: Workshop, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "replace", noting)
     outcome = workshop.run()
-    assert names == ["shard-000000.arrow", "shard-000000.json", "manifest.sha256", "manifest.json"]
+    assert names == [
+        "inputs.json",
+        "part-000000.arrow",
+        "part-000000.json",
+        "parts.arrow",
+        "packs.arrow",
+        "tasks.arrow",
+        "plan.json",
+        "shard-000000.arrow",
+        "shard-000000.arrow",  # where its media stand, in plan/media
+        "shard-000000.json",  # how long its samples took, in plan/timing
+        "shard-000000.json",
+        "manifest.sha256",
+        "manifest.json",
+    ]
     newest = max((path.stat().st_mtime_ns, path.name) for path in outcome.folder.rglob("*") if path.is_file())
     assert newest[1] == "manifest.json"
 
@@ -66,3 +86,14 @@ def test_a_dataset_that_lost_everything_stays_in_the_manifest(workshop: Workshop
     assert manifest.datasets["lost"].counts == PackCounts()
     assert manifest.datasets["lost"].rejects == {"undecodable": 1}
     assert manifest.datasets["kept"].counts == manifest.totals
+
+
+def test_what_interrupted_tasks_left_is_removed(workshop: Workshop) -> None:
+    workshop.dataset([talk()])
+    config = workshop.config()
+    sources, plan = materialised(config)
+    leftover = config.output_dir / ".writing" / "shard-000000-of-a-dead-process"
+    leftover.mkdir()
+    (leftover / "shard-000000.arrow").write_bytes(b"half a shard")
+    assert publish(config, plan, sources.constants) is not None
+    assert not leftover.parent.exists()

@@ -134,7 +134,10 @@ def test_data_path_is_otherwise_as_written(tmp_path: Path) -> None:
         ("a: {annotation_path: x, data_path: [y]}", "data_path must be a string"),
         ("a: {annotation_path: x, follow_links: 1}", "follow_links must be true or false"),
         ("a: {annotation_path: x, annotation_pth: y}", "'annotation_pth'; did you mean 'annotation_path'?"),
-        ("a: {annotation_path: x, sampling: y}", "'sampling'; known are annotation_path, data_path, follow_links"),
+        (
+            "a: {annotation_path: x, sampling: y}",
+            "'sampling'; known are annotation_path, boxes, data_path, follow_links",
+        ),
     ],
 )
 def test_a_wrong_registry_is_refused_with_what_to_change(tmp_path: Path, text: str, expected: str) -> None:
@@ -180,7 +183,7 @@ def test_a_python_registry_is_read_and_never_executed(tmp_path: Path) -> None:
 
 def test_both_registries_of_the_demo_say_the_same(demo: Demo) -> None:
     registry = read_registry(demo.registry)
-    assert len(registry) == 7
+    assert len(registry) == 8
     assert read_registry(demo.python_registry) == registry
 
 

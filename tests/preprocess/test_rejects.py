@@ -30,6 +30,7 @@ class Case:
     make: Callable[[Workshop], Any]
     detail: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    boxes: str | None = None  # as the registry says
     planned: bool = True  # False: headers don't tell, the sample is lost while decoding
 
 
@@ -153,6 +154,12 @@ CASES = {
         flags=("--pack_patches=24",),
     ),
     "an empty answer": Case(Reason.NOTHING_TO_LEARN, lambda w: talk(answer=""), ("every answer is empty",)),
+    "a box of two images": Case(
+        Reason.AMBIGUOUS_BOXES,
+        lambda w: talk("<image><image>", '{"bbox_2d": [1, 2, 3, 4]}', images=[w.image(), w.image("b.png")]),
+        ("turn 1", '"bbox_2d" needs one image_index, from 0 to 1; it has 0'),
+        boxes="original",
+    ),
     "a path outside": Case(
         Reason.PATH_OUTSIDE, file_outside, ("'../secret.png' leaves data_path", "/media; move the file")
     ),
@@ -162,19 +169,19 @@ CASES = {
 }
 
 
-def run_with(workshop: Workshop, bad: Any, *flags: str) -> Outcome:
+def run_with(workshop: Workshop, bad: Any, *flags: str, boxes: str | None = None) -> Outcome:
     good = talk("<image> What is this?", image=workshop.image("good.png"))
     workshop.dataset([good])
     path = workshop.root / "d.jsonl"
     line = path.read_text()
-    workshop.dataset([bad])
+    workshop.dataset([bad], boxes=boxes)
     path.write_text(line + (bad + "\n" if isinstance(bad, str) else path.read_text()) + line)
     return workshop.run("--max_reject_share=0.5", *flags)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_bad_record_is_rejected_and_the_others_are_written(workshop: Workshop, case: Case) -> None:
-    outcome = run_with(workshop, case.make(workshop), *case.flags)
+    outcome = run_with(workshop, case.make(workshop), *case.flags, boxes=case.boxes)
     assert outcome.code == 0, outcome.err
     [reject] = outcome.rejects
     assert list(reject) == ["dataset", "index", "reason", "detail"]
@@ -352,4 +359,8 @@ def test_a_failing_disk_stops_the_run_and_rejects_nothing(workshop: Workshop, mo
     assert outcome.error.startswith("preprocess: stopped: ")
     assert "a.png" in outcome.error
     assert "the disk or machine failed, not this sample: mend it and run again" in outcome.error
-    assert not outcome.folder.exists()
+    assert not list(outcome.folder.rglob("rejects.jsonl"))
+    assert not (outcome.folder / "manifest.json").exists()
+    monkeypatch.undo()
+    mended = workshop.run("--max_reject_share=1")
+    assert (mended.code, mended.rejects, mended.keys) == (0, [], ["d:0", "d:1"])

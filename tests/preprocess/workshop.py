@@ -54,7 +54,9 @@ class Outcome:
 
     @property
     def plan(self) -> PlanSummary:
-        return PlanSummary.read(self.folder / "plan")
+        summary = PlanSummary.read(self.folder / "plan")
+        assert summary is not None
+        return summary
 
     @property
     def packs(self) -> list[Pack]:

@@ -48,7 +48,9 @@ def test_while_packs_are_made_nothing_stands_under_the_final_name(tmp_path: Path
         seen.append(everything_in(tmp_path))
 
     write_shard(tmp_path, 0, packs(), CONSTANTS)
-    assert seen == [[".writing/shard-000000/shard-000000.arrow"]] * 2
+    assert seen[0] == seen[1]
+    [path] = map(Path, seen[0])
+    assert (path.parent.parent, path.name) == (Path(".writing"), "shard-000000.arrow")
     assert everything_in(tmp_path) == ["shard-000000.arrow"]
 
 
@@ -59,7 +61,7 @@ def test_an_invalid_pack_leaves_nothing(tmp_path: Path, position: int) -> None:
     with pytest.raises(InvalidPack, match="a segment starts with a label"):
         write_shard(tmp_path, 0, packs, CONSTANTS)
     assert everything_in(tmp_path) == []
-    assert not (tmp_path / ".writing" / "shard-000000").exists()
+    assert list((tmp_path / ".writing").iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -91,14 +93,16 @@ def test_a_shard_without_packs_is_no_file(tmp_path: Path) -> None:
     assert everything_in(tmp_path) == []
 
 
-def test_what_an_interrupted_task_left_is_overwritten(tmp_path: Path) -> None:
-    leftover = tmp_path / ".writing" / "shard-000000"
+def test_what_an_interrupted_task_left_is_overwritten_and_another_at_work_is_left_alone(tmp_path: Path) -> None:
+    leftover = tmp_path / ".writing" / "shard-000000-by-another"
     leftover.mkdir(parents=True)
     (leftover / "shard-000000.arrow").write_bytes(b"half a shard")
     (leftover / "more").write_bytes(b"")
     (tmp_path / "shard-000000.arrow").write_bytes(b"a shard without its sidecar")
     write_shard(tmp_path, 0, [GOOD], CONSTANTS)
-    assert everything_in(tmp_path) == ["shard-000000.arrow"]
+    of_another = [f".writing/{leftover.name}/{name}" for name in ("more", "shard-000000.arrow")]
+    assert everything_in(tmp_path) == [*of_another, "shard-000000.arrow"]
+    assert (leftover / "shard-000000.arrow").read_bytes() == b"half a shard"
     assert_same(ArrowShard(tmp_path / "shard-000000.arrow", CONSTANTS)[0], GOOD)
 
 
@@ -128,6 +132,8 @@ def test_a_sidecar_comes_back_as_written(tmp_path: Path) -> None:
         maxima=PackMaxima(tokens=4),
         datasets={"a": PackCounts(num_samples=1)},
         rejects=({"dataset": "a", "index": 3, "reason": "undecodable", "detail": "\udce9.png: broken"},),
+        num_media=5,
+        num_reused=2,
     )
     write_sidecar(tmp_path, 3, sidecar)
     assert read_sidecar(tmp_path, 3) == sidecar
@@ -135,7 +141,7 @@ def test_a_sidecar_comes_back_as_written(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_may_tell_of_no_shard(tmp_path: Path) -> None:
-    sidecar = ShardSidecar(shard=None, maxima=PackMaxima(), datasets={}, rejects=())
+    sidecar = ShardSidecar(shard=None, maxima=PackMaxima(), datasets={}, rejects=(), num_media=0, num_reused=0)
     write_sidecar(tmp_path, 0, sidecar)
     assert read_sidecar(tmp_path, 0) == sidecar
 
