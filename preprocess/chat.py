@@ -12,8 +12,10 @@ Source: QwenLM's fine-tuning scripts, `preprocess_qwen_2_visual`; the difference
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from shards import IGNORE_INDEX, ModelConstants
 
 DEFAULT_SYSTEM = Turn(role="system", text="You are a helpful assistant.")
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
+_SYSTEM_TURNS_REMEMBERED = 64  # one is usually that of many samples
 _TAG = re.compile(f"({IMAGE_TAG}|{VIDEO_TAG})")
 
 
@@ -65,10 +68,11 @@ class ChatEncoder:
         self._constants = constants
         self._supervise_newline = supervise_newline
         self._newline = self._encode("\n")
+        self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
         self._headers = {role: self._encode(f"{role}\n") for role in ("system", "user", "assistant")}
 
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
 
     def encode(
         self,
@@ -78,17 +82,19 @@ class ChatEncoder:
     ) -> EncodedText:
         """Encode a validated conversation; its tags are as many as `images` and `videos`."""
         constants = self._constants
-        ids: list[int] = []
-        labels: list[int] = []
+        ids = array("i")
+        supervised_parts: list[slice] = []
         runs: list[Run] = []
         run_start = 0
         num_answer_tokens = 0
         unused = {IMAGE_TAG: iter(images), VIDEO_TAG: iter(videos)}
         pad_ids = {IMAGE_TAG: constants.image_token_id, VIDEO_TAG: constants.video_token_id}
 
-        def append(new_ids: Sequence[int], supervised: bool = False) -> None:
+        def append(new_ids: Iterable[int], supervised: bool = False) -> None:
+            start = len(ids)
             ids.extend(new_ids)
-            labels.extend(new_ids if supervised else [IGNORE_INDEX] * len(new_ids))
+            if supervised:
+                supervised_parts.append(slice(start, len(ids)))
 
         if turns[0].role != "system":
             turns = [DEFAULT_SYSTEM, *turns]
@@ -97,22 +103,26 @@ class ChatEncoder:
             append([constants.im_start_token_id, *self._headers[turn.role]])
             for piece in _TAG.split(turn.text) if turn.role == "user" else [turn.text]:
                 if piece not in pad_ids:
-                    text_ids = self._encode(piece)
+                    text_ids = self._encode_system(piece) if turn.role == "system" else self._encode(piece)
                     append(text_ids, supervised=is_answer)
                     num_answer_tokens += len(text_ids) if is_answer else 0
                     continue
                 span = next(unused[piece])
                 append([constants.vision_start_token_id])
                 runs += [TextRun(num_tokens=len(ids) - run_start), span]
-                append([pad_ids[piece]] * num_visual_tokens(span.grid_thw, constants))
+                append(array("i", [pad_ids[piece]]) * num_visual_tokens(span.grid_thw, constants))
                 run_start = len(ids)
                 append([constants.vision_end_token_id])
             append([constants.im_end_token_id], supervised=is_answer)
             append(self._newline, supervised=is_answer and self._supervise_newline)
         runs.append(TextRun(num_tokens=len(ids) - run_start))
+        input_ids = np.array(ids, np.int32)
+        labels = np.full_like(input_ids, IGNORE_INDEX)
+        for part in supervised_parts:
+            labels[part] = input_ids[part]
         return EncodedText(
-            input_ids=np.array(ids, np.int32),
-            labels=np.array(labels, np.int32),
+            input_ids=input_ids,
+            labels=labels,
             runs=tuple(runs),
             num_answer_tokens=num_answer_tokens,
         )

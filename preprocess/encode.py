@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +90,8 @@ class SampleEncoder:
             videos=videos,
             num_tokens=len(text.input_ids),
             num_label_tokens=int(np.count_nonzero(text.labels != IGNORE_INDEX)),
-            num_image_patches=sum(int(np.prod(image.grid_thw)) for image in images),
-            num_video_patches=sum(int(np.prod(video.grid_thw)) for video in videos),
+            num_image_patches=sum(prod(image.grid_thw) for image in images),
+            num_video_patches=sum(prod(video.grid_thw) for video in videos),
         )
 
     def encode(self, measured: MeasuredSample) -> EncodedSample:

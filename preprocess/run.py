@@ -101,7 +101,8 @@ def measure(config: RunConfig, sources: Sources, folder: Path, share: Share = Sh
     """
     with Progress("plan", sources.num_records(config.seed)) as progress:
         measure_parts = partial(measure_all, config, sources, folder, choose_executor(config), progress.take_up)
-        measure_parts(lambda part: part in share)
+        if share.of > 1:
+            measure_parts(lambda part: part in share)
         return measure_parts(lambda part: True)
 
 

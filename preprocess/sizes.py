@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.config import RunConfig
+from preprocess.errors import ConfigError
 from preprocess.packing import choose_patch_capacity, pack_units, shuffle_packs
 from preprocess.plan_tables import part_path, read_table
 from shards import ModelConstants
 
 _TOKEN_BYTES = 20  # input_ids, labels and three rows of positions, int32 each
+_MOST_ITEMS = 2**31 - 1  # so that 32 bits number them
 Counts = npt.NDArray[np.int32]
 
 
@@ -90,7 +92,10 @@ class PackedItems:
 
 
 def pack_samples(sizes: SampleSizes, config: RunConfig, constants: ModelConstants) -> PackedItems:
-    """Every use of every sample into packs, as `config` says. No unit is over capacity."""
+    """Every use of every sample into packs, as `config` says. No unit is over capacity. Raises ConfigError."""
+    num_items = int(sizes.copies.sum(dtype=np.int64))
+    if num_items > _MOST_ITEMS:
+        raise ConfigError(f"dataset_use gives {num_items:,} samples, a run takes {_MOST_ITEMS:,}; make several runs")
     rows = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes.copies)
     first_items = np.cumsum(sizes.copies, dtype=np.int32) - sizes.copies
     repeats = np.arange(len(rows), dtype=np.int32) - first_items[rows]

@@ -1,0 +1,39 @@
+"""The benchmarks of planning and packing: they run alone, and hold what they were written to show."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+
+
+def run_quickly(name: str, folder: Path) -> dict[str, Any]:
+    """The object on the last line of what a benchmark prints; it runs from some other folder."""
+    command = [sys.executable, str(BENCH / f"{name}.py"), "--quick"]
+    printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    *table, last = printed.splitlines()
+    assert len(table) >= 3
+    return json.loads(last)
+
+
+def test_packs_are_full_on_both_axes_and_found_fast(tmp_path: Path) -> None:
+    pytest.importorskip("binpacking", reason="the extra dev has it")
+    result = run_quickly("pack", tmp_path)
+    assert set(result) == {"token_fill", "patch_fill", "seconds_per_million"}
+    assert result["token_fill"] >= 0.99
+    assert result["patch_fill"] >= 0.97
+    assert result["seconds_per_million"] <= 20
+
+
+@pytest.mark.slow
+def test_planning_takes_little_memory_for_a_sample(tmp_path: Path) -> None:
+    result = run_quickly("plan", tmp_path)
+    assert set(result) == {"samples_per_s_per_core", "bytes_per_sample"}
+    assert 0 < result["bytes_per_sample"] <= 200
+    assert result["samples_per_s_per_core"] > 0  # how many depends on what else this machine does
