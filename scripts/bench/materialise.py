@@ -30,7 +30,7 @@ from preprocess.run import Share, plan_into_output, prepare
 from shards import read_model_constants
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels
-TASKS = 8
+TASKS = 4
 FLOOR, ONE_WORKER, TWO_WORKERS = "Pillow decode + resize", "encode and write, 1 worker", "encode and write, 2 workers"
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer photos and rounds")
     quick = parser.parse_args().quick
-    num_photos, rounds = (32, 3) if quick else (64, 7)
+    num_photos, rounds = (32, 3) if quick else (128, 5)
     with tempfile.TemporaryDirectory(prefix="bench-materialise-") as name:
         config = make_run(Path(name), [PHOTO_SIZE] * num_photos, workers=0, packing="none")
         shard_bytes = num_photos // TASKS * 1_350_000  # so that there are TASKS shards, to balance two workers
@@ -81,7 +81,7 @@ def floor_work(config: RunConfig) -> Callable[[], None]:
         for image in images:
             height, width = grid_size(image.grid_thw, constants)
             with Image.open(image.source.path) as opened:
-                np.asarray(opened.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+                np.asarray(opened.resize((width, height), Image.Resampling.BICUBIC))
 
     return work
 
