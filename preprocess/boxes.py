@@ -52,6 +52,8 @@ def rewrite_answers(turns: Sequence[Turn], mode: BoxMode, frames: Sequence[Image
 
     Raises SampleError (ambiguous_boxes, bad_json) naming the turn.
     """
+    if mode == "none":
+        return tuple(turns)
     return tuple(
         replace(turn, text=_rewrite_turn(number, turn.text, mode, frames)) if turn.role == "assistant" else turn
         for number, turn in enumerate(turns)

@@ -163,8 +163,9 @@ class SampleEncoder:
     def _encode_text(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
     ) -> EncodedText:
+        frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
         return self.chat.encode(
-            rewrite_answers(sample.turns, sample.boxes, [self._frame(image) for image in images]),
+            rewrite_answers(sample.turns, sample.boxes, frames),
             [VisualSpan(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [VisualSpan(grid_thw=video.grid_thw, second_per_grid=video.second_per_grid) for video in videos],
         )

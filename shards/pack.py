@@ -5,7 +5,7 @@ Shape suffixes: S tokens, K segments (samples), I images, V videos, Pi image pat
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -58,13 +58,13 @@ class PackCounts:
     num_video_patches: int = 0
 
     def __add__(self, other: PackCounts) -> PackCounts:
-        return PackCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return PackCounts(**{name: number + vars(other)[name] for name, number in vars(self).items()})
 
     def __sub__(self, other: PackCounts) -> PackCounts:
         return self + other * -1
 
     def __mul__(self, copies: int) -> PackCounts:
-        return PackCounts(**{f.name: getattr(self, f.name) * copies for f in fields(self)})
+        return PackCounts(**{name: number * copies for name, number in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
