@@ -3,9 +3,9 @@
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 prepare_environment
 cd "$root"
-work=${1:-build/quickstart}
+work=build/quickstart
 started=$SECONDS
-rm -rf "$work/shards" "$work/trained"
+rm -rf "$work"
 
 echo "== 1. demo data: pictures, clips, annotations, a tiny model with random weights"
 "$python" scripts/demo "$work/demo"
