@@ -14,6 +14,7 @@ from typing import Any
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
 from preprocess.executor import Executor, LocalExecutor
+from preprocess.ledger import LEDGER_NAME
 from preprocess.materialise import ShardStage
 from preprocess.plan import PlanSummary, Sources, finish_plan, measure_all, open_sources
 from preprocess.plan_tables import PLAN_DIR
@@ -136,12 +137,14 @@ def _is_free(folder: Path) -> bool:
 
 
 def _remove_run(folder: Path) -> None:
-    """The manifest first, so that what is left is never taken for a dataset; nothing that we did not write."""
-    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME):
+    """Nothing that we did not write. The manifest goes first, so that what is left is never taken for a dataset, the
+    plan last, so that it is still known as ours.
+    """
+    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME):
         (folder / name).unlink(missing_ok=True)
-    for shard in folder.glob("shard-*"):
+    for shard in folder.glob("shard-[0-9]*.arrow"):
         shard.unlink()
-    for name in (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR):
+    for name in (MODEL_DIR, TEMPORARY_DIR, PLAN_DIR):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
