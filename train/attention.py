@@ -9,7 +9,7 @@ The one place where the kernel is chosen:
   that neither forward nor backward holds more than one chunk's scores (README.md has what was measured).
 
 Keys outside a query's range get probability 0, exactly: their score is -1e30, whose exponential underflows. Every query
-must see at least one key, or it would see all (`train.batch` gives padding its own ranges).
+must see at least one key, or it would see all (`shards.batch` gives padding its own ranges).
 
 Suffixes: N tokens or patches, H heads of queries, G heads of keys and values (H is a multiple: R queries a key), D
 channels of a head, E one more than D, B batches (windows), W windows, Q rows of a window, C queries of a chunk, M
@@ -133,7 +133,7 @@ class WindowAttention(nn.Cell):
         window_keys: ms.Tensor,
         window_position: ms.Tensor,
     ) -> ms.Tensor:
-        """Map q, k, v (N, H, D) to (N, H, D). The last three arguments are those of `train.batch.Batch`."""
+        """Map q, k, v (N, H, D) to (N, H, D). The last three arguments are those of `shards.batch.Batch`."""
         q_HWQD = self._cut(q_NHD * self.scale, window_index)
         out_HWRQD = self.attend(
             _expand_dims(q_HWQD, 2), self._cut(k_NHD, window_index), self._cut(v_NHD, window_index), window_keys

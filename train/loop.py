@@ -1,6 +1,6 @@
 """The training loop.
 
-    order.packs_of_step(s) -> pack -> batch            read ahead, in a thread      train.stream, train.batch
+    order.packs_of_step(s) -> pack -> batch            read ahead, in a thread      shards.order, shards.batch
     accumulate(batch) -> loss sum, gradients added     G times a step               train.optimizer
     optimizer.step(rate, all supervised tokens)        once a step                  train.optimizer, train.schedule
     line of the log, record of metrics.jsonl                                        train.metrics
@@ -21,15 +21,16 @@ from itertools import chain, islice
 import mindspore as ms
 
 from shards import ModelFolderError, ShardError, ShardSet
+from shards.batch import Batch, BatchShape, make_batch
+from shards.order import PackOrder, num_positions
 from train.arguments import TrainArguments, TrainingFailed, UsageError
-from train.batch import Batch, BatchShape, make_batch
 from train.config import ConfigError
 from train.export import export_model
 from train.metrics import METRICS_NAME, MetricsFile, Progress, StepSums
 from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
 from train.schedule import learning_rate_at, warmup_steps_of
-from train.stream import PackOrder, ReadAhead, num_positions
+from train.stream import ReadAhead
 from train.weights import WeightsError
 
 READ_AHEAD = 4  # batches

@@ -51,7 +51,7 @@ class Qwen25VL(nn.Cell):
         target_weight: ms.Tensor,
         *patches: ms.Tensor,
     ) -> ms.Tensor:
-        """Map the fields of a `train.batch.Batch` to the sum of its cross entropy, float32 ()."""
+        """Map the fields of a `shards.batch.Batch` to the sum of its cross entropy, float32 ()."""
         hidden_SC = self._hidden_states(input_ids, position_ids, token_keys, token_ends, embedding_index, *patches)
         logits_LV = self._head(ops.gather(hidden_SC, target_index, 0))
         log_probabilities_LV = ops.log_softmax(logits_LV, -1)

@@ -1,7 +1,7 @@
 """The vision tower: uint8 patches -> visual embeddings, in window order.
 
 Arithmetic: transformers 4.57.1, `Qwen2_5_VisionTransformerPretrainedModel`, whose parameter names are kept.
-Suffixes: those of `train.batch`, and E channels of the tower, H heads, D channels of a head, F rotary frequencies
+Suffixes: those of `shards.batch`, and E channels of the tower, H heads, D channels of a head, F rotary frequencies
 (D / 2), f half of them, V merged cells, M channels of the language model, X values of a patch.
 """
 

@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
-from train.batch import Batch, BatchShape, make_batch
+from shards.batch import Batch, BatchShape, make_batch
 from train.config import parse_model_config
 from train.model import Qwen25VL, loss_and_gradients
 

@@ -8,10 +8,10 @@ from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
 from shards import DamagedShard, ModelConstants, open_shards
+from shards.batch import BatchShape
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments, TrainingFailed, UsageError
-from train.batch import BatchShape
 from train.checks import open_inputs
 from train.loop import MicroBatch, choose_device, load_micro_batch, make_step, order_of_run, to_device, train
 from train.metrics import StepSums

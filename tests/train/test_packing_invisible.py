@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shards import Pack
+from shards.batch import Batch, make_batch
 from tests.train.golden_case import (
     CONSTANTS,
     IGNORE_INDEX,
@@ -19,7 +20,6 @@ from tests.train.golden_case import (
     shape_for,
 )
 from train.attention import query_chunks
-from train.batch import Batch, make_batch
 
 TOLERANCE = 1e-5
 SAMPLES = {

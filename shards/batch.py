@@ -28,7 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shards import IGNORE_INDEX, Manifest, ModelConstants, Pack, PackMaxima
+from shards.manifest import Manifest
+from shards.model_constants import ModelConstants
+from shards.pack import IGNORE_INDEX, Pack, PackMaxima
 
 Int32 = npt.NDArray[np.int32]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shards import IGNORE_INDEX, Manifest, ModelConstants, Pack, count_pack, measure_pack
+from shards.batch import Batch, BatchShape, lay_out_frame, make_batch, window_patches
 from tests.train.golden_case import CONSTANTS, PACK_LENGTH, golden, make_sample, pack_samples, shape_for
-from train.batch import Batch, BatchShape, lay_out_frame, make_batch, window_patches
 
 PACK = pack_samples(
     [
