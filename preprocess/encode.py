@@ -158,7 +158,7 @@ class SampleEncoder:
                 f"{video.width}x{video.height}; encode it again",
             )
         size = grid_size(video.grid_thw, self.constants)
-        return patchify_video(np.stack([resize_frame(frame, size) for frame in frames]), self.constants)
+        return patchify_video([resize_frame(frame, size) for frame in frames], self.constants)
 
     def _encode_text(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]

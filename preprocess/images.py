@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from preprocess.errors import Reason, SampleError
 from preprocess.geometry import TURNED_SIDEWAYS, PixelLimits, image_grid
 from preprocess.media import open_medium, read_error
-from preprocess.patches import patchify_image
+from preprocess.patches import Planes, patchify_image
 from preprocess.sample import FileStamp, MeasuredImage, MediaSource
 from shards import ModelConstants
 
@@ -57,14 +57,16 @@ def grid_size(grid_thw: tuple[int, int, int], constants: ModelConstants) -> tupl
     return grid_thw[1] * constants.patch_size, grid_thw[2] * constants.patch_size
 
 
-def resize(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """RGB image -> (height, width, 3) by Pillow's antialiased bicubic filter, as the reference processor does."""
+def resize(image: Image.Image, size: tuple[int, int]) -> Planes:
+    """RGB image -> (3, height, width) by Pillow's antialiased bicubic filter, as the reference processor does."""
     height, width = size
-    return np.asarray(image.resize((width, height), resample=Image.Resampling.BICUBIC))
+    resized = image.resize((width, height), resample=Image.Resampling.BICUBIC)
+    planes = b"".join(resized.tobytes("raw", channel) for channel in "RGB")
+    return np.frombuffer(planes, np.uint8).reshape(3, height, width)
 
 
-def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) video frame -> (height, width, 3)."""
+def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Planes:
+    """(H, W, 3) video frame -> (3, height, width)."""
     return resize(Image.fromarray(frame), size)
 
 

@@ -9,34 +9,45 @@ The 2 x 2 patches that become one visual token are neighbours; the tokens run ro
                   10 11 |14 15
 
 Source: transformers 4.57.1, `Qwen2VLImageProcessor._preprocess`; values stay uint8 (see the README: why uint8).
-Shape letters: F frames, H W pixels, gt gh gw patches, p patch side, m merge side, tp frames per patch.
+Pixels come as colour planes, in which a row of a patch is one run of bytes: copying runs instead of single bytes takes
+0.5 ms for a photo of 812 x 532 pixels, not 4.
+Shape letters: F frames, H W pixels, gt gh gw patches, p patch side, m merge
+side, tp frames per patch.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from shards import ModelConstants
 
-
-def patchify_image(image: npt.NDArray[np.uint8], constants: ModelConstants) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) -> (gh * gw, 3 * p * p). The model sees an image as tp equal frames; it is stored once."""
-    height, width, _ = image.shape
-    p, m = constants.patch_size, constants.merge_size
-    patches = np.empty((height // (m * p), width // (m * p), m, m, 3, p, p), np.uint8)
-    for channel in range(3):  # one at a time takes less than half the time of one copy of all
-        cells = image[:, :, channel].reshape(height // (m * p), m, p, width // (m * p), m, p)
-        patches[:, :, :, :, channel] = cells.transpose(0, 3, 1, 4, 2, 5)
-    return patches.reshape(-1, constants.image_patch_bytes)
+Planes = npt.NDArray[np.uint8]  # (3, H, W): red, green, blue
 
 
-def patchify_video(frames: npt.NDArray[np.uint8], constants: ModelConstants) -> npt.NDArray[np.uint8]:
-    """(F, H, W, 3) -> (gt * gh * gw, 3 * tp * p * p). The last frame is repeated to fill the last temporal patch."""
-    tp, p, m = constants.temporal_patch_size, constants.patch_size, constants.merge_size
+def patchify_image(image: Planes, constants: ModelConstants) -> npt.NDArray[np.uint8]:
+    """(3, H, W) -> (gh * gw, 3 * p * p). The model sees an image as tp equal frames; it is stored once."""
+    return _cut([image], 1, constants).reshape(-1, constants.image_patch_bytes)
+
+
+def patchify_video(frames: Sequence[Planes], constants: ModelConstants) -> npt.NDArray[np.uint8]:
+    """F times (3, H, W) -> (gt * gh * gw, 3 * tp * p * p). The last frame fills up the last temporal patch."""
+    tp = constants.temporal_patch_size
     missing = -len(frames) % tp
-    if missing:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    num_frames, height, width, _ = frames.shape
-    cells = frames.reshape(num_frames // tp, tp, height // (m * p), m, p, width // (m * p), m, p, 3)
-    return cells.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, constants.video_patch_bytes)
+    return _cut([*frames, *[frames[-1]] * missing], tp, constants).reshape(-1, constants.video_patch_bytes)
+
+
+def _cut(frames: Sequence[Planes], tp: int, constants: ModelConstants) -> npt.NDArray[np.uint8]:
+    """Frames, a multiple of `tp`, all of one size -> (gt, gh / m, gw / m, m, m, 3, tp, p, p)."""
+    p, m = constants.patch_size, constants.merge_size
+    _, height, width = frames[0].shape
+    gt, token_rows, token_columns = len(frames) // tp, height // (m * p), width // (m * p)
+    row_of_patch = np.dtype((np.void, p))
+    patches = np.empty((gt, token_rows, token_columns, m, m, 3, tp, p), row_of_patch)
+    for number, frame in enumerate(frames):
+        for channel, plane in enumerate(frame):
+            cells = plane.view(row_of_patch).reshape(token_rows, m, p, token_columns, m)
+            patches[number // tp, ..., channel, number % tp, :] = cells.transpose(0, 3, 1, 4, 2)
+    return patches.view(np.uint8)

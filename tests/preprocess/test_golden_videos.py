@@ -32,7 +32,7 @@ def values_and_grid(name: str, constants: ModelConstants) -> tuple[npt.NDArray[n
     min_pixels, max_pixels = case["limits"]
     limits = PixelLimits(min_pixels=min_pixels, max_pixels=max_pixels)
     size = smart_resize(height, width, constants.grid_factor, limits)
-    patches = patchify_video(np.stack([resize_frame(frame, size) for frame in frames]), constants)
+    patches = patchify_video([resize_frame(frame, size) for frame in frames], constants)
     num_times = num_temporal_patches(num_frames, constants.temporal_patch_size)
     grid = [num_times, *(side // constants.patch_size for side in size)]
     return normalised(patches, constants.image_mean, constants.image_std), grid

@@ -34,9 +34,9 @@ def slow_video_patches(frames: Pixels, constants: ModelConstants) -> Pixels:
     padded = [frames[min(number, len(frames) - 1)] for number in range(-(-len(frames) // tp) * tp)]
     rows = []
     for first in range(0, len(padded), tp):
-        for y, x in corners(*frames.shape[1:3], constants):
+        for y, x in corners(*frames.shape[2:], constants):
             values = [
-                padded[frame][y : y + p, x : x + p, channel].ravel()
+                padded[frame][channel, y : y + p, x : x + p].ravel()
                 for channel in range(3)
                 for frame in range(first, first + tp)
             ]
@@ -53,7 +53,7 @@ def videos(draw: st.DrawFn) -> tuple[Pixels, dict[str, int]]:
         "temporal_patch_size": draw(st.integers(1, 3)),
     }
     side = sizes["patch_size"] * sizes["merge_size"]
-    shape = (draw(st.integers(1, 5)), side * draw(st.integers(1, 4)), side * draw(st.integers(1, 4)), 3)
+    shape = (draw(st.integers(1, 5)), 3, side * draw(st.integers(1, 4)), side * draw(st.integers(1, 4)))
     seed = draw(st.integers(0, 2**32 - 1))
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8), sizes
 
@@ -91,18 +91,18 @@ def test_the_image_comes_back_from_its_patches(constants: ModelConstants, video:
     image, p = frames[0], constants.patch_size
     patches = patchify_image(image, constants)
     rebuilt = np.zeros_like(image)
-    for (y, x), patch in zip(corners(*image.shape[:2], constants), patches, strict=True):
-        rebuilt[y : y + p, x : x + p] = patch.reshape(3, p, p).transpose(1, 2, 0)
+    for (y, x), patch in zip(corners(*image.shape[1:], constants), patches, strict=True):
+        rebuilt[:, y : y + p, x : x + p] = patch.reshape(3, p, p)
     assert np.array_equal(rebuilt, image)
 
 
 def test_published_sizes(constants: ModelConstants) -> None:
-    assert patchify_image(np.zeros((56, 84, 3), np.uint8), constants).shape == (24, 588)
-    assert patchify_video(np.zeros((3, 56, 84, 3), np.uint8), constants).shape == (48, 1176)
+    assert patchify_image(np.zeros((3, 56, 84), np.uint8), constants).shape == (24, 588)
+    assert patchify_video(np.zeros((3, 3, 56, 84), np.uint8), constants).shape == (48, 1176)
 
 
 def test_an_odd_number_of_frames_repeats_the_last(constants: ModelConstants) -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (3, 28, 56, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 3, 28, 56), dtype=np.uint8)
     repeated = np.concatenate([frames, frames[-1:]])
     assert np.array_equal(patchify_video(frames, constants), patchify_video(repeated, constants))
     assert not np.array_equal(patchify_video(frames, constants)[-8:], patchify_video(frames[1:], constants)[-8:])
