@@ -5,6 +5,7 @@ Every array of a pack is the values buffer of a (nested) list column with one en
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shards.errors import DamagedShard
+from shards.hashing import HashedFile
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, count_pack
 
 SUFFIX = ".arrow"
+_BUFFER_BYTES = 1 << 20
 
 
 def arrow_schema(constants: ModelConstants) -> pa.Schema:
@@ -102,20 +105,31 @@ def batch_to_pack(batch: pa.RecordBatch) -> Pack:
 
 
 class ArrowShardWriter:
-    """Appends packs to one file; a context manager."""
+    """Appends packs to a new file; a context manager. Once left without an exception, the file is on the disk."""
 
     def __init__(self, path: Path, constants: ModelConstants) -> None:
         self._schema = arrow_schema(constants)
-        self._writer = pa.ipc.new_file(str(path), self._schema)
+        self._file = HashedFile(path)
+        self._buffer = io.BufferedWriter(self._file, _BUFFER_BYTES)  # Arrow writes every little array by itself
+        self._writer = pa.ipc.new_file(self._buffer, self._schema)
 
     def write(self, pack: Pack) -> None:
         self._writer.write_batch(pack_to_batch(pack, self._schema))
 
+    @property
+    def sha256(self) -> str:
+        """Of the whole file, once it is closed."""
+        return self._file.sha256
+
     def __enter__(self) -> ArrowShardWriter:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._writer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._writer.close()
+                self._buffer.flush()
+                self._file.sync()
 
 
 class ArrowShard:

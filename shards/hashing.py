@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _BLOCK_BYTES = 1 << 20
+_SYNC_BYTES = 16 << 20
 
 
 def sha256_of(file: IO[bytes]) -> str:
@@ -20,3 +23,32 @@ def sha256_of(file: IO[bytes]) -> str:
 def sha256_of_file(path: Path) -> str:
     with open(path, "rb") as file:
         return sha256_of(file)
+
+
+class HashedFile(io.FileIO):
+    """A new file, written front to back and hashed on the way.
+
+    It goes to the disk in pieces, so that the last sync, for which someone waits, has little left to do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+        self._digest = hashlib.sha256()
+        self._num_unsynced = 0
+
+    def write(self, block: Any) -> int:
+        written = super().write(block)
+        self._digest.update(memoryview(block)[:written])
+        self._num_unsynced += written
+        if self._num_unsynced >= _SYNC_BYTES:
+            self.sync()
+        return written
+
+    def sync(self) -> None:
+        os.fsync(self.fileno())
+        self._num_unsynced = 0
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal, of what was written so far."""
+        return self._digest.hexdigest()

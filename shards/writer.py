@@ -1,4 +1,4 @@
-"""Write one shard: under its final name in a temporary folder, fsync, rename into place, then its sidecar.
+"""Write one shard: under its final name in a temporary folder, synced, renamed into place, then its sidecar.
 
 A shard without a sidecar is unfinished, whatever its size. Sidecars are all that publishing needs.
 """
@@ -9,18 +9,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shards.arrow import SUFFIX, ArrowShardWriter
-from shards.hashing import sha256_of_file
 from shards.manifest import ShardEntry, sync_folder, write_atomically
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 
 TEMPORARY_DIR = ".writing"
+_WAITING_PACKS = 3  # made, but not written yet: they take memory
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,24 +77,39 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
     workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}-", dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
-        path = workspace / name
-        with ArrowShardWriter(path, constants) as writer:
-            for pack in packs:
+        with ArrowShardWriter(workspace / name, constants) as writer:
+
+            def check_and_write(pack: Pack) -> PackMaxima:
                 check_pack(pack, constants)
                 writer.write(pack)
-                maxima = maxima.merge(measure_pack(pack, constants))
+                return measure_pack(pack, constants)
+
+            for measured in _in_background(check_and_write, packs):
+                maxima = maxima.merge(measured)
                 num_packs += 1
-        entry = _publish(path, folder / name, num_packs) if num_packs else None
+        entry = _publish(workspace / name, folder / name, num_packs, writer.sha256) if num_packs else None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     return WrittenShard(entry=entry, maxima=maxima)
 
 
-def _publish(path: Path, final: Path, num_packs: int) -> ShardEntry:
-    digest = sha256_of_file(path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest)
+def _in_background(work: Callable[[Pack], _Result], packs: Iterable[Pack]) -> Iterator[_Result]:
+    """Results of `work`, in order, done by one thread while the caller's thread makes the next packs.
+
+    Decoding, hashing and writing release the interpreter lock, so they overlap. Exceptions of both sides come out here.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        begun: deque[Future[_Result]] = deque()
+        for pack in packs:
+            begun.append(thread.submit(work, pack))
+            if len(begun) > _WAITING_PACKS:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
+def _publish(path: Path, final: Path, num_packs: int, sha256: str) -> ShardEntry:
+    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=sha256)
     os.replace(path, final)
     sync_folder(final.parent)
     return entry

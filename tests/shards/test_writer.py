@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from shards import InvalidPack, Pack, PackCounts, PackMaxima, ShardEntry, measure_pack
-from shards.arrow import ArrowShard
+from shards.arrow import ArrowShard, ArrowShardWriter
 from shards.writer import ShardSidecar, read_sidecar, shard_name, sidecar_path, write_shard, write_sidecar
 from tests.shards.packs import CONSTANTS, assert_same, make_pack
 
@@ -73,6 +74,49 @@ def test_an_iterator_that_raises_leaves_nothing(tmp_path: Path, error: BaseExcep
     with pytest.raises(type(error)) as raised:
         write_shard(tmp_path, 0, packs(), CONSTANTS)
     assert raised.value is error
+    assert everything_in(tmp_path) == []
+
+
+def test_few_packs_wait_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write = Event()
+    write = ArrowShardWriter.write
+    num_made = num_written = 0
+    waiting: list[int] = []
+
+    def write_late(writer: ArrowShardWriter, pack: Pack) -> None:
+        nonlocal num_written
+        assert may_write.wait(timeout=60)
+        write(writer, pack)
+        num_written += 1
+
+    def packs() -> Iterator[Pack]:
+        nonlocal num_made
+        for _ in range(20):
+            num_made += 1
+            waiting.append(num_made - num_written)
+            if num_made == 4:  # so many are made while none can be written
+                may_write.set()
+            yield GOOD
+
+    monkeypatch.setattr(ArrowShardWriter, "write", write_late)
+    written = write_shard(tmp_path, 0, packs(), CONSTANTS)
+    assert waiting[:4] == [1, 2, 3, 4]
+    assert max(waiting) <= 5
+    assert written.entry is not None and written.entry.num_packs == 20
+
+
+def test_a_disk_that_fails_stops_the_iterator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError(28, "No space left on device")
+    taken: list[int] = []
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ArrowShardWriter, "write", fail)
+    with pytest.raises(OSError) as raised:
+        write_shard(tmp_path, 0, (taken.append(number) or GOOD for number in range(100)), CONSTANTS)
+    assert raised.value is error
+    assert len(taken) < 10
     assert everything_in(tmp_path) == []
 
 
