@@ -186,6 +186,8 @@ def _given(found: Patches | None, make: Callable[[], Patches]) -> Patches:
 
 
 def _concatenate(patches: list[npt.NDArray[np.uint8]], width: int) -> npt.NDArray[np.uint8]:
+    if len(patches) == 1:  # mostly: spares a copy
+        return patches[0]
     return np.concatenate(patches) if patches else np.zeros((0, width), np.uint8)
 
 

@@ -5,7 +5,7 @@ Shape suffixes: S tokens, K segments (samples), I images, V videos, Pi image pat
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -84,8 +84,7 @@ class PackMaxima:
     label_tokens: int = 0
 
     def merge(self, other: PackMaxima) -> PackMaxima:
-        mine, theirs = asdict(self), asdict(other)
-        return PackMaxima(**{name: max(mine[name], theirs[name]) for name in mine})
+        return PackMaxima(**{name: max(number, vars(other)[name]) for name, number in vars(self).items()})
 
 
 def count_pack(pack: Pack) -> PackCounts:
