@@ -21,7 +21,7 @@ from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.publish import Published, publish
 from preprocess.report import plan_table, reject_examples, run_summary, slowest_lines, sweep_table
-from preprocess.run import Share, make_plan, materialise, plan_into_output, prepare
+from preprocess.run import Share, choose_executor, make_plan, materialise, plan_into_output, prepare
 from preprocess.sweep import run_sweep
 from preprocess.timing import read_slowest
 from shards import ModelFolderError, ShardError, read_manifest
@@ -60,12 +60,12 @@ def main(arguments: Sequence[str]) -> int:
 def _plan(arguments: Sequence[str]) -> int:
     config, sweep = parse_plan(arguments, _note)
     sources = open_sources(config)
-    with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder:
+    with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder, choose_executor(config) as executor:
         if sweep is not None:
-            tally, outcomes = run_sweep(config, sweep, sources, Path(folder))
+            tally, outcomes = run_sweep(config, sweep, sources, Path(folder), executor)
             print(sweep_table(sweep, tally, outcomes))
             return 0 if any(outcome.num_packs for outcome in outcomes) else 1
-        plan = make_plan(config, sources, Path(folder))
+        plan = make_plan(config, sources, Path(folder), executor)
     print(plan_table(plan, sources.constants.merge_size))
     return _exit_code(config, plan.num_rejects, plan)
 
@@ -73,10 +73,11 @@ def _plan(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     config = parse_config(arguments, _note)
     share = Share.of_job(config.task, os.environ)
-    sources = prepare(config)
-    plan = plan_into_output(config, sources, share)
-    print(plan_table(plan, sources.constants.merge_size), flush=True)
-    unfinished = materialise(config, plan, sources.constants, share)
+    with choose_executor(config) as executor:
+        sources = prepare(config)
+        plan = plan_into_output(config, sources, executor, share)
+        print(plan_table(plan, sources.constants.merge_size), flush=True)
+        unfinished = materialise(config, plan, sources.constants, executor, share)
     if unfinished:
         print(f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are those of other shares")
         return 0

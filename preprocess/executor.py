@@ -45,7 +45,7 @@ class LoadedStage(Protocol):
 
 
 class Stage(Protocol):
-    """What crosses to worker processes: picklable, small."""
+    """What crosses to worker processes: picklable, small, and equal to its copies."""
 
     def load(self) -> LoadedStage: ...
 
@@ -55,97 +55,112 @@ class WorkerBug(Exception):
 
 
 class Executor(Protocol):
+    """Holds what runs jobs; entered once, it does one stage after another."""
+
     def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
         """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug."""
         ...
 
+    def __enter__(self) -> Executor: ...
 
-@dataclass(frozen=True, kw_only=True)
-class LocalExecutor:
-    """Processes of this machine."""
+    def __exit__(self, *exception: object) -> None: ...
 
-    workers: int  # 0: no processes but this one, unprotected from crashes
-    item_timeout: float  # seconds
+
+class ThisProcess:
+    """No process but this one, unprotected from crashes."""
 
     def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
-        if self.workers == 0:
-            loaded = stage.load()
-            for job in jobs:
-                yield job, loaded.do_job(job, loaded.do_item, on_item)
-            return
-        pool = WorkerPool(stage, self.workers, self.item_timeout)
-        try:
-            yield from pool.run(jobs, on_item)
-        finally:
-            pool.stop()
+        loaded = stage.load()
+        for job in jobs:
+            yield job, loaded.do_job(job, loaded.do_item, on_item)
+
+    def __enter__(self) -> ThisProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    stage: Stage
+    number: int  # of the job, in this run
+    job: Any
 
 
 @dataclass
 class _Worker:
     process: Any
     connection: Connection
-    job: tuple[int, Any] | None = None  # with its number
-    is_loaded: bool = False
+    loaded: Stage | None = None
+    assignment: _Assignment | None = None
     since: float = field(default_factory=time.monotonic)  # start of loading, or of the item it works on
 
 
 class WorkerPool:
-    """Worker processes for one stage; they stay for the next `run` until `stop`."""
+    """Processes of this machine. They start when there are jobs for them, and stay for the next stage."""
 
-    def __init__(self, stage: Stage, workers: int, item_timeout: float) -> None:
-        self._stage = stage
+    def __init__(self, workers: int, item_timeout: float) -> None:
+        """`item_timeout` is in seconds."""
         self._num_workers = workers
         self._item_timeout = item_timeout
         self._workers: list[_Worker] = []
         self._deaths: Counter[int] = Counter()  # of workers, by job number
 
-    def run(self, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
+    def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
         """Yield (job, result) as jobs end; a job is taken from `jobs` when a worker is free for it."""
-        numbered = enumerate(jobs)
+        assignments = (_Assignment(stage, number, job) for number, job in enumerate(jobs))
         self._deaths.clear()
-        while self._hand_out(numbered):
-            by_connection = {worker.connection: worker for worker in self._workers}
-            for connection in wait(list(by_connection), timeout=_POLL_SECONDS):
-                assert isinstance(connection, Connection)
-                yield from self._listen(by_connection[connection], on_item)
-            self._kill_hung_workers()
+        try:
+            while self._hand_out(assignments):
+                by_connection = {worker.connection: worker for worker in self._workers}
+                for connection in wait(list(by_connection), timeout=_POLL_SECONDS):
+                    assert isinstance(connection, Connection)
+                    yield from self._listen(by_connection[connection], on_item)
+                self._kill_hung_workers()
+        finally:
+            self._stop([worker for worker in self._workers if worker.assignment])  # where the run was cut short
 
-    def stop(self) -> None:
-        for worker in self._workers:
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop(list(self._workers))
+
+    def _stop(self, workers: list[_Worker]) -> None:
+        for worker in workers:
             worker.connection.close()
             worker.process.terminate()
             worker.process.join()
-        self._workers.clear()
+            self._workers.remove(worker)
 
-    def _hand_out(self, jobs: Iterator[tuple[int, Any]]) -> bool:
+    def _hand_out(self, assignments: Iterator[_Assignment]) -> bool:
         """Give idle workers jobs, starting workers as long as there are jobs for them; whether any job is running."""
-        idle = [worker for worker in self._workers if worker.job is None]
+        idle = [worker for worker in self._workers if worker.assignment is None]
         while idle or len(self._workers) < self._num_workers:
-            job = next(jobs, None)
-            if job is None:
+            assignment = next(assignments, None)
+            if assignment is None:
                 break
-            if not idle:
-                idle.append(self._start())
-                self._workers.append(idle[0])
-            self._assign(idle.pop(), job)
-        return any(worker.job is not None for worker in self._workers)
+            self._assign(idle.pop() if idle else self._start(), assignment)
+        return any(worker.assignment for worker in self._workers)
 
     def _start(self) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=_work, args=(theirs, self._stage, self._item_timeout))
+        process = _SPAWN.Process(target=_work, args=(theirs, self._item_timeout))
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        self._workers.append(worker := _Worker(process, ours))
+        return worker
 
-    def _assign(self, worker: _Worker, job: tuple[int, Any]) -> None:
-        worker.job = job
+    def _assign(self, worker: _Worker, assignment: _Assignment) -> None:
+        worker.assignment = assignment
         worker.since = time.monotonic()
         # One that died while idle can't take it; `_listen` then meets the end of its pipe.
         with suppress(BrokenPipeError, ConnectionResetError):
-            worker.connection.send((job[1], self._is_isolating(job)))
+            worker.connection.send((assignment.stage, assignment.job, self._is_isolating(assignment)))
 
-    def _is_isolating(self, job: tuple[int, Any]) -> bool:
-        return self._deaths[job[0]] >= _ATTEMPTS_TOGETHER
+    def _is_isolating(self, assignment: _Assignment) -> bool:
+        return self._deaths[assignment.number] >= _ATTEMPTS_TOGETHER
 
     def _listen(self, worker: _Worker, on_item: Signal) -> Iterator[tuple[Any, Any]]:
         try:
@@ -153,14 +168,14 @@ class WorkerPool:
         except (EOFError, ConnectionResetError):
             self._replace(worker)
             return
+        assert worker.assignment is not None
         worker.since = time.monotonic()
         if kind == "loaded":
-            worker.is_loaded = True
+            worker.loaded = worker.assignment.stage
         elif kind == "item":
             on_item()
         elif kind == "done":
-            assert worker.job is not None
-            job, worker.job = worker.job[1], None
+            job, worker.assignment = worker.assignment.job, None
             yield job, value
         elif kind == "fatal":
             raise FatalError(value)
@@ -169,15 +184,15 @@ class WorkerPool:
 
     def _kill_hung_workers(self) -> None:
         for worker in list(self._workers):
-            if worker.job is not None and time.monotonic() - worker.since > self._patience(worker, worker.job):
+            if worker.assignment and time.monotonic() - worker.since > self._patience(worker, worker.assignment):
                 worker.process.kill()
                 self._replace(worker)
 
-    def _patience(self, worker: _Worker, job: tuple[int, Any]) -> float:
+    def _patience(self, worker: _Worker, assignment: _Assignment) -> float:
         """Seconds that may pass without a sign of life."""
-        if not worker.is_loaded:
+        if worker.loaded != assignment.stage:
             return _LOAD_SECONDS
-        if self._is_isolating(job):  # it watches its own processes, which start anew for every attempt
+        if self._is_isolating(assignment):  # it watches its own processes, which start anew for every attempt
             return _ATTEMPTS_ALONE * (_LOAD_SECONDS + self._item_timeout)
         return self._item_timeout
 
@@ -186,33 +201,35 @@ class WorkerPool:
         dead.connection.close()
         dead.process.join()
         self._workers.remove(dead)
-        if dead.job is None:
+        if dead.assignment is None:
             return
-        if self._is_isolating(dead.job):
+        if self._is_isolating(dead.assignment):
             raise FatalError(
                 f"a worker died (exit code {dead.process.exitcode}) outside of any decoder; is memory short? "
                 "Run again with fewer --workers"
             )
-        self._deaths[dead.job[0]] += 1
-        fresh = self._start()
-        self._workers.append(fresh)
-        self._assign(fresh, dead.job)
+        self._deaths[dead.assignment.number] += 1
+        self._assign(self._start(), dead.assignment)
 
 
-def _work(connection: Connection, stage: Stage, item_timeout: float) -> None:
-    """Main function of a worker: takes (job, isolate) until the pipe closes."""
+def _work(connection: Connection, item_timeout: float) -> None:
+    """Main function of a worker: takes (stage, job, isolate) until the pipe closes. A new stage is loaded first."""
     limit_threads()
-    loaded = stage.load()
-    connection.send(("loaded", None))
+    stage: Stage | None = None
+    loaded: LoadedStage | None = None
     before_item = partial(connection.send, ("item", None))
-    alone = partial(_do_item_alone, stage, item_timeout)
     while True:
         try:
-            job, isolate = connection.recv()
+            wanted, job, isolate = connection.recv()
         except EOFError:
             return
         try:
-            result = loaded.do_job(job, alone if isolate else loaded.do_item, before_item)
+            if loaded is None or stage != wanted:
+                loaded = None  # frees its memory first
+                stage, loaded = wanted, wanted.load()
+                connection.send(("loaded", None))
+            do_item = partial(_do_item_alone, wanted, item_timeout) if isolate else loaded.do_item
+            result = loaded.do_job(job, do_item, before_item)
         except (FatalError, OSError) as error:  # media that can't be read are SampleErrors: this is our own disk
             connection.send(("fatal", str(error)))
             return

@@ -7,8 +7,8 @@ only hands jobs around. A job whose actor is lost (its machine went away) goes t
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from preprocess.errors import ConfigError, FatalError
@@ -17,57 +17,78 @@ from preprocess.executor import Signal, Stage, WorkerBug, WorkerPool
 _ACTORS_LOST = 3  # with the same job, before the run gives up
 
 
-@dataclass(frozen=True, kw_only=True)
 class RayExecutor:
-    item_timeout: float  # seconds
+    """Actors, which start when there are jobs for them, and stay for the next stage."""
+
+    def __init__(self, item_timeout: float) -> None:
+        """`item_timeout` is in seconds. Raises ConfigError without Ray."""
+        self._ray = _import_ray()
+        self._item_timeout = item_timeout
+        self._actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
+        self._actors: list[Any] = []
+        self._idle: list[Any] = []
 
     def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
-        """Yield (job, result) as jobs end, in any order. Raises ConfigError, FatalError or WorkerBug."""
-        ray = _import_ray()
-        if not ray.is_initialized():
-            # RAY_ADDRESS is read by Ray itself; without it, a cluster of this machine's cores starts.
-            ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": _here()}})
-        actor_class = ray.remote(num_cpus=1, max_restarts=0)(_Actor)
-        num_actors = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug."""
+        ray = self._ray
         numbered = enumerate(jobs)
-        lost: dict[int, int] = {}
+        num_actors = self._connect()
+        lost: Counter[int] = Counter()  # actors, by job number
         running: dict[Any, tuple[Any, int, Any]] = {}  # future -> actor, number, job
 
-        def give(actor: Any, number: int, job: Any) -> None:
-            running[actor.do_job.remote(job)] = (actor, number, job)
+        def give(number: int, job: Any) -> None:
+            if not self._idle:
+                self._actors.append(self._actor_class.remote(self._item_timeout))
+                self._idle.append(self._actors[-1])
+            actor = self._idle.pop()
+            running[actor.do_job.remote(stage, job)] = (actor, number, job)
 
         for _, (number, job) in zip(range(num_actors), numbered, strict=False):
-            give(actor_class.remote(stage, self.item_timeout), number, job)
+            give(number, job)
         while running:
             [future], _ = ray.wait(list(running), num_returns=1)
             actor, number, job = running.pop(future)
             try:
                 result, num_items = ray.get(future)
             except ray.exceptions.RayActorError as error:
-                lost[number] = lost.get(number, 0) + 1
+                lost[number] += 1
                 if lost[number] == _ACTORS_LOST:
                     raise FatalError(f"Ray lost {_ACTORS_LOST} actors with the same job: {error}") from None
-                give(actor_class.remote(stage, self.item_timeout), number, job)
+                give(number, job)
                 continue
             except ray.exceptions.RayTaskError as error:
                 raise error.cause if isinstance(error.cause, FatalError) else WorkerBug(str(error)) from None
+            self._idle.append(actor)
             for _ in range(num_items):
                 on_item()
             if (following := next(numbered, None)) is not None:
-                give(actor, *following)
-            else:
-                ray.kill(actor)
+                give(*following)
             yield job, result
+
+    def __enter__(self) -> RayExecutor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for actor in self._actors:
+            self._ray.kill(actor)
+
+    def _connect(self) -> int:
+        """How many actors the cluster has room for."""
+        if not self._ray.is_initialized():
+            # RAY_ADDRESS is read by Ray itself; without it, a cluster of this machine's cores starts.
+            environment = {"env_vars": {"PYTHONPATH": _here()}}
+            self._ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
 
 class _Actor:
-    def __init__(self, stage: Stage, item_timeout: float) -> None:
-        self._pool = WorkerPool(stage, 1, item_timeout)
+    def __init__(self, item_timeout: float) -> None:
+        self._pool = WorkerPool(1, item_timeout)
 
-    def do_job(self, job: Any) -> tuple[Any, int]:
+    def do_job(self, stage: Stage, job: Any) -> tuple[Any, int]:
         """The job's result, and how many items were taken up for it."""
         items: list[None] = []
-        [(_, result)] = self._pool.run([job], lambda: items.append(None))
+        [(_, result)] = self._pool.run(stage, [job], lambda: items.append(None))
         return result, len(items)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
-from preprocess.executor import Executor, LocalExecutor
+from preprocess.executor import Executor, ThisProcess, WorkerPool
 from preprocess.ledger import LEDGER_NAME
 from preprocess.materialise import ShardStage
 from preprocess.plan import PlanSummary, Sources, finish_plan, measure_all, open_sources
@@ -79,7 +79,7 @@ def prepare(config: RunConfig) -> Sources:
     return sources
 
 
-def plan_into_output(config: RunConfig, sources: Sources, share: Share) -> PlanSummary:
+def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
     """The plan in `config.output_dir`: read where it is finished, made where it is not."""
     folder = config.output_dir / PLAN_DIR
     try:
@@ -87,40 +87,45 @@ def plan_into_output(config: RunConfig, sources: Sources, share: Share) -> PlanS
     except OSError as error:
         raise ConfigError(f"output_dir {config.output_dir}: {error.strerror}; name another folder") from None
     write_atomically(folder / _INPUTS_NAME, json.dumps(sources.inputs, indent=1, sort_keys=True) + "\n")
-    return PlanSummary.read(folder) or make_plan(config, sources, folder, share)
+    return PlanSummary.read(folder) or make_plan(config, sources, folder, executor, share)
 
 
-def make_plan(config: RunConfig, sources: Sources, folder: Path, share: Share = Share()) -> PlanSummary:
+def make_plan(
+    config: RunConfig, sources: Sources, folder: Path, executor: Executor, share: Share = Share()
+) -> PlanSummary:
     """Plan into `folder`, or go on with the plan that was begun there."""
-    return finish_plan(config, sources, folder, measure(config, sources, folder, share))
+    return finish_plan(config, sources, folder, measure(config, sources, folder, executor, share))
 
 
-def measure(config: RunConfig, sources: Sources, folder: Path, share: Share = Share()) -> int:
+def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor, share: Share = Share()) -> int:
     """Measure the parts that are not measured yet, and return the number of all parts.
 
     A share measures its own parts first and then whatever is missing, so that it never waits for another share.
     """
     with Progress("plan", sources.num_records(config.seed)) as progress:
-        measure_parts = partial(measure_all, config, sources, folder, choose_executor(config), progress.take_up)
+        measure_parts = partial(measure_all, config, sources, folder, executor, progress.take_up)
         if share.of > 1:
             measure_parts(lambda part: part in share)
         return measure_parts(lambda part: True)
 
 
 def choose_executor(config: RunConfig) -> Executor:
+    """One for all stages of a run, because starting processes takes as long as decoding some twenty photos."""
     if config.executor == "ray":
-        return RayExecutor(item_timeout=config.sample_timeout)
-    return LocalExecutor(workers=config.workers, item_timeout=config.sample_timeout)
+        return RayExecutor(config.sample_timeout)
+    return WorkerPool(config.workers, config.sample_timeout) if config.workers else ThisProcess()
 
 
-def materialise(config: RunConfig, plan: PlanSummary, constants: ModelConstants, share: Share) -> int:
+def materialise(
+    config: RunConfig, plan: PlanSummary, constants: ModelConstants, executor: Executor, share: Share
+) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_tasks = config.output_dir, range(plan.num_shards)
     missing = [task for task in all_tasks if task in share and not is_finished(folder, task)]
     if config.reuse is not None and missing:
         build_index(config.reuse, folder / PLAN_DIR, constants, plan.inputs["versions"])
     with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
-        for _, sidecar in choose_executor(config).run(ShardStage(config=config), missing, progress.take_up):
+        for _, sidecar in executor.run(ShardStage(config=config), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
     return sum(not is_finished(folder, task) for task in all_tasks)

@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
-from preprocess.executor import Signal
+from preprocess.executor import Executor, Signal
 from preprocess.geometry import PixelLimits, image_grid, sample_frames, video_grid
 from preprocess.plan import Sources, Tally
 from preprocess.plan_tables import part_path, read_part, read_table
 from preprocess.progress import Progress
-from preprocess.run import choose_executor, measure
+from preprocess.run import measure
 from preprocess.sample import MeasuredSample
 from preprocess.sizes import Counts, SampleSizes, fits, pack_samples
 from shards import ModelConstants
@@ -77,14 +77,16 @@ class Outcome:
     num_steps: int  # an epoch
 
 
-def run_sweep(config: RunConfig, sweep: Sweep, sources: Sources, folder: Path) -> tuple[Tally, list[Outcome]]:
+def run_sweep(
+    config: RunConfig, sweep: Sweep, sources: Sources, folder: Path, executor: Executor
+) -> tuple[Tally, list[Outcome]]:
     """Measure into the empty `folder`. What measuring counted and rejected, and the outcome of each combination."""
     config = replace(config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
-    tally = Tally.of_parts(sources, folder, measure(config, sources, folder))
+    tally = Tally.of_parts(sources, folder, measure(config, sources, folder, executor))
     sizes = SampleSizes.read(folder, tally.part_samples)
     images = _Media.read(folder, tally.part_samples, "images", ("height", "width"))
     videos = _Media.read(folder, tally.part_samples, "videos", ("height", "width", "num_frames", "fps"))
-    text_tokens = _count_text(config, sweep, sources, folder, tally, sizes)
+    text_tokens = _count_text(config, sweep, sources, folder, executor, tally, sizes)
 
     def outcome(combination: Combination) -> Outcome:
         config, constants = combination.config, sources.constants
@@ -158,7 +160,13 @@ def _video_patches(
 
 
 def _count_text(
-    config: RunConfig, sweep: Sweep, sources: Sources, folder: Path, tally: Tally, sizes: SampleSizes
+    config: RunConfig,
+    sweep: Sweep,
+    sources: Sources,
+    folder: Path,
+    executor: Executor,
+    tally: Tally,
+    sizes: SampleSizes,
 ) -> Mapping[PixelLimits, Counts]:
     """Tokens that are not visual, (num_rows,), under each limits for images. Only boxes make them differ."""
     as_measured = sizes.tokens - sizes.patches // sources.constants.merge_size**2
@@ -171,7 +179,7 @@ def _count_text(
     ends = np.cumsum(tally.part_samples)
     stage = RecountStage(config=config, folder=folder, limits=tuple(all_limits))
     with Progress("count text", sum(tally.part_samples[part] for part in parts)) as progress:
-        for part, text_tokens in choose_executor(config).run(stage, parts, progress.take_up):
+        for part, text_tokens in executor.run(stage, parts, progress.take_up):
             rows = slice(int(ends[part]) - tally.part_samples[part], int(ends[part]))
             for limits, tokens in zip(all_limits, text_tokens, strict=True):
                 counted[limits][rows] = tokens

@@ -32,7 +32,7 @@ from demo_model import write_model_folder
 
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
-from preprocess.executor import LocalExecutor, limit_threads
+from preprocess.executor import ThisProcess, limit_threads
 from preprocess.measure import MeasureStage, cut_into_jobs
 from preprocess.plan import finish_plan, measure_all, open_sources
 from preprocess.plan_tables import SAMPLES_DIR
@@ -74,9 +74,7 @@ def measure_speed(folder: Path, num_samples: int, rounds: int) -> float:
     for round_number in range(rounds + 1):
         shutil.rmtree(plan, ignore_errors=True)
         core, clock = time.process_time(), time.perf_counter()
-        measure_all(
-            config, sources, plan, LocalExecutor(workers=0, item_timeout=300.0), lambda: None, lambda part: True
-        )
+        measure_all(config, sources, plan, ThisProcess(), lambda: None, lambda part: True)
         if round_number:  # the first round fills caches
             by_core.append(num_samples / (time.process_time() - core))
             by_clock.append(num_samples / (time.perf_counter() - clock))
@@ -152,7 +150,7 @@ def plan_synthetic(folder: Path) -> None:
     stage = MeasureStage(config=config, folder=plan, load_encoder=SyntheticEncoder.load)
     jobs = cut_into_jobs(use, file, config.seed, 0)
     start = time.perf_counter()
-    num_parts = sum(1 for _ in LocalExecutor(workers=0, item_timeout=300.0).run(stage, jobs, lambda: None))
+    num_parts = sum(1 for _ in ThisProcess().run(stage, jobs, lambda: None))
     measured = time.perf_counter()
     finish_plan(config, sources, plan, num_parts)
     finished = time.perf_counter()

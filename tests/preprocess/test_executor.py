@@ -18,12 +18,12 @@ import preprocess.run
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError
-from preprocess.executor import LocalExecutor, WorkerBug
+from preprocess.executor import ThisProcess, WorkerBug, WorkerPool
 from preprocess.ledger import read_ledger
 from preprocess.materialise import ShardStage
 from preprocess.measure import MeasureStage
 from preprocess.publish import publish
-from preprocess.run import Share, materialise, plan_into_output, prepare
+from preprocess.run import Share, choose_executor, materialise, plan_into_output, prepare
 from preprocess.sample import EncodedSample, MeasuredSample, Sample
 from shards import Manifest, open_shards
 
@@ -74,10 +74,11 @@ class Bench:
                 owner, name, lambda stage=stage, **given: stage(load_encoder=encoder.load, **given)
             )
         config = replace(self._config(command), **settings)
-        sources = prepare(config)
-        plan = plan_into_output(config, sources, Share())
-        assert plan.num_shards > 1, "one shard would not show what happens to the others"
-        assert materialise(config, plan, sources.constants, Share()) == 0
+        with choose_executor(config) as executor:
+            sources = prepare(config)
+            plan = plan_into_output(config, sources, executor, Share())
+            assert plan.num_shards > 1, "one shard would not show what happens to the others"
+            assert materialise(config, plan, sources.constants, executor, Share()) == 0
         published = publish(config, plan, sources.constants)
         assert published is not None
         return published.manifest
@@ -161,14 +162,19 @@ def test_a_failing_disk_stops_the_run(bench: Bench) -> None:
 
 
 @dataclass(frozen=True)
-class Squares:
-    """A stage without decoders: a job is a list of numbers; -1 kills the worker, unless it is done alone."""
+class Powers:
+    """A stage without decoders: a job is a list of numbers."""
 
-    def load(self) -> Squares:
+    exponent: int
+    loads: Path  # a line for each time that a process loads the stage
+
+    def load(self) -> Powers:
+        with open(self.loads, "a") as file:
+            file.write(f"{self.exponent}\n")
         return self
 
     def do_item(self, item: int) -> int:
-        return item * item
+        return item**self.exponent
 
     def do_job(self, job: list[int], do_item: Any, before_item: Any) -> tuple[int, list[int]]:
         results = []
@@ -178,12 +184,17 @@ class Squares:
         return os.getpid(), results
 
 
+@pytest.fixture
+def squares(tmp_path: Path) -> Powers:
+    return Powers(2, tmp_path / "loads")
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_every_job_is_done_once_and_every_item_announced(workers: int) -> None:
+def test_every_job_is_done_once_and_every_item_announced(workers: int, squares: Powers) -> None:
     jobs = [[number, number + 1] for number in range(9)]
     items: list[None] = []
-    executor = LocalExecutor(workers=workers, item_timeout=60)
-    done = list(executor.run(Squares(), iter(jobs), lambda: items.append(None)))
+    with WorkerPool(workers, item_timeout=60) if workers else ThisProcess() as executor:
+        done = list(executor.run(squares, iter(jobs), lambda: items.append(None)))
     assert sorted((job, result) for job, (_, result) in done) == [(job, [n * n for n in job]) for job in jobs]
     assert len(items) == 18
     processes = {pid for _, (pid, _) in done}
@@ -191,7 +202,16 @@ def test_every_job_is_done_once_and_every_item_announced(workers: int) -> None:
     assert len(processes) <= max(workers, 1)
 
 
-def test_jobs_are_taken_as_workers_get_free() -> None:
+def test_the_same_processes_do_one_stage_after_another_and_load_each_once(squares: Powers) -> None:
+    cubes = replace(squares, exponent=3)
+    with WorkerPool(1, item_timeout=60) as pool:
+        done = [list(pool.run(stage, [[2], [3]], lambda: None)) for stage in (squares, cubes)]
+    assert [[result for _, (_, result) in of_stage] for of_stage in done] == [[[4], [9]], [[8], [27]]]
+    assert len({pid for of_stage in done for _, (pid, _) in of_stage}) == 1
+    assert squares.loads.read_text().split() == ["2", "3"]
+
+
+def test_jobs_are_taken_as_workers_get_free(squares: Powers) -> None:
     taken: list[int] = []
 
     def jobs() -> Any:
@@ -199,6 +219,25 @@ def test_jobs_are_taken_as_workers_get_free() -> None:
             taken.append(number)
             yield [number]
 
-    for _ in LocalExecutor(workers=1, item_timeout=60).run(Squares(), jobs(), lambda: None):
-        assert len(taken) <= 2
-        break
+    with WorkerPool(1, item_timeout=60) as pool:
+        for _ in pool.run(squares, jobs(), lambda: None):
+            assert len(taken) <= 2
+            break
+
+
+def test_what_a_run_that_was_cut_short_had_begun_is_not_taken_for_the_next(squares: Powers) -> None:
+    with WorkerPool(2, item_timeout=60) as pool:
+        cut_short = pool.run(squares, [[number] for number in range(50)], lambda: None)
+        next(iter(cut_short))
+        cut_short.close()
+        assert [result for _, (_, result) in pool.run(squares, [[7]], lambda: None)] == [[49]]
+
+
+def test_leaving_a_pool_ends_its_processes(squares: Powers) -> None:
+    with WorkerPool(2, item_timeout=60) as pool:
+        processes = {pid for _, (pid, _) in pool.run(squares, [[number] for number in range(20)], lambda: None)}
+        for pid in processes:
+            os.kill(pid, 0)
+    for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

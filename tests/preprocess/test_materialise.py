@@ -13,6 +13,7 @@ from demo_build import Demo
 from preprocess.arguments import parse_config
 from preprocess.encode import PlanMismatch, SampleEncoder
 from preprocess.errors import Reason, SampleError
+from preprocess.executor import ThisProcess
 from preprocess.ledger import Reject
 from preprocess.materialise import ShardStage, join_samples
 from preprocess.plan import open_sources
@@ -103,7 +104,7 @@ class PlannedRun:
     def __init__(self, workshop: Workshop, *, failing: set[int] = frozenset(), **changes: Any) -> None:
         self.config = workshop.config(**changes)
         self.sources = open_sources(self.config)
-        self.plan = plan_into_output(self.config, self.sources, Share())
+        self.plan = plan_into_output(self.config, self.sources, ThisProcess(), Share())
         self.encoder = SampleEncoder.load(self.config.model, self.config)
         self.taken_up = 0
         self._failing = failing

@@ -13,9 +13,10 @@ from PIL import ImageFile
 
 import preprocess.encode
 from preprocess.errors import FatalError
+from preprocess.executor import ThisProcess
 from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import SamplesReader, read_table
-from preprocess.run import make_plan
+from preprocess.run import choose_executor, make_plan
 from shards import PackCounts, count_pack
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
@@ -122,7 +123,8 @@ def test_two_plans_are_byte_equal(workshop: Workshop, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         config = workshop.config(output_dir=tmp_path / "out" / name, workers=2 if name == "one" else 0)
-        make_plan(config, open_sources(config), tmp_path / name)
+        with choose_executor(config) as executor:
+            make_plan(config, open_sources(config), tmp_path / name, executor)
     assert set(contents(tmp_path / "one")) == {
         "plan.json",
         "samples/part-000000.arrow",
@@ -169,7 +171,7 @@ def test_the_fingerprint_is_of_what_determines_the_bytes_and_nothing_else(worksh
     workshop.dataset([talk(), talk("Two")])
     assert fingerprint() == base
     config = workshop.config()
-    assert make_plan(config, open_sources(config), tmp_path / "plan").fingerprint == base
+    assert make_plan(config, open_sources(config), tmp_path / "plan", ThisProcess()).fingerprint == base
 
 
 def test_packs_are_in_seeded_order_and_not_in_order_of_length(workshop: Workshop) -> None:
@@ -309,7 +311,7 @@ def test_annotations_that_change_while_they_are_read_stop_the_plan(
     path = workshop.root / "d.jsonl"
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
     with pytest.raises(FatalError, match=rf"{path} changed while it was read; run again"):
-        make_plan(workshop.config(), sources, tmp_path)
+        make_plan(workshop.config(), sources, tmp_path, ThisProcess())
     assert PlanSummary.read(tmp_path) is None
 
 

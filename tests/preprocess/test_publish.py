@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.config import RunConfig
+from preprocess.executor import ThisProcess
 from preprocess.plan import PlanSummary, Sources, open_sources
 from preprocess.publish import publish
 from preprocess.run import Share, materialise, plan_into_output
@@ -19,8 +20,8 @@ from tests.preprocess.workshop import Workshop, talk
 def materialised(config: RunConfig) -> tuple[Sources, PlanSummary]:
     """Everything but publishing."""
     sources = open_sources(config)
-    plan = plan_into_output(config, sources, Share())
-    assert materialise(config, plan, sources.constants, Share()) == 0
+    plan = plan_into_output(config, sources, ThisProcess(), Share())
+    assert materialise(config, plan, sources.constants, ThisProcess(), Share()) == 0
     return sources, plan
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from preprocess.arguments import parse_config
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
+from preprocess.executor import ThisProcess
 from preprocess.plan import open_sources
 from preprocess.plan_tables import SamplesReader, read_table
 from preprocess.run import make_plan
@@ -88,7 +89,7 @@ def test_a_ready_made_pack_fits_as_a_whole_or_not_at_all_unless_nothing_is_packe
 def test_sizes_are_those_of_the_measured_samples_in_their_order(demo: Any, tmp_path: Path) -> None:
     words = ["--config", str(demo.config), "--workers", "0", "--dataset_use", "bundles%150,clips,charts%40"]
     config = parse_config(words, lambda line: None)
-    make_plan(config, open_sources(config), tmp_path)
+    make_plan(config, open_sources(config), tmp_path, ThisProcess())
     sizes = SampleSizes.read(tmp_path, read_table(tmp_path / "parts.arrow")["num_samples"].to_pylist())
     samples = list(SamplesReader(tmp_path))
     assert len(samples) == len(sizes)

@@ -16,6 +16,7 @@ from preprocess.arguments import parse_plan
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError
+from preprocess.executor import ThisProcess
 from preprocess.plan import PlanSummary, Tally, open_sources
 from preprocess.run import make_plan
 from preprocess.sample import MeasuredSample, Sample
@@ -26,12 +27,12 @@ def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, Tally, list[Outcome
     config, sweep = parse_plan(flags, lambda line: None)
     assert sweep is not None
     folder.mkdir()
-    return (sweep, *run_sweep(config, sweep, open_sources(config), folder))
+    return (sweep, *run_sweep(config, sweep, open_sources(config), folder, ThisProcess()))
 
 
 def plan_of(config: RunConfig, folder: Path) -> PlanSummary:
     folder.mkdir()
-    return make_plan(config, open_sources(config), folder)
+    return make_plan(config, open_sources(config), folder, ThisProcess())
 
 
 def numbers(plan: PlanSummary) -> dict[str, Any]:
