@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.arrow import SUFFIX, ArrowShardWriter
+from shards.formats import SUFFIXES, create_shard, files_of_shard
 from shards.hashing import sha256_of_file
 from shards.manifest import ShardEntry, sync_folder, write_atomically
 from shards.model_constants import ModelConstants
@@ -35,7 +35,8 @@ class ShardSidecar:
     num_reused: int  # of them, copied from an earlier run
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        record = {**asdict(self), "shard": self.shard.to_json() if self.shard else None}
+        return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ShardSidecar:
@@ -50,8 +51,13 @@ class ShardSidecar:
         )
 
 
-def shard_name(index: int) -> str:
-    return f"shard-{index:06d}{SUFFIX}"
+def shard_name(index: int, format: str = "arrow") -> str:
+    return f"shard-{index:06d}{SUFFIXES[format]}"
+
+
+def shard_index(name: str) -> int:
+    """The number that `shard_name` made `name` of."""
+    return int(name.partition(".")[0].removeprefix("shard-"))
 
 
 def sidecar_path(folder: Path, index: int) -> Path:
@@ -64,37 +70,54 @@ class WrittenShard:
     maxima: PackMaxima
 
 
-def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: ModelConstants) -> WrittenShard:
+def write_shard(
+    folder: Path,
+    index: int,
+    packs: Iterable[Pack],
+    constants: ModelConstants,
+    *,
+    format: str = "arrow",
+    largest_row_bytes: int = 0,
+) -> WrittenShard:
     """Check and write every pack of `packs`; no file is left where there was none to write.
 
-    Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
+    `largest_row_bytes` is of all shards of the dataset, by `mindrecord.row_bytes`; Arrow does not need it.
+    Raises InvalidPack (a bug), RowTooLarge or OSError (disk); in each case nothing stands under the final name.
     """
-    name = shard_name(index)
+    name = shard_name(index, format)
     (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
     workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}-", dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
-        path = workspace / name
-        with ArrowShardWriter(path, constants) as writer:
+        with create_shard(workspace / name, constants, largest_row_bytes) as writer:
             for pack in packs:
                 check_pack(pack, constants)
                 writer.write(pack)
                 maxima = maxima.merge(measure_pack(pack, constants))
                 num_packs += 1
-        entry = _publish(path, folder / name, num_packs) if num_packs else None
+        entry = _publish(workspace, folder, name, num_packs) if num_packs else None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     return WrittenShard(entry=entry, maxima=maxima)
 
 
-def _publish(path: Path, final: Path, num_packs: int) -> ShardEntry:
-    digest = sha256_of_file(path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=digest)
-    os.replace(path, final)
-    sync_folder(final.parent)
-    return entry
+def _publish(workspace: Path, folder: Path, name: str, num_packs: int) -> ShardEntry:
+    names = files_of_shard(name)
+    sizes = [(workspace / each).stat().st_size for each in names]
+    hashes = [sha256_of_file(workspace / each) for each in names]
+    for each in reversed(names):  # an index first: alone it is nothing
+        with open(workspace / each, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(workspace / each, folder / each)
+    sync_folder(folder)
+    return ShardEntry(
+        name=name,
+        num_packs=num_packs,
+        num_bytes=sizes[0],
+        sha256=hashes[0],
+        index_bytes=sizes[1] if len(names) > 1 else None,
+        index_sha256=hashes[1] if len(names) > 1 else None,
+    )
 
 
 def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
@@ -111,7 +134,7 @@ def is_finished(folder: Path, index: int) -> bool:
     if sidecar.shard is None:
         return True
     try:
-        return (folder / sidecar.shard.name).stat().st_size == sidecar.shard.num_bytes
+        return all((folder / file.name).stat().st_size == file.num_bytes for file in sidecar.shard.files())
     except FileNotFoundError:
         return False
 

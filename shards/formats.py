@@ -1,0 +1,53 @@
+"""The file formats of a shard, and the one place that chooses between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+from shards import arrow, mindrecord
+from shards.model_constants import ModelConstants
+from shards.pack import Pack
+
+Format = Literal["arrow", "mindrecord"]
+SUFFIXES: dict[str, str] = {"arrow": arrow.SUFFIX, "mindrecord": mindrecord.SUFFIX}
+
+
+class Shard(Protocol):
+    """Random access to the packs of one file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> Pack: ...
+
+
+class ShardWriter(Protocol):
+    """Appends packs to one file, which is whole when the context ends without an exception."""
+
+    def write(self, pack: Pack) -> None: ...
+
+    def __enter__(self) -> ShardWriter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+def open_shard(path: Path, constants: ModelConstants) -> Shard:
+    """Raises DamagedShard."""
+    if path.suffix == mindrecord.SUFFIX:
+        return mindrecord.MindRecordShard(path, constants)
+    return arrow.ArrowShard(path, constants)
+
+
+def create_shard(path: Path, constants: ModelConstants, largest_row_bytes: int) -> ShardWriter:
+    """The suffix of `path` says which format. Raises RowTooLarge where it can't hold a row of that size."""
+    if path.suffix == mindrecord.SUFFIX:
+        return mindrecord.MindRecordShardWriter(path, constants, mindrecord.page_bytes(largest_row_bytes))
+    return arrow.ArrowShardWriter(path, constants)
+
+
+def files_of_shard(name: str) -> tuple[str, ...]:
+    """The files that shard `name` consists of, its own first."""
+    return (name, mindrecord.index_name(name)) if name.endswith(mindrecord.SUFFIX) else (name,)
