@@ -42,10 +42,22 @@ def open_shard(path: Path, constants: ModelConstants) -> Shard:
 
 
 def create_shard(path: Path, constants: ModelConstants, largest_row_bytes: int) -> ShardWriter:
-    """The suffix of `path` says which format. Raises RowTooLarge where it can't hold a row of that size."""
+    """The suffix of `path` says which format."""
     if path.suffix == mindrecord.SUFFIX:
         return mindrecord.MindRecordShardWriter(path, constants, mindrecord.page_bytes(largest_row_bytes))
     return arrow.ArrowShardWriter(path, constants)
+
+
+def check_row_fits(format: str, largest_row_bytes: int) -> None:
+    """Raise RowTooLarge, with the number, where `format` can't hold a row of that size."""
+    if format == "mindrecord":
+        mindrecord.page_bytes(largest_row_bytes)
+
+
+def load_format(format: str) -> None:
+    """Import now what writing the first shard would import; ImportError where it is not installed."""
+    if format == "mindrecord":
+        import mindspore.mindrecord  # noqa: F401
 
 
 def files_of_shard(name: str) -> tuple[str, ...]:

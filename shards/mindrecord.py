@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from shards.errors import DamagedShard, RowTooLarge
 from shards.model_constants import ModelConstants
-from shards.pack import Pack, PackCounts, count_pack
+from shards.pack import Pack, PackCounts, PackMaxima, count_pack
 
 SUFFIX = ".mindrecord"
 INDEX_SUFFIX = ".db"
@@ -66,29 +66,30 @@ def index_name(name: str) -> str:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def row_bytes(constants: ModelConstants, *, tokens: int, image_patches: int, video_patches: int) -> int:
-    """The most that a row of these sizes takes in a page.
+def largest_row_bytes(maxima: PackMaxima, constants: ModelConstants) -> int:
+    """The most that a row takes in a page, where no row is over `maxima` (tokens and the three counts of patches).
 
-    Integers take a quarter byte more than they need, and at most 4.25; a token has five, and may be a segment with a
-    boundary, a key and a grid of its own (keys are short).
+    An integer takes 4.25 bytes at most, and a token has five of them; it may be a segment with a boundary, a key and
+    a grid of its own (keys are short).
     """
-    return (
-        tokens * 64 + image_patches * constants.image_patch_bytes + video_patches * constants.video_patch_bytes + 4096
-    )
+    image_bytes = maxima.image_patches * constants.image_patch_bytes
+    video_bytes = maxima.video_patches * constants.video_patch_bytes
+    widest = max(constants.image_patch_bytes, constants.video_patch_bytes)
+    return min(image_bytes + video_bytes, maxima.patches * widest) + maxima.tokens * 64 + 4096
 
 
-def page_bytes(largest_row_bytes: int) -> int:
-    """The page size of all files of a dataset: a power of two that holds four of the largest row, within reason.
+def page_bytes(row_bytes: int) -> int:
+    """The page size of all files of a dataset: a power of two that holds four of the largest row, up to 32 MiB.
 
     A row never spans two pages, so that larger pages leave smaller gaps at their ends. MindDataset wants the same size
     in all files. Raises RowTooLarge where no page holds the row.
     """
-    if largest_row_bytes > MAX_PAGE_BYTES:
+    if row_bytes > MAX_PAGE_BYTES:
         raise RowTooLarge(
-            f"the largest pack takes {largest_row_bytes:,} bytes and a MindRecord page holds {MAX_PAGE_BYTES:,}; "
+            f"the largest pack takes {row_bytes:,} bytes and a MindRecord page holds {MAX_PAGE_BYTES:,}; "
             "lower pack_patches (or pack_length), or use format arrow"
         )
-    wanted = max(min(4 * largest_row_bytes, _USUAL_PAGE_BYTES), largest_row_bytes, _MIN_PAGE_BYTES)
+    wanted = max(min(4 * row_bytes, _USUAL_PAGE_BYTES), row_bytes, _MIN_PAGE_BYTES)
     return 1 << (wanted - 1).bit_length()
 
 
@@ -114,7 +115,7 @@ class MindRecordShardWriter:
     """
 
     def __init__(self, path: Path, constants: ModelConstants, page_bytes: int) -> None:
-        from mindspore.mindrecord import FileWriter  # three seconds, and only this format needs it
+        from mindspore.mindrecord import FileWriter  # takes seconds, and only this format needs it
 
         self._path = path
         self._constants = constants

@@ -81,8 +81,8 @@ def write_shard(
 ) -> WrittenShard:
     """Check and write every pack of `packs`; no file is left where there was none to write.
 
-    `largest_row_bytes` is of all shards of the dataset, by `mindrecord.row_bytes`; Arrow does not need it.
-    Raises InvalidPack (a bug), RowTooLarge or OSError (disk); in each case nothing stands under the final name.
+    `largest_row_bytes` is of all shards of the dataset, by `mindrecord.largest_row_bytes`; Arrow does not need it.
+    Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
     """
     name = shard_name(index, format)
     (folder / TEMPORARY_DIR).mkdir(exist_ok=True)

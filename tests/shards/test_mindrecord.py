@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards import DamagedShard, Pack, RowTooLarge, check_pack, count_pack
+from shards import DamagedShard, Pack, PackMaxima, RowTooLarge, check_pack, count_pack, measure_pack
 from shards.mindrecord import (
     COLUMNS,
     MAX_PAGE_BYTES,
     MindRecordShard,
     MindRecordShardWriter,
+    largest_row_bytes,
     page_bytes,
-    row_bytes,
     unpack_integers,
 )
 from tests.shards.packs import CONSTANTS, arrays, assert_same, make_pack, packs
@@ -213,15 +213,15 @@ def test_a_row_larger_than_any_page_is_refused_with_its_size() -> None:
 
 @pytest.mark.parametrize("pack", VARIED, ids=range(len(VARIED)))
 def test_a_planned_row_fits_where_the_plan_says(tmp_path: Path, pack: Pack) -> None:
-    counts = count_pack(pack)
-    write(tmp_path, [pack])
-    planned = row_bytes(
-        CONSTANTS,
-        tokens=counts.num_tokens,
-        image_patches=counts.num_image_patches,
-        video_patches=counts.num_video_patches,
-    )
-    assert MindRecordShard(tmp_path / NAME, CONSTANTS)._row_bytes[0] <= planned
+    shard = write(tmp_path, [pack])
+    assert shard._row_bytes[0] <= largest_row_bytes(measure_pack(pack, CONSTANTS), CONSTANTS)
+
+
+def test_videos_and_images_of_different_packs_are_not_added_up() -> None:
+    apart = PackMaxima(image_patches=1000, video_patches=1000, patches=1000)
+    together = PackMaxima(image_patches=1000, video_patches=1000, patches=2000)
+    assert largest_row_bytes(apart, CONSTANTS) == 1000 * 1176 + 4096
+    assert largest_row_bytes(together, CONSTANTS) == 1000 * (588 + 1176) + 4096
 
 
 def test_a_row_that_no_page_holds_is_an_error_of_the_disk(tmp_path: Path) -> None:
