@@ -11,6 +11,7 @@ from typing import Any, Literal
 from preprocess.errors import ConfigError
 from preprocess.geometry import FrameSampling, PixelLimits
 from preprocess.media import path_flaw
+from shards.mindrecord import MAX_SHARD_BYTES
 
 AUTO = "auto"
 _CELL = 28 * 28  # pixels of one visual token: the unit in which users of Qwen2.5-VL give limits
@@ -80,7 +81,7 @@ class RunConfig(EncodingConfig):
     datasets: Path = field(metadata=_help("registry file, YAML or Python"))
     dataset_use: str = field(metadata=_help('datasets to use, for example "coco%50,clips"'))
     output_dir: Path = field(metadata=_help("folder that the shards are written to; new, or empty"))
-    format: Literal["arrow"] = option("arrow", "file format of the shards")
+    format: Literal["arrow", "mindrecord"] = option("arrow", "file format of the shards")
     pack_length: int = option(4096, "capacity of a pack in tokens")
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
@@ -103,6 +104,8 @@ class RunConfig(EncodingConfig):
             if flaw:
                 raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
         _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
+        if self.format == "mindrecord" and self.shard_bytes > MAX_SHARD_BYTES:
+            raise ConfigError(f"shard_bytes is {self.shard_bytes}; a MindRecord shard takes at most {MAX_SHARD_BYTES}")
         if self.pack_patches != AUTO:
             _require_positive(self, "pack_patches")
         if not 0 <= self.max_reject_share <= 1:

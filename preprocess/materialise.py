@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
 from preprocess.executor import Signal
 from preprocess.ledger import Reject
+from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
 from preprocess.reuse import Medium, OldPatches, write_media
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.timing import Timing, write_slowest
 from shards import Pack, PackCounts
+from shards.formats import load_format
 from shards.writer import ShardSidecar, write_shard, write_sidecar
 
 
@@ -38,13 +41,17 @@ class ShardStage:
         if self.config.reuse is not None:
             old_patches = OldPatches(self.config.reuse, self.config.output_dir / PLAN_DIR)
             encoder = replace(encoder, old_patches=old_patches)
-        return LoadedShardStage(self.config.output_dir, encoder)
+        load_format(self.config.format)  # here, where starting may take its time
+        return LoadedShardStage(self.config, encoder)
 
 
 class LoadedShardStage:
-    def __init__(self, output_dir: Path, encoder: SampleEncoder) -> None:
-        plan = output_dir / PLAN_DIR
-        self._output_dir = output_dir
+    def __init__(self, config: RunConfig, encoder: SampleEncoder) -> None:
+        plan = config.output_dir / PLAN_DIR
+        summary = PlanSummary.read(plan)
+        assert summary is not None, f"{plan} is unfinished"
+        self._output_dir = config.output_dir
+        self._write_shard = partial(write_shard, format=config.format, largest_row_bytes=summary.largest_row_bytes)
         self._encoder = encoder
         self._samples = SamplesReader(plan)
         self._tasks = read_table(plan / "tasks.arrow")
@@ -58,7 +65,7 @@ class LoadedShardStage:
     ) -> ShardSidecar:
         """Write shard number `task` and its sidecar."""
         job = _Job(self._packs_of(task), self._samples, do_item, before_item)
-        written = write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
+        written = self._write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
         write_media(self._output_dir / PLAN_DIR, task, job.media)
         write_slowest(self._output_dir / PLAN_DIR, task, job.timings)
         sidecar = ShardSidecar(

@@ -6,7 +6,6 @@ plan's folder is written atomically and never twice, so planning goes on where i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,10 +28,12 @@ from preprocess.ledger import LEDGER_NAME, write_ledger
 from preprocess.measure import MeasureJob, MeasureStage, PartSidecar, cut_into_jobs, is_measured
 from preprocess.plan_tables import SAMPLES_DIR, write_packs, write_parts, write_tasks
 from preprocess.registry import DatasetUse, choose_datasets, read_registry
-from preprocess.sizes import SampleSizes, pack_samples
-from shards import ModelConstants, PackCounts
+from preprocess.sizes import PackedItems, SampleSizes, pack_samples
+from shards import ModelConstants, PackCounts, PackMaxima
+from shards.formats import check_row_fits
 from shards.hashing import sha256_of_file
-from shards.manifest import write_atomically
+from shards.manifest import fingerprint_of, write_atomically
+from shards.mindrecord import largest_row_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class PlanSummary:
     pack_patches: int  # capacity; chosen from the data where the configuration says auto
     largest_unit_patches: int  # of a sample, or of a ready-made pack
     num_bytes: int  # of all shards, about
+    largest_row_bytes: int  # the most that any pack takes in a MindRecord page
 
     @property
     def totals(self) -> PackCounts:
@@ -86,7 +88,7 @@ class Sources:
     @property
     def fingerprint(self) -> str:
         """sha256 of everything that determines the bytes of the output."""
-        return hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(self.inputs)
 
     def num_records(self, seed: int) -> int:
         """Records that will be measured, each once."""
@@ -148,12 +150,14 @@ def measure_all(
 
 
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
-    """Gather the measured parts, pack, cut into shards; plan.json last."""
+    """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     tally = Tally.of_parts(sources, folder, num_parts)
     write_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _sidecars(folder, num_parts)))
     write_parts(folder, tally.part_datasets, tally.part_samples)
     sizes = SampleSizes.read(folder, tally.part_samples)
     packed = pack_samples(sizes, config, sources.constants)
+    row_bytes = largest_row_bytes(_largest_pack(sizes, packed), sources.constants)
+    check_row_fits(config.format, row_bytes)
     write_packs(
         folder / "packs.arrow",
         packed.packs,
@@ -177,9 +181,21 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
         pack_patches=packed.pack_patches,
         largest_unit_patches=packed.largest_unit_patches,
         num_bytes=int(num_bytes.sum()),
+        largest_row_bytes=row_bytes,
     )
     summary.write(folder)
     return summary
+
+
+def _largest_pack(sizes: SampleSizes, packed: PackedItems) -> PackMaxima:
+    """Of what `largest_row_bytes` asks for; the rest stays 0."""
+    columns = {name: getattr(sizes, name) for name in ("tokens", "image_patches", "video_patches", "patches")}
+    return PackMaxima(
+        **{
+            name: int(np.bincount(packed.packs, numbers[packed.rows]).max(initial=0))
+            for name, numbers in columns.items()
+        }
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,11 @@ from preprocess.errors import ConfigError
 from preprocess.plan_tables import PLAN_DIR, read_table, write_table
 from preprocess.sample import MeasuredImage, MeasuredVideo
 from shards import DamagedShard, Manifest, ModelConstants, open_shards
-from shards.arrow import ArrowShard
 from shards.hashing import sha256_of_file
+from shards.writer import shard_index
 
 MEDIA_DIR = "media"
 INDEX_NAME = "reuse.arrow"
-_OPEN_SHARDS = 64
 
 # A key is 16 bytes of BLAKE2b, kept as two halves so that NumPy can sort and search them.
 _KEY = [("key_high", pa.uint64()), ("key_low", pa.uint64())]
@@ -77,7 +75,7 @@ def build_index(old_dir: Path, plan: Path, constants: ModelConstants, versions: 
     _verify(old_dir, manifest)
     tables = []
     for number, entry in enumerate(manifest.shards):
-        task = int(entry.name.split(".")[0].split("-")[1])
+        task = shard_index(entry.name)
         try:
             table = read_table(media_path(old_dir / PLAN_DIR, task))
         except FileNotFoundError:
@@ -102,21 +100,20 @@ def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) ->
 
 def _verify(folder: Path, manifest: Manifest) -> None:
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(sha256_of_file, (folder / entry.name for entry in manifest.shards))
-        for entry, digest in zip(manifest.shards, hashes, strict=True):
-            if digest != entry.sha256:
-                raise DamagedShard(f"{folder / entry.name} does not match the manifest; leave --reuse {folder} out")
+        files = [file for entry in manifest.shards for file in entry.files()]
+        hashes = pool.map(sha256_of_file, (folder / file.name for file in files))
+        for file, digest in zip(files, hashes, strict=True):
+            if digest != file.sha256:
+                raise DamagedShard(f"{folder / file.name} does not match the manifest; leave --reuse {folder} out")
 
 
 class OldPatches:
-    """Finds patches by medium. One per process; shards stay mapped."""
+    """Finds patches by medium, in shards of either format. One per process."""
 
     def __init__(self, old_dir: Path, plan: Path) -> None:
-        self._folder = old_dir
-        self._manifest = open_shards(old_dir).manifest
+        self._shards = open_shards(old_dir)
         self._index = read_table(plan / INDEX_NAME)
         self._keys = self._index["key_high"].to_numpy()
-        self._open_shard = lru_cache(maxsize=_OPEN_SHARDS)(self._map_shard)
 
     def find(self, medium: Medium) -> npt.NDArray[np.uint8] | None:
         """(patches, bytes) of `medium`: a view into the old shard, or None where it was not decoded before."""
@@ -127,10 +124,7 @@ class OldPatches:
                     break
                 [entry] = self._index.slice(position, 1).to_pylist()
                 if entry["key_low"] == low:
-                    pack = self._open_shard(entry["shard"])[entry["row"]]
+                    pack = self._shards.shard(entry["shard"])[entry["row"]]
                     patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
                     return patches[entry["first_patch"] : entry["first_patch"] + num_patches]
         return None
-
-    def _map_shard(self, number: int) -> ArrowShard:
-        return ArrowShard(self._folder / self._manifest.shards[number].name, self._manifest.model)

@@ -22,6 +22,7 @@ from preprocess.progress import Progress
 from preprocess.ray_executor import RayExecutor
 from preprocess.reuse import build_index, check_old_run
 from shards import ModelConstants
+from shards.formats import SUFFIXES, files_of_shard
 from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
 from shards.writer import TEMPORARY_DIR, is_finished
 
@@ -147,8 +148,10 @@ def _remove_run(folder: Path) -> None:
     """
     for name in (MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME):
         (folder / name).unlink(missing_ok=True)
-    for shard in folder.glob("shard-[0-9]*.arrow"):
-        shard.unlink()
+    for suffix in SUFFIXES.values():
+        for pattern in files_of_shard(f"shard-[0-9]*{suffix}"):
+            for path in folder.glob(pattern):
+                path.unlink()
     for name in (MODEL_DIR, TEMPORARY_DIR, PLAN_DIR):
         shutil.rmtree(folder / name, ignore_errors=True)
 

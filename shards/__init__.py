@@ -6,10 +6,12 @@ pack.input_ids[pack.cu_seqlens[0]:pack.cu_seqlens[1]]
 """
 
 from shards.errors import (
+    ConversionRefused,
     DamagedShard,
     InvalidPack,
     ModelMismatch,
     NotADataset,
+    RowTooLarge,
     ShardError,
     UnsupportedVersion,
 )
@@ -20,6 +22,7 @@ from shards.reader import ShardSet, open_shards
 
 __all__ = [
     "IGNORE_INDEX",
+    "ConversionRefused",
     "DamagedShard",
     "DatasetSummary",
     "InvalidPack",
@@ -31,6 +34,7 @@ __all__ = [
     "Pack",
     "PackCounts",
     "PackMaxima",
+    "RowTooLarge",
     "ShardEntry",
     "ShardError",
     "ShardSet",

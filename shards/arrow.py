@@ -117,9 +117,9 @@ class ArrowShardWriter:
         self._writer.write_batch(pack_to_batch(pack, self._schema))
 
     @property
-    def sha256(self) -> str:
-        """Of the whole file, once it is closed."""
-        return self._file.sha256
+    def hashes(self) -> tuple[str]:
+        """The sha256 of the whole file, once it is closed."""
+        return (self._file.sha256,)
 
     def __enter__(self) -> ArrowShardWriter:
         return self

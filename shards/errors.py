@@ -3,8 +3,10 @@
 ShardError                 base: names the file and what to do
 ├── NotADataset            no manifest: preprocessing did not finish, or this is another folder
 ├── UnsupportedVersion     written by a newer format than this code reads
-├── DamagedShard           missing, truncated or altered file
-└── ModelMismatch          the shards were made for another model
+├── DamagedShard           missing, truncated, renamed or altered file
+├── ModelMismatch          the shards were made for another model
+├── RowTooLarge            a pack that the chosen file format can't hold
+└── ConversionRefused      a conversion that can't be done into this folder
 InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
 """
 
@@ -26,6 +28,14 @@ class DamagedShard(ShardError):
 
 
 class ModelMismatch(ShardError):
+    pass
+
+
+class RowTooLarge(ShardError):
+    pass
+
+
+class ConversionRefused(ShardError):
     pass
 
 

@@ -1,4 +1,4 @@
-"""Content hashes."""
+"""Content hashes, and files that are on the disk for sure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def sha256_of(file: IO[bytes]) -> str:
 def sha256_of_file(path: Path) -> str:
     with open(path, "rb") as file:
         return sha256_of(file)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file that someone else wrote to the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 class HashedFile(io.FileIO):

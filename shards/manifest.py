@@ -7,27 +7,47 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
+from shards.mindrecord import index_name
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
 FORMAT_VERSION = 1
+FORMATS = ("arrow", "mindrecord")
 MANIFEST_NAME = "manifest.json"
 MANIFEST_HASH_NAME = "manifest.sha256"
 MODEL_DIR = "model"
 MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # slots: a dataset has up to 10^5 of them
 class ShardEntry:
     name: str  # file name, in the folder of the manifest
     num_packs: int
+    num_bytes: int
+    sha256: str
+    index_bytes: int | None = None  # of the index file beside it: MindRecord only
+    index_sha256: str | None = None
+
+    def files(self) -> tuple[PayloadFile, ...]:
+        """Every file of this shard, its own first."""
+        own = PayloadFile(self.name, self.num_bytes, self.sha256)
+        if self.index_bytes is None or self.index_sha256 is None:
+            return (own,)
+        return (own, PayloadFile(index_name(self.name), self.index_bytes, self.index_sha256))
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class PayloadFile(NamedTuple):
+    name: str  # in the folder of the manifest
     num_bytes: int
     sha256: str
 
@@ -42,7 +62,7 @@ class DatasetSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    format: str  # "arrow" (or, later, another backend)
+    format: str  # of the shards: "arrow" or "mindrecord"
     fingerprint: str  # sha256 of everything that determines the bytes
     inputs: Mapping[str, Any]  # what the fingerprint was taken of, for people and for error messages
     model: ModelConstants
@@ -63,7 +83,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Deterministic text: equal content gives equal bytes."""
-        record = asdict(self)
+        record = asdict(replace(self, shards=()))
+        record["shards"] = [entry.to_json() for entry in self.shards]
         record["model"] = self.model.to_json()
         return json.dumps({"format_version": FORMAT_VERSION, **record}, indent=1, sort_keys=True) + "\n"
 
@@ -78,6 +99,11 @@ class Manifest:
         if version != FORMAT_VERSION:
             raise UnsupportedVersion(
                 f"{source} has format version {version}, this code reads {FORMAT_VERSION}; "
+                "install the version of this project that wrote it, or preprocess again"
+            )
+        if record.get("format", FORMATS[0]) not in FORMATS:
+            raise UnsupportedVersion(
+                f"{source}: its shards have format {record['format']!r}, this code reads {' and '.join(FORMATS)}; "
                 "install the version of this project that wrote it, or preprocess again"
             )
         try:
@@ -96,6 +122,11 @@ class Manifest:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedShard(f"{source} lacks or misnames a field ({error}); preprocess again") from None
+
+
+def fingerprint_of(inputs: Mapping[str, Any]) -> str:
+    """sha256 of everything that determines the bytes of a dataset."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

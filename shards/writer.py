@@ -10,13 +10,13 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shards.arrow import SUFFIX, ArrowShardWriter
+from shards.formats import SUFFIXES, create_shard, files_of_shard
 from shards.manifest import ShardEntry, sync_folder, write_atomically
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
@@ -38,7 +38,8 @@ class ShardSidecar:
     num_reused: int  # of them, copied from an earlier run
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        record = {**asdict(self), "shard": self.shard.to_json() if self.shard else None}
+        return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ShardSidecar:
@@ -53,8 +54,13 @@ class ShardSidecar:
         )
 
 
-def shard_name(index: int) -> str:
-    return f"shard-{index:06d}{SUFFIX}"
+def shard_name(index: int, format: str = "arrow") -> str:
+    return f"shard-{index:06d}{SUFFIXES[format]}"
+
+
+def shard_index(name: str) -> int:
+    """The number that `shard_name` made `name` of."""
+    return int(name.partition(".")[0].removeprefix("shard-"))
 
 
 def sidecar_path(folder: Path, index: int) -> Path:
@@ -67,17 +73,26 @@ class WrittenShard:
     maxima: PackMaxima
 
 
-def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: ModelConstants) -> WrittenShard:
+def write_shard(
+    folder: Path,
+    index: int,
+    packs: Iterable[Pack],
+    constants: ModelConstants,
+    *,
+    format: str = "arrow",
+    largest_row_bytes: int = 0,
+) -> WrittenShard:
     """Check and write every pack of `packs`; no file is left where there was none to write.
 
+    `largest_row_bytes` is of all shards of the dataset, by `mindrecord.largest_row_bytes`; Arrow does not need it.
     Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
     """
-    name = shard_name(index)
+    name = shard_name(index, format)
     (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
     workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}-", dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
-        with ArrowShardWriter(workspace / name, constants) as writer:
+        with create_shard(workspace / name, constants, largest_row_bytes) as writer:
 
             def check_and_write(pack: Pack) -> PackMaxima:
                 check_pack(pack, constants)
@@ -87,7 +102,7 @@ def write_shard(folder: Path, index: int, packs: Iterable[Pack], constants: Mode
             for measured in _in_background(check_and_write, packs):
                 maxima = maxima.merge(measured)
                 num_packs += 1
-        entry = _publish(workspace / name, folder / name, num_packs, writer.sha256) if num_packs else None
+        entry = _publish(workspace, folder, name, num_packs, writer.hashes) if num_packs else None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     return WrittenShard(entry=entry, maxima=maxima)
@@ -108,11 +123,20 @@ def _in_background(work: Callable[[Pack], _Result], packs: Iterable[Pack]) -> It
             yield begun.popleft().result()
 
 
-def _publish(path: Path, final: Path, num_packs: int, sha256: str) -> ShardEntry:
-    entry = ShardEntry(name=final.name, num_packs=num_packs, num_bytes=path.stat().st_size, sha256=sha256)
-    os.replace(path, final)
-    sync_folder(final.parent)
-    return entry
+def _publish(workspace: Path, folder: Path, name: str, num_packs: int, hashes: Sequence[str]) -> ShardEntry:
+    names = files_of_shard(name)
+    sizes = [(workspace / each).stat().st_size for each in names]
+    for each in reversed(names):  # an index first: alone it is nothing
+        os.replace(workspace / each, folder / each)
+    sync_folder(folder)
+    return ShardEntry(
+        name=name,
+        num_packs=num_packs,
+        num_bytes=sizes[0],
+        sha256=hashes[0],
+        index_bytes=sizes[1] if len(names) > 1 else None,
+        index_sha256=hashes[1] if len(names) > 1 else None,
+    )
 
 
 def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
@@ -129,7 +153,7 @@ def is_finished(folder: Path, index: int) -> bool:
     if sidecar.shard is None:
         return True
     try:
-        return (folder / sidecar.shard.name).stat().st_size == sidecar.shard.num_bytes
+        return all((folder / file.name).stat().st_size == file.num_bytes for file in sidecar.shard.files())
     except FileNotFoundError:
         return False
 

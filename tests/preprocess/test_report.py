@@ -36,6 +36,7 @@ PLAN = PlanSummary(
     pack_patches=10_000,
     largest_unit_patches=3000,
     num_bytes=3 << 30,
+    largest_row_bytes=0,
 )
 
 
