@@ -61,12 +61,21 @@ def even_edges(capacity: int, most_bins: int = 50) -> list[int]:
     return list(range(0, capacity + step + 1, step))
 
 
-def doubling_edges(smallest: int, largest: int) -> list[int]:
+def doubling_edges(values: Distribution) -> list[int]:
     """Steps that grow with the values, four a doubling. 0 has a bin of its own, which no step of that kind reaches."""
-    first = int(np.floor(np.log2(max(smallest, 1)) * _BINS_PER_DOUBLING))
-    last = int(np.floor(np.log2(max(largest, 1)) * _BINS_PER_DOUBLING)) + 2
-    edges = {int(np.ceil(2 ** (power / _BINS_PER_DOUBLING))) for power in range(first, last)}
-    return sorted({largest + 1 if edge > largest else edge for edge in edges} | ({0} if smallest == 0 else set()))
+    present = np.flatnonzero(values.counts)
+    positive = present[present > 0]
+    if not len(positive):
+        return [0, 1]
+    smallest, largest = int(positive[0]), int(positive[-1])
+    steps = range(_step(smallest), _step(largest) + 1)
+    edges = {max(int(np.ceil(2 ** (step / _BINS_PER_DOUBLING))), smallest) for step in steps}
+    return sorted(edges | {largest + 1} | ({0} if present[0] == 0 else set()))
+
+
+def _step(value: int) -> int:
+    """Number of the step that `value` > 0 lies in."""
+    return int(np.floor(np.log2(value) * _BINS_PER_DOUBLING))
 
 
 @dataclass(frozen=True, kw_only=True)

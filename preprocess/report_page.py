@@ -59,6 +59,7 @@ class Histogram:
     title: str
     what: str  # that is counted, plural
     unit: str
+    is_logarithmic: bool
     bins: tuple[Bin, ...]
     median: int
     most: int  # the value that 95% do not exceed
@@ -69,16 +70,21 @@ class Histogram:
         return max((bin.number for bin in self.bins), default=0)
 
     @property
-    def ticks(self) -> tuple[Bin, ...]:
-        """Bins whose lower ends are written below the bars, evenly spaced."""
-        return self.bins[:: max(-(-len(self.bins) // _TICKS), 1)]
+    def ticks(self) -> tuple[tuple[float, int], ...]:
+        """(distance from the left in percent, value) of the values that stand below the bars."""
+        num_bins = len(self.bins)
+        step = max(-(-num_bins // _TICKS), 1)
+        return tuple((100 * number / num_bins, self.bins[number].low) for number in range(0, num_bins, step))
 
     @classmethod
-    def of(cls, title: str, what: str, unit: str, values: Distribution, edges: list[int]) -> Histogram:
+    def of(
+        cls, title: str, what: str, unit: str, values: Distribution, edges: list[int], *, is_logarithmic: bool
+    ) -> Histogram:
         return cls(
             title=title,
             what=what,
             unit=unit,
+            is_logarithmic=is_logarithmic,
             bins=tuple(values.bins(edges)),
             median=values.quantile(0.5),
             most=values.quantile(0.95),
@@ -137,19 +143,22 @@ def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: E
 
 
 def _histograms(found: PlanDistributions, plan: PlanSummary) -> list[Histogram]:
-    def growing(values: Distribution) -> list[int]:
-        return doubling_edges(values.quantile(0), values.largest)
-
+    samples = [
+        ("Tokens of a sample", "tokens", found.sample_tokens),
+        ("Patches of a sample", "patches", found.sample_patches),
+    ]
+    packs = [
+        ("Tokens of a pack", "tokens", found.pack_tokens, plan.pack_length),
+        ("Patches of a pack", "patches", found.pack_patches, plan.pack_patches),
+    ]
     return [
-        Histogram.of("Tokens of a sample", "samples", "tokens", found.sample_tokens, growing(found.sample_tokens)),
-        Histogram.of("Patches of a sample", "samples", "patches", found.sample_patches, growing(found.sample_patches)),
-        Histogram.of("Tokens of a pack", "packs", "tokens", found.pack_tokens, even_edges(plan.pack_length)),
-        Histogram.of(
-            "Patches of a pack",
-            "packs",
-            "patches",
-            found.pack_patches,
-            even_edges(max(plan.pack_patches, found.pack_patches.largest)),
+        *(
+            Histogram.of(title, "samples", unit, values, doubling_edges(values), is_logarithmic=True)
+            for title, unit, values in samples
+        ),
+        *(
+            Histogram.of(title, "packs", unit, values, even_edges(max(capacity, values.largest)), is_logarithmic=False)
+            for title, unit, values, capacity in packs
         ),
     ]
 

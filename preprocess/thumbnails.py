@@ -60,7 +60,8 @@ def draw(source: MediaSource) -> Picture:
     """As much of an image as can be decoded. Raises SampleError, with what is wrong, or FatalError."""
     with open_medium(source) as file, _tolerance():
         try:
-            with Image.open(file, formats=_FORMATS) as image:
+            Image.init()
+            with Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     size = f"{image.width:,} x {image.height:,} pixels"
                     raise SampleError(Reason.DECOMPRESSION_BOMB, f"{size} are too many to draw")
