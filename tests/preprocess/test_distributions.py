@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.distributions import Distribution, PlanDistributions, doubling_edges, even_edges
-from preprocess.plan_tables import SamplesReader
+from preprocess.plan_tables import SamplesReader, part_path, write_parts, write_table
 from tests.preprocess.workshop import Outcome
 
 VALUES = st.lists(st.integers(0, 5000), min_size=1, max_size=50)
@@ -69,6 +73,28 @@ def test_growing_bins_double_every_four_and_begin_at_the_smallest_value() -> Non
     assert 128 in edges
     assert edges[edges.index(128) + 4] == 256
     assert edges[-1] == 7001
+
+
+def test_a_plan_is_never_held_in_memory(tmp_path: Path) -> None:
+    """Six times the parts take the same memory, and no list of all samples."""
+    peaks, part_rows = [], 100_000
+    for num_parts in (2, 12):
+        plan = tmp_path / str(num_parts)
+        (plan / "samples").mkdir(parents=True)
+        write_parts(plan, ["d"] * num_parts, [part_rows] * num_parts)
+        numbers = np.arange(part_rows, dtype=np.int64)
+        columns = {"copies": numbers % 3, "num_tokens": numbers % 4096, "num_image_patches": numbers % 16_384}
+        for part in range(num_parts):
+            write_table(part_path(plan, part), pa.table({**columns, "num_video_patches": numbers % 2}))
+        write_table(plan / "packs.arrow", pa.table({"num_tokens": numbers % 4096, "num_patches": numbers % 16_384}))
+        tracemalloc.start()
+        found = PlanDistributions.read(plan)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.sample_tokens.total == num_parts * int((numbers % 3).sum())
+        assert found.pack_patches.largest == 16_383
+    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[1] < 30 * part_rows
 
 
 def test_those_of_a_plan_are_those_of_its_samples_and_packs(demo_run: Outcome) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from shards import Manifest, read_manifest
 from shards.__main__ import UsageError, main, pack_numbers
 
 
@@ -106,6 +110,26 @@ def test_a_page_that_can_not_be_written_is_an_error(
 ) -> None:
     assert main(["show", str(small_run), "--html", str(tmp_path / "no" / "page.html")]) == 1
     assert "page.html" in capsys.readouterr().err
+
+
+def test_conversion_is_told_what_to_do_and_says_what_it_did(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    def convert_shards(
+        source: Path, target: Path, *, format: str, workers: int, on_shard: Callable[[], None]
+    ) -> Manifest:
+        told.extend((source, target, format, workers))
+        on_shard()
+        return replace(read_manifest(source), format=format)
+
+    monkeypatch.setitem(sys.modules, "shards.convert", SimpleNamespace(convert_shards=convert_shards))
+    target = tmp_path / "new"
+    assert main(["convert", str(small_run), str(target), "--format=mindrecord", "--workers=3"]) == 0
+    assert told == [small_run, target, "mindrecord", 3]
+    manifest = read_manifest(small_run)
+    assert capsys.readouterr().out.startswith(f"wrote {manifest.num_packs} packs, ")
 
 
 @pytest.mark.parametrize(

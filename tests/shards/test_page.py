@@ -33,15 +33,20 @@ class Elements(HTMLParser):
         super().__init__()
         self.names: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
+        self.texts: list[str] = []
         self.feed(page)
+        self.close()
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.append(tag)
         self.attributes += attrs
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.texts.append(data)
 
 
 def test_a_picture_is_a_small_jpeg_of_the_pixels() -> None:
