@@ -15,16 +15,19 @@ from pathlib import Path
 from preprocess.arguments import make_parser, parse_config, parse_plan
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError
-from preprocess.executor import limit_threads
+from preprocess.executor import WorkerPool, limit_threads
 from preprocess.ledger import LEDGER_NAME, read_ledger
 from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.publish import Published, publish
 from preprocess.report import plan_table, reject_examples, run_summary, slowest_lines, sweep_table
+from preprocess.report_page import report_page
 from preprocess.run import Share, choose_executor, make_plan, materialise, plan_into_output, prepare
 from preprocess.sweep import run_sweep
+from preprocess.thumbnails import SECONDS as THUMBNAIL_SECONDS
 from preprocess.timing import read_slowest
 from shards import ModelFolderError, ShardError, read_manifest
+from shards.page import write_page
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
@@ -32,6 +35,7 @@ USAGE = """usage: python -m preprocess COMMAND ...
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   report OUTPUT_DIR                what a finished run holds
+       --html FILE                 the same as a page, with pictures
 
 python -m preprocess run --help lists the flags."""
 
@@ -90,18 +94,37 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1:
-        raise ConfigError("usage: python -m preprocess report OUTPUT_DIR")
-    folder = Path(arguments[0])
+    folder, page = _report_arguments(arguments)
     manifest = read_manifest(folder)
     plan = PlanSummary.read(folder / PLAN_DIR)
     if plan is None:
         raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
+    if page is not None:
+        with WorkerPool(workers=1, item_timeout=THUMBNAIL_SECONDS) as executor:
+            print(write_page(page, report_page(folder, manifest, plan, executor)))
+        return 0
     print(plan_table(plan, manifest.model.merge_size))
     print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
     for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
         print(line)
     return 0
+
+
+def _report_arguments(arguments: Sequence[str]) -> tuple[Path, Path | None]:
+    """The folder, and the page to write, if any. Raises ConfigError."""
+    folder: str | None
+    page: str | None
+    match [word for argument in arguments for word in _halves(argument)]:
+        case [folder] if not folder.startswith("-"):
+            return Path(folder), None
+        case [folder, "--html", page] | ["--html", page, folder]:
+            return Path(folder), Path(page)
+    raise ConfigError("usage: python -m preprocess report OUTPUT_DIR [--html FILE]")
+
+
+def _halves(argument: str) -> list[str]:
+    """ "--html=x" -> ["--html", "x"]"""
+    return argument.split("=", 1) if argument.startswith("--html=") else [argument]
 
 
 def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:

@@ -11,27 +11,20 @@ from preprocess.plan import PlanSummary, Tally
 from preprocess.publish import Published
 from preprocess.sweep import Outcome, Sweep
 from preprocess.timing import Timing
-from shards import PackCounts
+from shards.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MOST_KEYS = 20
 
 
 def plan_table(plan: PlanSummary, merge_size: int) -> str:
     """A line a dataset, then sums, utilisation and rejects by reason."""
-    header = ("dataset", "samples", "tokens", "visual tokens", "label tokens", "images", "videos", "rejects")
-    rows: list[tuple[str, ...]] = [header]
-    for name, counts in plan.datasets.items():
-        rows.append((name, *_cells(counts, merge_size), str(sum(plan.rejects.get(name, {}).values()))))
-    if len(plan.datasets) > 1:
-        rows.append(("all", *_cells(plan.totals, merge_size), str(plan.num_rejects)))
-    lines = [_aligned(rows)]
+    lines = [dataset_table(plan.datasets, plan.rejects, merge_size)]
     slots = plan.num_packs * plan.pack_length
     patch_slots = plan.num_packs * plan.pack_patches
     patches = plan.totals.num_image_patches + plan.totals.num_video_patches
     lines.append(
-        f"{plan.num_packs:,} packs: {_share(plan.totals.num_tokens, slots)} of {plan.pack_length:,} tokens and "
-        f"{_share(patches, patch_slots)} of {plan.pack_patches:,} patches used; "
+        f"{plan.num_packs:,} packs: {share(plan.totals.num_tokens, slots)} of {plan.pack_length:,} tokens and "
+        f"{share(patches, patch_slots)} of {plan.pack_patches:,} patches used; "
         f"{plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}"
     )
     if plan.inputs["config"]["pack_patches"] == AUTO and patches:
@@ -48,7 +41,7 @@ def plan_table(plan: PlanSummary, merge_size: int) -> str:
 def _ignored_keys(keys: Mapping[str, int]) -> str:
     """The most frequent ones. Annotations may use anything as a key, a terminal can't show everything."""
     frequent = sorted(keys, key=lambda key: -keys[key])[:_MOST_KEYS]
-    shown = [f"{key if key.isprintable() else ascii(key)} ({keys[key]:,})" for key in frequent]
+    shown = [f"{visible(key)} ({keys[key]:,})" for key in frequent]
     others = [f"and {len(keys) - len(frequent):,} others"] if len(keys) > len(frequent) else []
     return f"ignored keys: {', '.join(shown + others)}"
 
@@ -64,26 +57,23 @@ def sweep_table(sweep: Sweep, tally: Tally, outcomes: Sequence[Outcome]) -> str:
             f"{outcome.num_rejects:,}",
             f"{outcome.num_tokens:,}",
             f"{outcome.num_packs:,}",
-            _share(outcome.num_tokens, outcome.num_packs * outcome.pack_length),
+            share(outcome.num_tokens, outcome.num_packs * outcome.pack_length),
             f"{outcome.pack_patches:,}",
-            _share(outcome.num_patches, outcome.num_packs * outcome.pack_patches),
+            share(outcome.num_patches, outcome.num_packs * outcome.pack_patches),
             readable_bytes(outcome.num_bytes),
             f"{outcome.num_steps:,}",
         )
         rows.append((*outcome.values, *cells))
     always = reject_lines(tally.rejects, tally.num_records)
-    return "\n".join([_aligned(rows), *(f"in every line, {line}" for line in always)])
+    return "\n".join([aligned(rows), *(f"in every line, {line}" for line in always)])
 
 
 def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> list[str]:
-    by_reason: dict[str, int] = {}
-    for reasons in rejects.values():
-        for reason, number in reasons.items():
-            by_reason[reason] = by_reason.get(reason, 0) + number
+    by_reason = reasons_of(rejects)
     total = sum(by_reason.values())
     if not total:
         return ["rejects: none"]
-    reasons_text = ", ".join(f"{reason} {number:,}" for reason, number in sorted(by_reason.items()))
+    reasons_text = ", ".join(f"{reason} {number:,}" for reason, number in by_reason.items())
     return [f"rejects: {total:,} of {num_records:,} records ({total / num_records:.1%}): {reasons_text}"]
 
 
@@ -116,51 +106,11 @@ def reject_examples(rejects: Iterable[Reject]) -> list[str]:
     first: dict[str, Reject] = {}
     for reject in rejects:
         first.setdefault(reject.reason, reject)
-    return [f"  {r.reason}: {r.dataset}:{r.index}: {printable(r.detail)}" for _, r in sorted(first.items())]
+    return [visible(f"  {r.reason}: {r.dataset}:{r.index}: {r.detail}") for _, r in sorted(first.items())]
 
 
 def slowest_lines(timings: Sequence[Timing]) -> list[str]:
     if not timings:
         return []
-    lines = [f"  {t.seconds:.3f} s  {t.sample}: {printable(', '.join(t.media)) or 'text only'}" for t in timings]
+    lines = [visible(f"  {t.seconds:.3f} s  {t.sample}: {', '.join(t.media) or 'text only'}") for t in timings]
     return ["slowest samples to encode:", *lines]
-
-
-def printable(text: str) -> str:
-    """On one line, whatever it holds."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def readable_bytes(number: float) -> str:
-    unit = 0
-    while number >= 1024 and unit < len(_UNITS) - 1:
-        number, unit = number / 1024, unit + 1
-    return f"{number:,.0f} {_UNITS[unit]}" if unit == 0 else f"{number:,.1f} {_UNITS[unit]}"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "0.0%"
-
-
-def _cells(counts: PackCounts, merge_size: int) -> tuple[str, ...]:
-    visual_tokens = (counts.num_image_patches + counts.num_video_patches) // merge_size**2
-    numbers = (
-        counts.num_samples,
-        counts.num_tokens,
-        visual_tokens,
-        counts.num_label_tokens,
-        counts.num_images,
-        counts.num_videos,
-    )
-    return tuple(f"{number:,}" for number in numbers)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> str:
-    """First column to the left, the others to the right, under each other."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        first, *others = row
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

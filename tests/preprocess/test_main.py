@@ -176,6 +176,8 @@ def snapshot(folder: Path) -> dict[str, object]:
         (["run"], "--dataset_use, --datasets, --model, --output_dir must be given, on the command line or in --config"),
         (["report"], "usage: python -m preprocess report OUTPUT_DIR"),
         (["report", "a", "b"], "usage: python -m preprocess report OUTPUT_DIR"),
+        (["report", "--html", "a"], "usage: python -m preprocess report OUTPUT_DIR [--html FILE]"),
+        (["report", "a", "--htm", "b"], "usage: python -m preprocess report OUTPUT_DIR [--html FILE]"),
         (["report", "nowhere"], "nowhere has no manifest.json, so it is not a dataset"),
     ],
 )
@@ -256,3 +258,16 @@ def test_report_of_shards_without_their_plan_is_refused(workshop: Workshop) -> N
     outcome = workshop.command("report", str(ran.folder))
     assert outcome.code == 2
     assert "out/plan is missing or unfinished; a report needs the plan beside the shards" in outcome.error
+
+
+@pytest.mark.parametrize("flags", [["--html", "page.html"], ["--html=page.html"]])
+def test_report_writes_a_page(
+    workshop: Workshop, demo_run: Outcome, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workshop.root)
+    outcome = workshop.command("report", *flags, str(demo_run.folder))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("wrote page.html (")
+    page = (workshop.root / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "the rejected image of flawed:8" in page

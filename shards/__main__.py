@@ -1,0 +1,164 @@
+"""python -m shards info|verify|show|convert.
+
+Exit codes: 0 done; 1 damaged; 2 wrong usage, or not a dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from shards.errors import DamagedShard, ShardError
+from shards.info import info_text
+from shards.manifest import read_manifest
+from shards.model_constants import ModelFolderError
+from shards.readable import readable_bytes, visible
+from shards.reader import open_shards
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ShardError, ModelFolderError, UsageError) as error:
+        print(f"shards: error: {visible(str(error))}", file=sys.stderr)
+        return 1 if isinstance(error, DamagedShard) else 2
+    except OSError as error:
+        print(f"shards: stopped: {visible(str(error))}", file=sys.stderr)
+        return 1
+
+
+class UsageError(Exception):
+    """A value on the command line that means nothing."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m shards", description="Look at, verify and convert datasets.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    info = commands.add_parser("info", help="what a dataset holds")
+    verify = commands.add_parser("verify", help="whether every byte is as it was written, and every row valid")
+    verify.add_argument("--quick", action="store_true", help="hashes only; no row is decoded")
+    show = commands.add_parser("show", help="what single packs hold: text, labels, pictures")
+    show.add_argument("--pack", default="0", metavar="N", help="which packs, for example 5 or 0,5,9-12 (default 0)")
+    show.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures instead")
+    convert = commands.add_parser("convert", help="the same rows in another file format")
+    for command in (info, verify, show):
+        command.add_argument("folder", type=Path, metavar="DIR")
+    convert.add_argument("folder", type=Path, metavar="SRC")
+    convert.add_argument("target", type=Path, metavar="DST", help="folder to write; new, or a conversion to go on with")
+    convert.add_argument("--format", required=True, choices=("arrow", "mindrecord"))
+    for command in (verify, convert):
+        command.add_argument(
+            "--workers", type=_count, default=len(os.sched_getaffinity(0)), metavar="N", help="processes; 0: this one"
+        )
+    for command, function in ((info, _info), (verify, _verify), (show, _show), (convert, _convert)):
+        command.set_defaults(command=function)
+    return parser
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def _info(options: argparse.Namespace) -> int:
+    print(info_text(read_manifest(options.folder), options.folder))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from shards.verify import verify
+
+    with _bar("verify") as bar:
+        problems = verify(options.folder, quick=options.quick, workers=options.workers, on_shard=partial(_advance, bar))
+    for problem in problems:
+        print(visible(str(problem)))
+    if problems:
+        files = len({problem.file for problem in problems})
+        print(f"{options.folder} is damaged: {len(problems):,} problems in {files:,} files")
+        return 1
+    manifest = read_manifest(options.folder)
+    num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
+    holds = f"{len(manifest.shards):,} shards, {manifest.num_packs:,} packs, {num_bytes}"
+    checked = "hashes of all files; rows were not decoded" if options.quick else "hashes, rows and sums"
+    print(f"{options.folder} is whole: {holds} ({checked})")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from shards.show import COLOUR, PLAIN, pack_text
+    from shards.transcript import Transcriber
+
+    shards = open_shards(options.folder)
+    numbers = pack_numbers(options.pack, len(shards))
+    transcriber = Transcriber(options.folder)
+    if options.html is not None:
+        from shards.page import packs_page, write_page
+
+        print(write_page(options.html, packs_page(shards, numbers, transcriber)))
+        return 0
+    marks = COLOUR if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else PLAIN
+    for position, number in enumerate(numbers):
+        print(("\n" if position else "") + pack_text(shards[number], number, shards.manifest, transcriber, marks))
+    return 0
+
+
+def pack_numbers(text: str, num_packs: int) -> list[int]:
+    """ "0,5,9-12" -> [0, 5, 9, 10, 11, 12]. Raises UsageError."""
+    numbers: dict[int, None] = {}  # an ordered set
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part)
+        first = int(match[1]) if match else 0
+        last = int(match[2]) if match and match[2] else first
+        if match is None or last < first:
+            raise UsageError(f"--pack {text}: say numbers or ranges, for example 0,5,9-12")
+        if last >= num_packs:
+            raise UsageError(f"--pack {text}: the dataset has {num_packs:,} packs, from 0 to {num_packs - 1:,}")
+        numbers.update(dict.fromkeys(range(first, last + 1)))
+    return list(numbers)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from shards.convert import convert_shards
+
+    num_shards = len(read_manifest(options.folder).shards)
+    with _bar("convert") as bar:
+        manifest = convert_shards(
+            options.folder,
+            options.target,
+            format=options.format,
+            workers=options.workers,
+            on_shard=partial(_advance, bar, num_shards),
+        )
+    num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
+    print(
+        f"wrote {manifest.num_packs:,} packs, {num_bytes} in {len(manifest.shards):,} shards ({manifest.format}) "
+        f"to {options.target}"
+    )
+    return 0
+
+
+def _bar(name: str) -> tqdm[NoReturn]:
+    return tqdm(unit="shard", desc=name, leave=False, disable=not sys.stderr.isatty())
+
+
+def _advance(bar: tqdm[NoReturn], total: int) -> None:
+    bar.total = total
+    bar.update()
+
+
+if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # text may hold what this terminal can't show
+    sys.exit(main(sys.argv[1:]))

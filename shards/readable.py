@@ -1,0 +1,83 @@
+"""Numbers, tables and text that came from data, made fit to read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from shards.pack import PackCounts
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Control, format (bidirectional marks too), unassigned and lone surrogate characters written out, as `\\u202e`.
+
+    What comes out can neither steer a terminal nor turn the text around it. Characters of `keep` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if char not in keep and unicodedata.category(char) in _INVISIBLE
+        else char
+        for char in text
+    )
+
+
+def readable_bytes(number: float) -> str:
+    unit = 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{number:,.0f} {_UNITS[unit]}" if unit == 0 else f"{number:,.1f} {_UNITS[unit]}"
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "0.0%"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """First column to the left, the others to the right, under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def num_visual_tokens(counts: PackCounts, merge_size: int) -> int:
+    return (counts.num_image_patches + counts.num_video_patches) // merge_size**2
+
+
+def dataset_table(datasets: Mapping[str, PackCounts], rejects: Mapping[str, Mapping[str, int]], merge_size: int) -> str:
+    """A line a dataset, and their sums where there are several. `rejects`: dataset -> reason -> samples."""
+    rows = [("dataset", "samples", "tokens", "visual tokens", "label tokens", "images", "videos", "rejects")]
+    numbers = {name: sum(rejects.get(name, {}).values()) for name in {**datasets, **rejects}}
+    for name, counts in datasets.items():
+        rows.append((visible(name), *_cells(counts, merge_size, numbers[name])))
+    if len(datasets) > 1:
+        rows.append(("all", *_cells(sum(datasets.values(), PackCounts()), merge_size, sum(numbers.values()))))
+    return aligned(rows)
+
+
+def reasons_of(rejects: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """{dataset: {reason: samples}} -> {reason: samples}, in the order of the names."""
+    by_reason: dict[str, int] = {}
+    for reasons in rejects.values():
+        for reason, number in reasons.items():
+            by_reason[reason] = by_reason.get(reason, 0) + number
+    return dict(sorted(by_reason.items()))
+
+
+def _cells(counts: PackCounts, merge_size: int, num_rejects: int) -> tuple[str, str, str, str, str, str, str]:
+    return (
+        f"{counts.num_samples:,}",
+        f"{counts.num_tokens:,}",
+        f"{num_visual_tokens(counts, merge_size):,}",
+        f"{counts.num_label_tokens:,}",
+        f"{counts.num_images:,}",
+        f"{counts.num_videos:,}",
+        f"{num_rejects:,}",
+    )

@@ -1,0 +1,61 @@
+"""What the tokens of a pack say, in pieces: text, special tokens, and visual spans collapsed into one piece each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+from shards.errors import DamagedShard
+from shards.manifest import MODEL_DIR
+from shards.pack import IGNORE_INDEX, Pack
+from shards.segments import Segment, VisualSpan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A run of tokens of one kind, all of them supervised or none."""
+
+    kind: Literal["text", "special", "visual"]
+    supervised: bool
+    text: str  # decoded; it may hold any character, even what looks like a special token
+
+
+class Transcriber:
+    """Decodes with the tokenizer that stands beside the shards."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DamagedShard where `folder` has no readable tokenizer."""
+        path = folder / MODEL_DIR / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more precise
+            raise DamagedShard(f"{path} can't be read ({error}); copy it from the model folder") from None
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(token_id for token_id, token in added.items() if token.special)
+
+    def pieces(self, pack: Pack, segment: Segment) -> list[Piece]:
+        span_at = {position: span for span in segment.spans for position in range(span.start, span.stop)}
+
+        def kind(position: int) -> tuple[VisualSpan | None, bool, bool]:
+            is_special = int(pack.input_ids[position]) in self._special
+            return span_at.get(position), is_special, bool(pack.labels[position] != IGNORE_INDEX)
+
+        pieces = []
+        for (span, is_special, supervised), run in groupby(range(segment.start, segment.stop), kind):
+            if span is not None:
+                pieces.append(Piece(kind="visual", supervised=supervised, text=name_span(span)))
+                continue
+            text = self._tokenizer.decode(pack.input_ids[list(run)].tolist(), skip_special_tokens=False)
+            pieces.append(Piece(kind="special" if is_special else "text", supervised=supervised, text=text))
+        return pieces
+
+
+def name_span(span: VisualSpan) -> str:
+    """For example "image 28x40 -> 280 tokens", in patches; videos have their temporal patches in front."""
+    t, h, w = span.grid_thw
+    grid = f"{h}x{w}" if span.kind == "image" else f"{t}x{h}x{w}"
+    return f"{span.kind} {grid} -> {span.stop - span.start} tokens"

@@ -1,0 +1,221 @@
+"""Is a dataset still what was written? Hashes of all files first, then the invariants and sums of all rows.
+
+A file whose hash is wrong is not decoded: damaged metadata can crash a decoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from shards.errors import DamagedShard, InvalidPack, ShardError
+from shards.hashing import sha256_of_file
+from shards.manifest import (
+    MANIFEST_HASH_NAME,
+    MANIFEST_NAME,
+    MODEL_DIR,
+    MODEL_FILES,
+    Manifest,
+    read_manifest,
+)
+from shards.model_constants import ModelFolderError, read_model_constants
+from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
+from shards.reader import ShardSet
+from shards.segments import cut_segments
+
+_REWRITE = "copy the file again, or preprocess again"
+_BUG = "whatever wrote it has a bug: report it, and preprocess again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that is not as it was written, and what to do about it."""
+
+    file: str  # below the dataset's folder
+    row: int | None = None  # of the file
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return f"{where}: {self.what}; {self.advice}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFindings:
+    """What one shard holds, recomputed from its rows; nothing of that where it was not decoded."""
+
+    problems: tuple[Problem, ...] = ()
+    maxima: PackMaxima = field(default_factory=PackMaxima)
+    datasets: dict[str, PackCounts] = field(default_factory=dict)
+
+
+def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int], None]) -> list[Problem]:
+    """Every problem of the dataset in `folder`; none where it is whole. `quick`: hashes only, no row is decoded.
+
+    `workers`: processes, 0: this one. `on_shard` gets the number of all shards each time one is done. Raises
+    NotADataset or UnsupportedVersion where there is nothing to verify.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except DamagedShard as error:
+        what, _, advice = str(error).rpartition("; ")
+        return [Problem(file=MANIFEST_NAME, what=what, advice=advice)]
+    problems = [*_manifest_problems(folder), *_model_problems(folder, manifest)]
+    findings = []
+    with _mapping(folder, manifest, quick, workers) as mapped:
+        for found in mapped(range(len(manifest.shards))):
+            problems += found.problems
+            findings.append(found)
+            on_shard(len(manifest.shards))
+    if not quick and not any(found.problems for found in findings):
+        problems += _sum_problems(manifest, findings)
+    return problems
+
+
+def _manifest_problems(folder: Path) -> Iterator[Problem]:
+    """Reading compared the hashes; here the hash file as a whole."""
+    digest = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
+    if (folder / MANIFEST_HASH_NAME).read_bytes() != f"{digest}  {MANIFEST_NAME}\n".encode():
+        what = f"it is not the line that sha256sum writes about {MANIFEST_NAME}"
+        yield Problem(file=MANIFEST_HASH_NAME, what=what, advice=_REWRITE)
+
+
+def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    """The tokenizer by its hash, the other two files by the constants that the manifest took from them."""
+    model = folder / MODEL_DIR
+    missing = [name for name in MODEL_FILES if not (model / name).is_file()]
+    for name in missing:
+        yield Problem(file=f"{MODEL_DIR}/{name}", what="it is missing", advice="copy it from the model folder")
+    if missing:
+        return
+    expected = manifest.inputs.get("tokenizer_sha256")
+    found = sha256_of_file(model / "tokenizer.json")
+    if expected is not None and found != expected:
+        yield _other_hash(f"{MODEL_DIR}/tokenizer.json", found, expected)
+        return
+    try:
+        read_model_constants(model).require_equal(manifest.model, mine=f"{MODEL_DIR}/", theirs=MANIFEST_NAME)
+    except (ModelFolderError, ShardError) as error:
+        yield Problem(file=MODEL_DIR, what=str(error), advice="copy its files from the model folder again")
+
+
+def _other_hash(name: str, found: str, expected: Any) -> Problem:
+    return Problem(file=name, what=f"its sha256 is {found}, the manifest says {expected}", advice=_REWRITE)
+
+
+@dataclass(frozen=True)
+class _ShardVerifier:
+    """Verifies single shards of one dataset, in whatever process."""
+
+    shards: ShardSet
+    first_packs: tuple[int, ...]  # of each shard
+    quick: bool
+
+    @classmethod
+    def of(cls, folder: Path, manifest: Manifest, quick: bool) -> _ShardVerifier:
+        ends = accumulate((entry.num_packs for entry in manifest.shards), initial=0)
+        return cls(ShardSet(folder, manifest), tuple(ends), quick)
+
+    def __call__(self, number: int) -> ShardFindings:
+        entry, folder = self.shards.manifest.shards[number], self.shards.folder
+        try:
+            found = sha256_of_file(folder / entry.name)
+        except OSError as error:
+            problem = Problem(file=entry.name, what=f"it can't be read ({error.strerror})", advice=_REWRITE)
+            return ShardFindings(problems=(problem,))
+        if found != entry.sha256:
+            return ShardFindings(problems=(_other_hash(entry.name, found, entry.sha256),))
+        return ShardFindings() if self.quick else self._check_rows(number)
+
+    def _check_rows(self, number: int) -> ShardFindings:
+        manifest = self.shards.manifest
+        name = manifest.shards[number].name
+        problems: list[Problem] = []
+        maxima, datasets = PackMaxima(), dict[str, PackCounts]()
+        for row in range(manifest.shards[number].num_packs):
+            try:
+                pack = self.shards[self.first_packs[number] + row]
+                check_pack(pack, manifest.model)
+                for segment in cut_segments(pack, manifest.model):
+                    datasets[segment.dataset] = datasets.get(segment.dataset, PackCounts()) + segment.counts
+                _check_capacity(pack, manifest)
+            except (InvalidPack, ShardError) as error:
+                problems.append(Problem(file=name, row=row, what=str(error), advice=_BUG))
+                continue
+            maxima = maxima.merge(measure_pack(pack, manifest.model))
+        return ShardFindings(problems=tuple(problems), maxima=maxima, datasets=datasets)
+
+
+def _check_capacity(pack: Pack, manifest: Manifest) -> None:
+    patches = len(pack.image_patches) + len(pack.video_patches)
+    for number, capacity, name in (
+        (pack.num_tokens, manifest.pack_length, "pack_length"),
+        (patches, manifest.pack_patches, "pack_patches"),
+    ):
+        if number > capacity:
+            raise InvalidPack(f"pack starting with {pack.sample_keys[0]}: {number} is over {name}, {capacity}")
+
+
+def _sum_problems(manifest: Manifest, findings: Iterable[ShardFindings]) -> Iterator[Problem]:
+    """What the rows add up to against what the manifest says."""
+    maxima, datasets = PackMaxima(), dict[str, PackCounts]()
+    for found in findings:
+        maxima = maxima.merge(found.maxima)
+        for name, counts in found.datasets.items():
+            datasets[name] = datasets.get(name, PackCounts()) + counts
+    compared: list[tuple[str, PackCounts | PackMaxima, PackCounts | PackMaxima]] = [
+        ("maxima", manifest.maxima, maxima),
+        ("totals", manifest.totals, sum(datasets.values(), PackCounts())),
+    ]
+    said = {name: dataset.counts for name, dataset in manifest.datasets.items()}
+    for name in sorted({*said, *datasets}):
+        compared.append((f"dataset {name!r}", said.get(name, PackCounts()), datasets.get(name, PackCounts())))
+    for name, in_manifest, in_rows in compared:
+        rows = asdict(in_rows)
+        for key, number in asdict(in_manifest).items():
+            if number != rows[key]:
+                what = f"{name}: {key} is {number:,}, the rows give {rows[key]:,}"
+                yield Problem(file=MANIFEST_NAME, what=what, advice=_BUG)
+
+
+_verifier: _ShardVerifier | None = None  # of a worker process
+
+
+def _start_worker(folder: Path, manifest: Manifest, quick: bool) -> None:
+    global _verifier
+    _verifier = _ShardVerifier.of(folder, manifest, quick)
+
+
+def _verify_shard(number: int) -> ShardFindings:
+    assert _verifier is not None
+    return _verifier(number)
+
+
+@contextmanager
+def _mapping(
+    folder: Path, manifest: Manifest, quick: bool, workers: int
+) -> Iterator[Callable[[Iterable[int]], Iterator[ShardFindings]]]:
+    """A `map` over numbers of shards, in order, on processes or in this one."""
+    if workers == 0:
+        verifier = _ShardVerifier.of(folder, manifest, quick)
+        yield lambda numbers: map(verifier, numbers)
+        return
+    with ProcessPoolExecutor(
+        max_workers=min(workers, max(len(manifest.shards), 1)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(folder, manifest, quick),
+    ) as pool:
+        try:
+            yield lambda numbers: pool.map(_verify_shard, numbers)
+        except BrokenProcessPool:
+            raise ShardError("a worker process died; is memory short? Verify again with fewer --workers") from None

@@ -1,0 +1,22 @@
+"""What the tests of looking into datasets share: a small one, with images, videos and several shards."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+from demo_build import Demo
+
+from preprocess.__main__ import main
+
+
+@pytest.fixture(scope="session")
+def small_run(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some of the demo, preprocessed into several shards. Read only."""
+    folder = tmp_path_factory.mktemp("small_run") / "out"
+    flags = [f"--output_dir={folder}", "--dataset_use=talk%30,scenes%50,clips%40", "--shard_bytes=300000"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main(["run", f"--config={demo.config}", "--workers=0", *flags]) == 0
+    return folder

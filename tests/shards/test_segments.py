@@ -1,0 +1,80 @@
+"""A pack taken apart gives back every sample's tokens, labels and media."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from shards import InvalidPack, Pack, PackCounts, check_pack, count_pack
+from shards.segments import cut_segments
+from tests.shards.packs import CONSTANTS, make_pack, packs
+
+
+def two_samples_with_media() -> Pack:
+    """An image of 2 tokens in the first sample; another, and a video of 3, in the second."""
+    one = make_pack(texts=(3,), images=[(1, 2, 4)])
+    other = make_pack(texts=(2,), images=[(1, 2, 2)], videos=[(3, 2, 2)], seed=1)
+    return Pack(
+        input_ids=np.concatenate([one.input_ids, other.input_ids]),
+        labels=np.concatenate([one.labels, other.labels]),
+        position_ids=np.concatenate([one.position_ids, other.position_ids], axis=1),
+        cu_seqlens=np.array([0, 5, 11], np.int32),
+        image_patches=np.concatenate([one.image_patches, other.image_patches]),
+        image_grid_thw=np.concatenate([one.image_grid_thw, other.image_grid_thw]),
+        video_patches=other.video_patches,
+        video_grid_thw=other.video_grid_thw,
+        second_per_grid_ts=other.second_per_grid_ts,
+        sample_keys=("a:b:7.1#2", "c:0"),
+    )
+
+
+def test_media_belong_to_the_sample_whose_tokens_they_are() -> None:
+    pack = two_samples_with_media()
+    check_pack(pack, CONSTANTS)
+    first, second = cut_segments(pack, CONSTANTS)
+    assert (first.key, first.dataset, first.start, first.stop) == ("a:b:7.1#2", "a:b", 0, 5)
+    assert (second.dataset, second.start, second.stop) == ("c", 5, 11)
+    [image] = first.spans
+    assert (image.kind, image.index, image.start, image.stop, image.grid_thw) == ("image", 0, 3, 5, (1, 2, 4))
+    assert image.second_per_grid is None
+    spans = [(span.kind, span.index, span.start, span.stop) for span in second.spans]
+    assert spans == [("image", 1, 7, 8), ("video", 0, 8, 11)]
+    assert second.spans[1].second_per_grid == 0.5
+    assert second.counts == PackCounts(
+        num_samples=1,
+        num_tokens=6,
+        num_label_tokens=1,
+        num_images=1,
+        num_videos=1,
+        num_image_patches=4,
+        num_video_patches=12,
+    )
+
+
+@given(packs)
+def test_the_segments_of_a_pack_add_up_to_it(pack: Pack) -> None:
+    segments = cut_segments(pack, CONSTANTS)
+    assert sum((segment.counts for segment in segments), PackCounts()) == count_pack(pack)
+    assert [segment.start for segment in segments] + [pack.num_tokens] == pack.cu_seqlens.tolist()
+    for segment in segments:
+        for span in segment.spans:
+            token = CONSTANTS.image_token_id if span.kind == "image" else CONSTANTS.video_token_id
+            assert (pack.input_ids[span.start : span.stop] == token).all()
+
+
+def test_an_image_over_the_end_of_a_sample_is_refused() -> None:
+    pack = two_samples_with_media()
+    moved = replace(pack, cu_seqlens=np.array([0, 4, 11], np.int32))
+    with pytest.raises(InvalidPack, match=r"a:b:7\.1#2: image 0 runs over the end of the sample"):
+        cut_segments(moved, CONSTANTS)
+
+
+def test_an_image_torn_apart_is_refused() -> None:
+    pack = two_samples_with_media()
+    tokens = pack.input_ids.copy()
+    tokens[[2, 3]] = tokens[[3, 2]]
+    with pytest.raises(InvalidPack, match="the tokens of image 0 are torn apart"):
+        cut_segments(replace(pack, input_ids=tokens), CONSTANTS)
