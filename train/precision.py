@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 import mindspore as ms
 
+from train.arguments import UsageError
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -30,6 +32,18 @@ class Precision:
 
     compute: ms.Type
 
+    def __str__(self) -> str:
+        return str(self.compute).lower()
+
 
 FLOAT32 = Precision(ms.float32)
 BFLOAT16 = Precision(ms.bfloat16)
+
+
+def choose_precision(*, bf16: bool, device: str) -> Precision:
+    """What the flag `bf16` means on this device. Raises UsageError where MindSpore has no bfloat16 kernels."""
+    if bf16 and device != "Ascend":
+        raise UsageError(
+            f"bf16 True: MindSpore has no bfloat16 matrix products on {device}; leave the flag out to train in float32"
+        )
+    return BFLOAT16 if bf16 else FLOAT32
