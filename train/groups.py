@@ -7,8 +7,8 @@
 | vision | the rest of `visual.*` | `tune_mm_vision` | `vision_tower_lr`, else `learning_rate` |
 
 A tied head has no parameter of its own: it is the embedding, of the group llm. What is frozen is left out of the
-differentiation, and so has no gradient, no gradient sum and no moments; `Qwen25VL.plan_backward` sees to it that no
-backward runs where nothing below is trained.
+differentiation, and so has no gradient, no gradient sum and no moments; MindSpore runs no backward where nothing
+below is trained (a frozen tower's backward is not in the graph: tests/train/test_groups.py).
 """
 
 from __future__ import annotations

@@ -64,9 +64,10 @@ def train(arguments: TrainArguments, shards: ShardSet, log: Log) -> None:
         f"{_count_parameters(model):,} parameters | {precision} | {device}"
     )
     freeze(model, arguments.trained_groups)
-    model.plan_backward(gradient_checkpointing=arguments.gradient_checkpointing)
-    if arguments.gradient_checkpointing and device == "CPU":
-        log("note: gradient_checkpointing saves no memory on CPU, where compiled graphs keep what they recompute")
+    if arguments.gradient_checkpointing:
+        model.recompute_layers()
+        if device == "CPU":
+            log("note: gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     with MetricsFile(arguments.output_dir / METRICS_NAME) as metrics:
         for progress in run_steps(arguments, shards, order, model, log):

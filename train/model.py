@@ -41,16 +41,13 @@ class Qwen25VL(nn.Cell):
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
         self.matmul = ops.MatMul(transpose_b=True)
 
-    def plan_backward(self, *, gradient_checkpointing: bool) -> None:
-        """Call this when `requires_grad` of every parameter is final, before differentiating.
+    def recompute_layers(self) -> None:
+        """Have the backward compute each block and layer again from its input, in place of keeping what is inside.
 
-        The backward ends where nothing below is trained. With `gradient_checkpointing`, each layer on its way is
-        computed again in it, from the layer's input, in place of keeping the activations.
+        Set `requires_grad` first: outside of graphs, MindSpore looks at it here.
         """
-        self.visual.end_backward()
-        if gradient_checkpointing:
-            for layer in (*self.visual.blocks_of_backward(), *self.model.layers):
-                layer.recompute()
+        for layer in (*self.visual.blocks, *self.model.layers):
+            layer.recompute()
 
     def construct(
         self,

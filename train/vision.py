@@ -149,18 +149,8 @@ class VisionTower(nn.Cell):
             [VisionBlock(config, full=index in config.fullatt_block_indexes) for index in range(config.depth)]
         )
         self.merger = PatchMerger(config)
-        self.blocks_end = False
-        self.merger_ends = False
         # Half of a head's frequencies turn with the row, the other half with the column.
         self.frequencies = ms.Tensor(rotary_frequencies(config.head_dim // 2, ROTARY_THETA))
-
-    def end_backward(self) -> None:
-        """Let no gradient through to the blocks, or to the merger and the blocks, where nothing in them is trained."""
-        self.blocks_end = not any(each.trainable_params() for each in (self.patch_embed, self.blocks))
-        self.merger_ends = self.blocks_end and not self.merger.trainable_params()
-
-    def blocks_of_backward(self) -> list[VisionBlock]:
-        return [] if self.blocks_end else list(self.blocks)
 
     def construct(
         self,
@@ -176,7 +166,4 @@ class VisionTower(nn.Cell):
         angles_PF = ops.reshape(angles_P2f, (patch_positions.shape[0], -1))
         for block in self.blocks:
             x_PE = block(x_PE, angles_PF, *segments)
-        if self.blocks_end:
-            x_PE = ops.stop_gradient(x_PE)
-        x_VM = self.merger(x_PE)
-        return ops.stop_gradient(x_VM) if self.merger_ends else x_VM
+        return self.merger(x_PE)

@@ -106,7 +106,6 @@ def test_what_is_frozen_keeps_its_bits_and_has_no_backward_below_what_is_trained
     monkeypatch.setenv("MS_JIT", "0")  # operator by operator: no graph for each combination, and hooks are called
     model = build_model(root / "model")
     freeze(model, trained)
-    model.plan_backward(gradient_checkpointing=False)
     visited: set[str] = set()
     watched = {"vision": model.visual.blocks[0], "mlp": model.visual.merger, "llm": model.model.layers[0]}
     for group, cell in watched.items():
