@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from train.schedule import SCHEDULES
+from train.schedule import COSINE_WITH_MIN, SCHEDULES
 
 OPTIMIZER = "adamw_mindspore"
 DEVICES = ("auto", "Ascend", "CPU")
@@ -27,11 +27,6 @@ class TrainingFailed(Exception):
 _ONLY_VALUES: Mapping[str, tuple[Any, str]] = MappingProxyType(
     {
         "optim": (OPTIMIZER, f"the only optimizer is {OPTIMIZER}: AdamW as in PyTorch, compiled"),
-        "tune_mm_llm": (True, "everything is trained: this version can't freeze the language model"),
-        "tune_mm_mlp": (True, "everything is trained: this version can't freeze the merger"),
-        "tune_mm_vision": (True, "everything is trained: this version can't freeze the vision tower"),
-        "bf16": (False, "this version trains in float32, everywhere; leave the flag out"),
-        "gradient_checkpointing": (False, "recomputation is not written yet; leave the flag out"),
         "save_strategy": ("no", "the weights are saved once, when training ends; `no` is the only strategy"),
         "eval_strategy": ("no", "there is no evaluation while training; `no` is the only strategy"),
         "report_to": (
@@ -61,11 +56,13 @@ class TrainArguments:
 
     optim: str = _flag(OPTIMIZER, f"{OPTIMIZER}, the only one")
     learning_rate: float = _flag(1e-6, "highest learning rate, reached after the warm-up")
-    mm_projector_lr: float | None = _flag(None, "equal to learning_rate, so far")
-    vision_tower_lr: float | None = _flag(None, "equal to learning_rate, so far")
+    mm_projector_lr: float | None = _flag(None, "that of the merger; learning_rate where left out")
+    vision_tower_lr: float | None = _flag(None, "that of the rest of the vision tower; learning_rate where left out")
     weight_decay: float = _flag(0.0, "decoupled; not on biases and norms")
     max_grad_norm: float = _flag(1.0, "clip gradients to this global norm; 0 switches clipping off")
     lr_scheduler_type: str = _flag("cosine", f"after the warm-up: {', '.join(SCHEDULES)}")
+    min_lr: float | None = _flag(None, f"where {COSINE_WITH_MIN} ends, of a peak of learning_rate")
+    min_lr_rate: float | None = _flag(None, "the same as a share of the peak; give one of the two")
     warmup_ratio: float = _flag(0.0, "share of the steps over which the learning rate rises from 0")
     warmup_steps: int | None = _flag(None, "number of those steps; where given, warmup_ratio is not used")
 
@@ -73,12 +70,12 @@ class TrainArguments:
     logging_steps: int = _flag(1, "steps between two lines of the log")
     device: str = _flag("auto", f"{', '.join(DEVICES)}; auto takes Ascend where MindSpore finds one")
 
-    tune_mm_llm: bool = _flag(True, "True, so far: the language model is trained")
-    tune_mm_mlp: bool = _flag(True, "True, so far: the merger is trained")
-    tune_mm_vision: bool = _flag(True, "True, so far: the vision tower is trained")
+    tune_mm_llm: bool = _flag(True, "train the language model and its head")
+    tune_mm_mlp: bool = _flag(True, "train the merger")
+    tune_mm_vision: bool = _flag(True, "train the rest of the vision tower")
     data_flatten: bool = _flag(True, "always holds within a row; False warns")
-    bf16: bool = _flag(False, "False, so far")
-    gradient_checkpointing: bool = _flag(False, "False, so far")
+    bf16: bool = _flag(False, "compute in bfloat16, with float32 weights to update; Ascend only")
+    gradient_checkpointing: bool = _flag(False, "compute each layer twice rather than keep its activations")
     save_strategy: str = _flag("no", "no, so far: weights are saved when training ends")
     eval_strategy: str = _flag("no", "no, so far")
     report_to: str = _flag("none", "none, so far")
@@ -102,16 +99,49 @@ class TrainArguments:
         self._require_known("device", DEVICES)
         for name in ("mm_projector_lr", "vision_tower_lr"):
             rate = getattr(self, name)
-            self._require(
-                rate in (None, self.learning_rate),
-                name,
-                f"is not supported: it must equal learning_rate ({self.learning_rate}), this version has one rate",
-            )
+            self._require(rate is None or _is_positive(rate), name, "must be above 0; or leave it out")
+        self._check_lowest_rate()
+        if not self.trained_groups:
+            raise UsageError("nothing would be trained: set one of tune_mm_llm, tune_mm_mlp and tune_mm_vision to True")
 
     @property
     def packs_per_step(self) -> int:
         """Micro-steps of one optimizer step, one pack each."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def trained_groups(self) -> tuple[str, ...]:
+        """Names of the groups of parameters (`train.groups`) that are trained."""
+        trained = {"llm": self.tune_mm_llm, "mlp": self.tune_mm_mlp, "vision": self.tune_mm_vision}
+        return tuple(name for name, is_trained in trained.items() if is_trained)
+
+    @property
+    def peaks(self) -> dict[str, float]:
+        """Highest learning rate of each group."""
+        return {
+            "llm": self.learning_rate,
+            "mlp": self.learning_rate if self.mm_projector_lr is None else self.mm_projector_lr,
+            "vision": self.learning_rate if self.vision_tower_lr is None else self.vision_tower_lr,
+        }
+
+    @property
+    def lowest_factor(self) -> float:
+        """Where the schedule ends, as a share of each peak: as in transformers, `min_lr` is one of learning_rate."""
+        if self.min_lr is not None:
+            return self.min_lr / self.learning_rate
+        return self.min_lr_rate or 0.0
+
+    def _check_lowest_rate(self) -> None:
+        given = [name for name in ("min_lr", "min_lr_rate") if getattr(self, name) is not None]
+        if self.lr_scheduler_type != COSINE_WITH_MIN:
+            for name in given:
+                self._require(False, name, f"needs lr_scheduler_type {COSINE_WITH_MIN}")
+        elif len(given) != 1:
+            raise UsageError(f"lr_scheduler_type {COSINE_WITH_MIN} needs min_lr or min_lr_rate, one of them")
+        else:
+            self._require(
+                0 <= self.lowest_factor <= 1, given[0], "must be between 0 and learning_rate, or the share 1 of it"
+            )
 
     def _require(self, holds: bool, name: str, rule: str) -> None:
         if not holds:

@@ -167,7 +167,7 @@ class RangeAttention(nn.Cell):
             q_GBMD = _rows(_depend(q_GBRND, done), first, last)
             keys_BC2 = _depend(keys_BN2, done)[:, first:last]
             p_GBMN = _probabilities(q_GBMD, k_GBND[:, :, :num_keys], keys_BC2)
-            done = _matmul(p_GBMN, v_GBND[:, :, :num_keys])
+            done = _matmul(_cast(p_GBMN, v_GBND.dtype), v_GBND[:, :, :num_keys])
             chunks += (_unrows(done, last - first),)
         return ops.Concat(3)(chunks)
 
@@ -182,13 +182,14 @@ class RangeAttention(nn.Cell):
     ) -> tuple[ms.Tensor, ...]:
         """ds = p * (dp - sum(dp * p)) with dp = dout @ v.T and sum(dp * p) = sum(dout * out), as in FlashAttention."""
         length = k_GBND.shape[2]
+        compute = q_GBRND.dtype
         dq_chunks: tuple[ms.Tensor, ...] = ()
-        dk_GBND = ops.zeros_like(k_GBND)
-        dv_GBND = ops.zeros_like(v_GBND)
+        dk_GBND = ops.zeros_like(_cast(k_GBND, ms.float32))
+        dv_GBND = ops.zeros_like(_cast(v_GBND, ms.float32))
         # -sum(dout * out) goes through the product with v as one more channel, against a column of ones:
         # subtracting it afterwards would broadcast (see `_probabilities`).
-        drop_GBRND = -_sum_channels(dout_GBRND * out_GBRND, -1)
-        dout_GBRNE = _concat_channels((dout_GBRND, drop_GBRND))
+        drop_GBRN1 = -_sum_channels(_cast(dout_GBRND, ms.float32) * _cast(out_GBRND, ms.float32), -1)
+        dout_GBRNE = _concat_channels((dout_GBRND, _cast(drop_GBRN1, compute)))
         v_GBNE = _concat_channels((v_GBND, ops.ones_like(v_GBND[:, :, :, :1])))
         for first, last, num_keys in query_chunks(length, self.causal):
             q_GBMD = _rows(_depend(q_GBRND, dk_GBND), first, last)
@@ -196,12 +197,12 @@ class RangeAttention(nn.Cell):
             dout_GBME = _rows(_depend(dout_GBRNE, dk_GBND), first, last)
             k_seen = k_GBND[:, :, :num_keys]
             p_GBMN = _probabilities(q_GBMD, k_seen, keys_BC2)
-            ds_GBMN = p_GBMN * _matmul_nt(dout_GBME, v_GBNE[:, :, :num_keys])
+            ds_GBMN = _cast(p_GBMN * _cast(_matmul_nt(dout_GBME, v_GBNE[:, :, :num_keys]), ms.float32), compute)
             dq_chunks += (_unrows(_matmul(ds_GBMN, k_seen), last - first),)
             unseen = ops.Pad(((0, 0), (0, 0), (0, length - num_keys), (0, 0)))
-            dk_GBND = dk_GBND + unseen(_matmul_tn(ds_GBMN, q_GBMD))
-            dv_GBND = dv_GBND + unseen(_matmul_tn(p_GBMN, dout_GBME[:, :, :, :-1]))
-        return ops.Concat(3)(dq_chunks), dk_GBND, dv_GBND, ops.zeros_like(keys_BN2)
+            dk_GBND = dk_GBND + _cast(unseen(_matmul_tn(ds_GBMN, q_GBMD)), ms.float32)
+            dv_GBND = dv_GBND + _cast(unseen(_matmul_tn(_cast(p_GBMN, compute), dout_GBME[:, :, :, :-1])), ms.float32)
+        return ops.Concat(3)(dq_chunks), _cast(dk_GBND, compute), _cast(dv_GBND, compute), ops.zeros_like(keys_BN2)
 
 
 @constexpr
@@ -224,7 +225,7 @@ def _unrows(x_GBMD: ms.Tensor, num_queries: int) -> ms.Tensor:
 
 
 def _probabilities(q_GBMD: ms.Tensor, k_GBND: ms.Tensor, keys_BC2: ms.Tensor) -> ms.Tensor:
-    """(G, B, M, N), 0 outside each query's range.
+    """float32 (G, B, M, N), 0 outside each query's range.
 
     Nothing of this size is broadcast: for that, MindSpore's CPU kernels make index arrays (16 bytes an element), and
     keep them for as long as the graph lives. BiasAdd along a flattened axis adds one mask to all heads without. (Heads
@@ -238,7 +239,8 @@ def _probabilities(q_GBMD: ms.Tensor, k_GBND: ms.Tensor, keys_BC2: ms.Tensor) ->
     last_BCN = _tile(keys_BC2[:, :, 1:], (1, 1, num_keys))
     is_seen = _logical_and(_greater_equal(key_BCN, first_BCN), _less(key_BCN, last_BCN))
     bias_BCN = _cast(is_seen, ms.float32) * -MASKED_SCORE + MASKED_SCORE
-    scores_HX = _reshape(_matmul_nt(q_GBMD, k_GBND), (num_heads, batches * num_queries * num_keys))
+    scores_GBMN = _cast(_matmul_nt(q_GBMD, k_GBND), ms.float32)
+    scores_HX = _reshape(scores_GBMN, (num_heads, batches * num_queries * num_keys))
     masked_HX = _bias_add(scores_HX, _reshape(bias_BCN, (-1,)))
     return _softmax(_reshape(masked_HX, (groups, batches, rows, num_keys)))
 

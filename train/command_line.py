@@ -80,6 +80,9 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         notes.append(
             "data_flatten False changes nothing: the samples of a row are always one flat sequence, kept apart"
         )
+    for name, flag in (("mm_projector_lr", "tune_mm_mlp"), ("vision_tower_lr", "tune_mm_vision")):
+        if getattr(arguments, name) is not None and not getattr(arguments, flag):
+            notes.append(f"{name} has no effect, since {flag} is False")
     return CommandLine(arguments=arguments, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -133,7 +136,8 @@ def _read_config(flag: Setting) -> Iterator[Setting]:
         if name in seen:
             raise UsageError(f"--config {path}: {name} stands twice; keep one")
         seen.add(name)
-        if not isinstance(value, yaml.ScalarNode) or text in ("", "~", "null"):
+        is_plain = isinstance(value, yaml.ScalarNode) and text not in ("", "~", "null")
+        if not is_plain and not isinstance(ELSEWHERE.get(name), Refused):  # those say themselves what to write
             raise UsageError(f"--config {path}: {name} needs one plain value; leave the line out for the default")
         if name in _PATHS:
             text = str(path.absolute().parent / text)

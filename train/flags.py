@@ -40,6 +40,7 @@ ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
         "model_name_or_path": Alias("model"),
         "cache_dir": Ignored("nothing is downloaded"),
         "run_name": Ignored("a run is named by its output_dir"),
+        "lr_scheduler_kwargs": Refused("has flags of its own here: --min_lr or --min_lr_rate"),
         "dataloader_num_workers": Ignored("packs are mapped into memory; one thread reads ahead"),
         "per_device_eval_batch_size": Ignored("there is no evaluation while training"),
         # What went into the shards.

@@ -1,6 +1,7 @@
 """The layers that the vision tower and the language model share.
 
 Parameters are named as in the Hugging Face checkpoints, and start as zeros: weights always come from a model folder.
+They are float32, and every layer answers in the dtype of what it is given (`train.precision`).
 Suffixes: N tokens or patches, C channels, H heads, D channels of a head, F rotary frequencies (D / 2).
 """
 
@@ -27,12 +28,12 @@ class Linear(nn.Cell):
         self.bias_add = ops.BiasAdd()
 
     def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
-        y_NC = self.matmul(x_NC, self.weight)
-        return y_NC if self.bias is None else self.bias_add(y_NC, self.bias)
+        y_NC = self.matmul(x_NC, ops.cast(self.weight, x_NC.dtype))
+        return y_NC if self.bias is None else self.bias_add(y_NC, ops.cast(self.bias, x_NC.dtype))
 
 
 class RMSNorm(nn.Cell):
-    """x / sqrt(mean(x**2) + eps) * weight, over channels. (`ops.rms_norm` has no CPU kernel.)"""
+    """x / sqrt(mean(x**2) + eps) * weight, over channels, in float32. (`ops.rms_norm` has no CPU kernel.)"""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
@@ -41,7 +42,9 @@ class RMSNorm(nn.Cell):
         self.mean = ops.ReduceMean(keep_dims=True)
 
     def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
-        return x_NC * ops.rsqrt(self.mean(x_NC * x_NC, -1) + self.eps) * self.weight
+        wide_NC = ops.cast(x_NC, ms.float32)
+        normed_NC = wide_NC * ops.rsqrt(self.mean(wide_NC * wide_NC, -1) + self.eps) * self.weight
+        return ops.cast(normed_NC, x_NC.dtype)
 
 
 class SwiGLU(nn.Cell):
@@ -64,8 +67,11 @@ def rotary_frequencies(num_channels: int, theta: float) -> npt.NDArray[np.float3
 
 
 def rotate(x_NHD: ms.Tensor, angles_NF: ms.Tensor) -> ms.Tensor:
-    """Turn channels (f, f + F) of every head by angle f."""
+    """Turn channels (f, f + F) of every head by angle f, in float32."""
     cos_N1F = ops.expand_dims(ops.cos(angles_NF), 1)
     sin_N1F = ops.expand_dims(ops.sin(angles_NF), 1)
-    first_NHF, second_NHF = ops.split(x_NHD, angles_NF.shape[1], -1)
-    return ops.concat((first_NHF * cos_N1F - second_NHF * sin_N1F, second_NHF * cos_N1F + first_NHF * sin_N1F), -1)
+    first_NHF, second_NHF = ops.split(ops.cast(x_NHD, ms.float32), angles_NF.shape[1], -1)
+    turned_NHD = ops.concat(
+        (first_NHF * cos_N1F - second_NHF * sin_N1F, second_NHF * cos_N1F + first_NHF * sin_N1F), -1
+    )
+    return ops.cast(turned_NHD, x_NHD.dtype)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -26,10 +26,12 @@ from shards.order import PackOrder, num_positions
 from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.config import ConfigError
 from train.export import export_model
+from train.groups import describe, freeze, group_parameters, indices_of
 from train.metrics import METRICS_NAME, MetricsFile, Progress, StepSums
 from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
-from train.schedule import learning_rate_at, warmup_steps_of
+from train.precision import Precision, choose_precision
+from train.schedule import factor_at, warmup_steps_of
 from train.stream import ReadAhead
 from train.weights import WeightsError
 
@@ -54,12 +56,18 @@ def train(arguments: TrainArguments, shards: ShardSet, log: Log) -> None:
     Raises UsageError before anything is written, TrainingFailed after.
     """
     device = choose_device(arguments.device)
-    model = _build(arguments)
+    precision = choose_precision(bf16=arguments.bf16, device=device)
+    model = _build(arguments, precision)
     order = order_of_run(arguments, len(shards))
     log(
         f"{order.num_steps} steps of {order.packs_per_step} out of {len(shards)} packs in {arguments.shards} | "
-        f"{_count_parameters(model):,} parameters in float32 | {device}"
+        f"{_count_parameters(model):,} parameters | {precision} | {device}"
     )
+    freeze(model, arguments.trained_groups)
+    if arguments.gradient_checkpointing:
+        model.recompute_layers()
+        if device == "CPU":
+            log("note: gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     with MetricsFile(arguments.output_dir / METRICS_NAME) as metrics:
         for progress in run_steps(arguments, shards, order, model, log):
@@ -99,10 +107,15 @@ def run_steps(
     arguments: TrainArguments, shards: ShardSet, order: PackOrder, model: Qwen25VL, log: Log
 ) -> Iterator[Progress]:
     """Make all steps; yields every `logging_steps` and after the last one."""
+    groups = group_parameters(model, arguments.peaks)
+    log(describe(groups, weight_decay=arguments.weight_decay))
+    trained = [group for group in groups if group.trained]
     accumulate = AccumulateGradients(model)
+    parameters = model.trainable_params()
     optimizer = AdamW(
-        model.trainable_params(),
+        parameters,
         accumulate.sums,
+        groups=indices_of(parameters, trained),
         weight_decay=arguments.weight_decay,
         max_grad_norm=arguments.max_grad_norm,
     )
@@ -120,15 +133,16 @@ def run_steps(
         since_report = StepSums()
         waited, last = micro_batches.seconds_waited, time.perf_counter()
         for step in range(order.num_steps):
-            learning_rate = learning_rate_at(
+            factor = factor_at(
                 step,
-                peak=arguments.learning_rate,
                 schedule=arguments.lr_scheduler_type,
                 warmup_steps=warmup_steps,
                 max_steps=order.num_steps,
+                lowest=arguments.lowest_factor,
             )
+            learning_rates = [factor * group.peak for group in trained]
             done, grad_norm = make_step(
-                step, islice(micro_batches, order.packs_per_step), accumulate, optimizer, learning_rate
+                step, islice(micro_batches, order.packs_per_step), accumulate, optimizer, learning_rates
             )
             now = time.perf_counter()
             since_report += done + StepSums(seconds=now - last, data_wait_seconds=micro_batches.seconds_waited - waited)
@@ -138,7 +152,7 @@ def run_steps(
                     step=step + 1,
                     num_steps=order.num_steps,
                     epoch=min((step + 1) * order.packs_per_step, order.num_positions) / order.num_packs,
-                    learning_rate=learning_rate,
+                    learning_rate=factor * arguments.learning_rate,
                     grad_norm=grad_norm,
                     sums=since_report,
                 )
@@ -150,7 +164,7 @@ def make_step(
     micro_batches: Iterator[MicroBatch],
     accumulate: AccumulateGradients,
     optimizer: AdamW,
-    learning_rate: float,
+    learning_rates: Sequence[float],
 ) -> tuple[StepSums, float]:
     """One optimizer step over its packs. Returns its sums (without times) and the norm of its gradient.
 
@@ -167,7 +181,7 @@ def make_step(
     if broken:
         raise TrainingFailed(f"step {step + 1}: the loss is not finite in {_name_samples(broken)}; nothing was saved")
     num_label_tokens = sum(pack.num_label_tokens for pack in packs)
-    grad_norm = optimizer.step(learning_rate, divisor=max(1, num_label_tokens))
+    grad_norm = optimizer.step(learning_rates, divisor=max(1, num_label_tokens))
     if not math.isfinite(grad_norm):
         raise TrainingFailed(
             f"step {step + 1}: the gradient is not finite in {_name_samples(packs)}; nothing was saved"
@@ -209,15 +223,15 @@ def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape
     )
 
 
-def _build(arguments: TrainArguments) -> Qwen25VL:
+def _build(arguments: TrainArguments, precision: Precision) -> Qwen25VL:
     try:
-        return build_model(arguments.model)
+        return build_model(arguments.model, precision)
     except (ConfigError, WeightsError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
 
 
 def _count_parameters(model: Qwen25VL) -> int:
-    return sum(math.prod(parameter.shape) for parameter in model.trainable_params())
+    return sum(math.prod(parameter.shape) for parameter in model.get_parameters())
 
 
 def _name_samples(packs: list[MicroBatch]) -> str:

@@ -23,6 +23,7 @@ from shards import ModelConstants, read_model_constants
 from train.config import ModelConfig, read_model_config
 from train.language import LanguageModel
 from train.layers import Linear
+from train.precision import FLOAT32, Precision
 from train.vision import VisionTower
 from train.weights import load_weights
 
@@ -30,14 +31,23 @@ from train.weights import load_weights
 class Qwen25VL(nn.Cell):
     """The whole model. Its weights are zero until `train.weights.load_weights` fills them."""
 
-    def __init__(self, config: ModelConfig, constants: ModelConstants) -> None:
+    def __init__(self, config: ModelConfig, constants: ModelConstants, precision: Precision = FLOAT32) -> None:
         super().__init__()
         self.config = config
         self.constants = constants
-        self.visual = VisionTower(config.vision, constants)
+        self.compute = precision.compute
+        self.visual = VisionTower(config.vision, constants, precision)
         self.model = LanguageModel(config)
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
         self.matmul = ops.MatMul(transpose_b=True)
+
+    def recompute_layers(self) -> None:
+        """Have the backward compute each block and layer again from its input, in place of keeping what is inside.
+
+        Set `requires_grad` first: outside of graphs, MindSpore looks at it here.
+        """
+        for layer in (*self.visual.blocks, *self.model.layers):
+            layer.recompute()
 
     def construct(
         self,
@@ -84,22 +94,26 @@ class Qwen25VL(nn.Cell):
         embedding_index: ms.Tensor,
         *patches: ms.Tensor,
     ) -> ms.Tensor:
-        rows = ops.concat((self.model.embed_tokens(input_ids), self.visual(*patches)), 0)
+        embeddings_SC = ops.cast(self.model.embed_tokens(input_ids), self.compute)
+        rows = ops.concat((embeddings_SC, self.visual(*patches)), 0)
         return self.model(ops.gather(rows, embedding_index, 0), position_ids, token_keys, token_ends)
 
     def _head(self, hidden_NC: ms.Tensor) -> ms.Tensor:
+        """float32: the softmax over the vocabulary is a reduction."""
         if self.lm_head is None:
-            return self.matmul(hidden_NC, self.model.embed_tokens.weight)
-        return self.lm_head(hidden_NC)
+            logits_NV = self.matmul(hidden_NC, ops.cast(self.model.embed_tokens.weight, hidden_NC.dtype))
+        else:
+            logits_NV = self.lm_head(hidden_NC)
+        return ops.cast(logits_NV, ms.float32)
 
 
-def build_model(model_folder: Path) -> Qwen25VL:
-    """The model of a Hugging Face folder, with its weights as float32.
+def build_model(model_folder: Path, precision: Precision = FLOAT32) -> Qwen25VL:
+    """The model of a Hugging Face folder, with its weights as float32, whatever dtype it computes in.
 
     Raises ConfigError, WeightsError or shards.ModelFolderError, naming file and key.
     """
     config = read_model_config(model_folder / "config.json")
-    model = Qwen25VL(config, read_model_constants(model_folder))
+    model = Qwen25VL(config, read_model_constants(model_folder), precision)
     load_weights(model, model_folder)
     return model
 

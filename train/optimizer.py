@@ -1,7 +1,7 @@
 """From packs to new weights, in two compiled graphs: one adds up gradients, one makes an AdamW step of the sum.
 
     accumulate(batch) -> loss sum         forward, backward, sums += gradients      once a pack
-    AdamW.step(rate, divisor)             normalise, clip, update, sums = 0         once an optimizer step
+    AdamW.step(rates, divisor)            normalise, clip, update, sums = 0         once an optimizer step
 
 Both compile once: what changes from step to step comes in as a tensor. Sums, moments and weights stay on the device, in
 the memory that the graphs were compiled for: write to them with `ops.assign`, never with `set_data`, which gives a
@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from train.groups import is_decayed
 
 # As the kernel sees them: corrections made of 0.999 for moments made of float32(0.999) would be off by 1.3e-5.
 BETA1 = float(np.float32(0.9))
@@ -52,23 +54,27 @@ def _sum_scaled_squares(scale: Tensor, total: Parameter) -> Tensor:
     return ops.square(total * scale).sum()
 
 
-@_adamw.register("Tensor", "Tensor", "Tensor", "Tensor", "Bool", "Tensor", "Tensor", "Tensor", "Tensor")
+@_adamw.register("Tensor", "Tensor", "Tuple", "Tuple", "Number", "Bool", "Tensor", "Tensor", "Tensor", "Tensor")
 def _update_parameter(
     scale: Tensor,
-    step_size: Tensor,
     epsilon: Tensor,
-    kept: Tensor,
+    step_sizes: tuple[Tensor, ...],
+    kept: tuple[Tensor, ...],
+    group: int,
     decayed: bool,
     weight: Parameter,
     total: Parameter,
     exp_avg: Parameter,
     exp_avg_sq: Parameter,
 ) -> bool:
-    """weight = kept * weight - step_size * exp_avg / (sqrt(exp_avg_sq) + epsilon), after updating the moments."""
+    """weight = kept * weight - step_size * exp_avg / (sqrt(exp_avg_sq) + epsilon), after updating the moments.
+
+    Step size and kept share of the weight are those of the parameter's group.
+    """
     if decayed:
-        ops.assign(weight, weight * kept)
+        ops.assign(weight, weight * kept[group])
     # Powers of beta given as 0 switch the kernel's own bias correction off: it rounds 1 - beta2 ** step to float32.
-    _fused_adam(weight, exp_avg, exp_avg_sq, 0.0, 0.0, step_size, BETA1, BETA2, epsilon, total * scale)
+    _fused_adam(weight, exp_avg, exp_avg_sq, 0.0, 0.0, step_sizes[group], BETA1, BETA2, epsilon, total * scale)
     ops.assign(total, ops.zeros_like(total))
     return True
 
@@ -91,63 +97,79 @@ class AccumulateGradients(nn.Cell):
 
 
 class AdamW:
-    """Updates `parameters` from `gradient_sums` (same order), which it sets back to zero."""
+    """Updates `parameters` from `gradient_sums` (same order), which it sets back to zero.
+
+    `groups` says which of the learning rates of a step each parameter takes.
+    """
 
     def __init__(
         self,
         parameters: Sequence[Parameter],
         gradient_sums: ParameterTuple,
         *,
+        groups: Sequence[int],
         weight_decay: float,
         max_grad_norm: float,  # 0: no clipping
     ) -> None:
         self.num_steps = 0
         self._weight_decay = weight_decay
-        self._update = _Update(ParameterTuple(parameters), gradient_sums, bool(weight_decay), max_grad_norm)
+        self._num_groups = max(groups) + 1
+        decayed = tuple(bool(weight_decay) and is_decayed(each) for each in parameters)
+        self._update = _Update(ParameterTuple(parameters), gradient_sums, tuple(groups), decayed, max_grad_norm)
 
-    def step(self, learning_rate: float, *, divisor: int) -> float:
-        """One step with the gradients `sums / divisor`. Returns their global norm before clipping.
+    def step(self, learning_rates: Sequence[float], *, divisor: int) -> float:
+        """One step with the gradients `sums / divisor`. Returns their global norm, over all groups, before clipping.
 
         PyTorch divides the moments by their corrections; here the step size and epsilon carry them, in float64.
         """
+        if len(learning_rates) != self._num_groups:
+            raise ValueError(f"{len(learning_rates)} learning rates for {self._num_groups} groups of parameters")
         self.num_steps += 1
         correction1 = 1 - BETA1**self.num_steps
         root_correction2 = math.sqrt(1 - BETA2**self.num_steps)
         return self._run(
             scale=1 / divisor,
-            step_size=learning_rate / correction1 * root_correction2,
             epsilon=EPSILON * root_correction2,
-            kept=1 - learning_rate * self._weight_decay,
+            step_sizes=[rate / correction1 * root_correction2 for rate in learning_rates],
+            kept=[1 - rate * self._weight_decay for rate in learning_rates],
         )
 
     def compile(self) -> None:
         """Build the graph by a step that leaves every weight and moment as it is: all sums must be zero."""
-        self._run(scale=1.0, step_size=0.0, epsilon=EPSILON, kept=1.0)
+        self._run(scale=1.0, epsilon=EPSILON, step_sizes=[0.0] * self._num_groups, kept=[1.0] * self._num_groups)
 
-    def _run(self, *, scale: float, step_size: float, epsilon: float, kept: float) -> float:
-        norm = self._update(*(Tensor(np.float32(scalar)) for scalar in (scale, step_size, epsilon, kept)))
+    def _run(self, *, scale: float, epsilon: float, step_sizes: Sequence[float], kept: Sequence[float]) -> float:
+        norm = self._update(*(Tensor(np.float32(scalar)) for scalar in (scale, epsilon, *step_sizes, *kept)))
         return float(norm.asnumpy())
 
 
 class _Update(nn.Cell):
     def __init__(
-        self, parameters: ParameterTuple, gradient_sums: ParameterTuple, decays: bool, max_grad_norm: float
+        self,
+        parameters: ParameterTuple,
+        gradient_sums: ParameterTuple,
+        groups: tuple[int, ...],
+        decayed: tuple[bool, ...],
+        max_grad_norm: float,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.weights = parameters
         self.sums = gradient_sums
         self.exp_avg = zeros_like_parameters(parameters, "exp_avg")
         self.exp_avg_sq = zeros_like_parameters(parameters, "exp_avg_sq")
-        # Biases and the weights of norms are the parameters with one axis.
-        self.decayed = tuple(decays and each.ndim > 1 for each in parameters)
+        self.groups = groups
+        self.decayed = decayed
         self.max_grad_norm = max_grad_norm
         self.for_each = ops.HyperMap()
 
     @ms.jit
-    def construct(self, scale: Tensor, step_size: Tensor, epsilon: Tensor, kept: Tensor) -> Tensor:
+    def construct(self, scale: Tensor, epsilon: Tensor, *step_sizes_and_kept: Tensor) -> Tensor:
+        # One tensor each, since a tuple passed to a graph is a constant, and a new one would compile it again.
+        num_groups = len(step_sizes_and_kept) // 2
+        step_sizes, kept = step_sizes_and_kept[:num_groups], step_sizes_and_kept[num_groups:]
         norm = ops.sqrt(ops.addn(self.for_each(ops.partial(_sum_of_squares, scale), self.sums)))
         if self.max_grad_norm > 0:
             scale = scale * ops.minimum(self.max_grad_norm / (norm + CLIP_EPSILON), 1.0)
-        update = ops.partial(_adamw, scale, step_size, epsilon, kept)
-        self.for_each(update, self.decayed, self.weights, self.sums, self.exp_avg, self.exp_avg_sq)
+        update = ops.partial(_adamw, scale, epsilon, step_sizes, kept)
+        self.for_each(update, self.groups, self.decayed, self.weights, self.sums, self.exp_avg, self.exp_avg_sq)
         return norm

@@ -1,14 +1,16 @@
-"""The learning rate of each step: a linear warm-up, then a decay. Pure functions of the step.
+"""How the learning rate changes: a linear warm-up, then a decay, as a factor of its highest value.
 
-The arithmetic is that of transformers 4.57.1 (`optimization.py`, `get_*_schedule_with_warmup`), where the first step
-has index 0: with a warm-up its rate is 0. `constant` is `constant_with_warmup` there.
+Pure functions of the step. All groups of parameters share the factor, and each has a highest value of its own. The
+arithmetic is that of transformers 4.57.1 (`optimization.py`, `get_*_schedule_with_warmup`), where the first step has
+index 0: with a warm-up its factor is 0. `constant` is `constant_with_warmup` there.
 """
 
 from __future__ import annotations
 
 import math
 
-SCHEDULES = ("cosine", "linear", "constant")
+COSINE_WITH_MIN = "cosine_with_min_lr"
+SCHEDULES = ("cosine", "linear", "constant", COSINE_WITH_MIN)
 
 
 def warmup_steps_of(max_steps: int, *, warmup_ratio: float, warmup_steps: int | None) -> int:
@@ -16,12 +18,11 @@ def warmup_steps_of(max_steps: int, *, warmup_ratio: float, warmup_steps: int | 
     return warmup_steps if warmup_steps is not None else math.ceil(max_steps * warmup_ratio)
 
 
-def learning_rate_at(step: int, *, peak: float, schedule: str, warmup_steps: int, max_steps: int) -> float:
-    """Learning rate of optimizer step `step`, counted from 0."""
-    return peak * _factor(step, schedule, warmup_steps, max_steps)
+def factor_at(step: int, *, schedule: str, warmup_steps: int, max_steps: int, lowest: float = 0.0) -> float:
+    """What the highest learning rate is multiplied by in optimizer step `step`, counted from 0.
 
-
-def _factor(step: int, schedule: str, warmup_steps: int, max_steps: int) -> float:
+    `lowest` is where `cosine_with_min_lr` ends; the others don't use it.
+    """
     if step < warmup_steps:
         return step / warmup_steps
     if schedule == "constant":
@@ -29,6 +30,9 @@ def _factor(step: int, schedule: str, warmup_steps: int, max_steps: int) -> floa
     decay_steps = max(1, max_steps - warmup_steps)
     if schedule == "linear":
         return max(0.0, (max_steps - step) / decay_steps)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (step - warmup_steps) / decay_steps))
     if schedule == "cosine":
-        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * (step - warmup_steps) / decay_steps)))
+        return max(0.0, cosine)
+    if schedule == COSINE_WITH_MIN:
+        return max(0.0, cosine * (1.0 - lowest) + lowest)
     raise ValueError(f"schedule {schedule!r} is not one of {', '.join(SCHEDULES)}")

@@ -15,6 +15,7 @@ from shards import ModelConstants
 from train.attention import WindowAttention, sequence_attention
 from train.config import COLOUR_CHANNELS, VisionConfig
 from train.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
+from train.precision import Precision
 
 # Neither is in config.json: transformers 4.57.1 has them in its code (Qwen2_5_VLVisionBlock, Qwen2_5_VLPatchMerger,
 # Qwen2_5_VisionRotaryEmbedding).
@@ -28,8 +29,9 @@ class PatchProjection(nn.Cell):
     An image patch is stored once and counts as two equal frames, so that it meets the sum of the weights of both.
     """
 
-    def __init__(self, config: VisionConfig, constants: ModelConstants) -> None:
+    def __init__(self, config: VisionConfig, constants: ModelConstants, precision: Precision) -> None:
         super().__init__()
+        self.compute = precision.compute
         frames, side = config.temporal_patch_size, config.patch_size
         self.weight = zeros_parameter(config.hidden_size, COLOUR_CHANNELS, frames, side, side)
         self.image_mean, self.image_std = mean_and_std(constants, side * side)
@@ -37,12 +39,12 @@ class PatchProjection(nn.Cell):
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, image_patches: ms.Tensor, video_patches: ms.Tensor) -> ms.Tensor:
-        """Map uint8 patches (Pi, 588) and (Pv, 1176) to float32 embeddings (Pi + Pv, E)."""
+        """Map uint8 patches (Pi, 588) and (Pv, 1176) to embeddings (Pi + Pv, E)."""
         channels = self.weight.shape[0]
-        image_weight_EX = ops.reshape(self.weight.sum(2), (channels, -1))
-        video_weight_EX = ops.reshape(self.weight, (channels, -1))
-        images = normalise(image_patches, self.image_mean, self.image_std)
-        videos = normalise(video_patches, self.video_mean, self.video_std)
+        image_weight_EX = ops.cast(ops.reshape(self.weight.sum(2), (channels, -1)), self.compute)
+        video_weight_EX = ops.cast(ops.reshape(self.weight, (channels, -1)), self.compute)
+        images = ops.cast(normalise(image_patches, self.image_mean, self.image_std), self.compute)
+        videos = ops.cast(normalise(video_patches, self.video_mean, self.video_std), self.compute)
         return ops.concat((self.matmul(images, image_weight_EX), self.matmul(videos, video_weight_EX)), 0)
 
 
@@ -64,9 +66,9 @@ def mean_and_std(constants: ModelConstants, values_per_channel: int) -> tuple[ms
 class PatchEmbed(nn.Cell):
     """Nothing but a level in the parameters' names."""
 
-    def __init__(self, config: VisionConfig, constants: ModelConstants) -> None:
+    def __init__(self, config: VisionConfig, constants: ModelConstants, precision: Precision) -> None:
         super().__init__()
-        self.proj = PatchProjection(config, constants)
+        self.proj = PatchProjection(config, constants, precision)
 
     def construct(self, image_patches: ms.Tensor, video_patches: ms.Tensor) -> ms.Tensor:
         return self.proj(image_patches, video_patches)
@@ -140,9 +142,9 @@ class PatchMerger(nn.Cell):
 
 
 class VisionTower(nn.Cell):
-    def __init__(self, config: VisionConfig, constants: ModelConstants) -> None:
+    def __init__(self, config: VisionConfig, constants: ModelConstants, precision: Precision) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(config, constants)
+        self.patch_embed = PatchEmbed(config, constants, precision)
         self.blocks = nn.CellList(
             [VisionBlock(config, full=index in config.fullatt_block_indexes) for index in range(config.depth)]
         )

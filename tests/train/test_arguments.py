@@ -17,24 +17,22 @@ PREPROCESS = "belongs to `python -m preprocess run`"
 LAUNCH_SCRIPT = [
     ("model_name_or_path", "other", "note"),
     ("tune_mm_llm", "True", True),
-    ("tune_mm_llm", "False", "can't freeze the language model"),
+    ("tune_mm_llm", "False", False),
     ("tune_mm_vision", "True", True),
-    ("tune_mm_vision", "False", "can't freeze the vision tower"),
+    ("tune_mm_vision", "False", False),
     ("tune_mm_mlp", "True", True),
-    ("tune_mm_mlp", "False", "can't freeze the merger"),
+    ("tune_mm_mlp", "False", False),
     ("dataset_use", "coco%50", PREPROCESS),
     ("output_dir", "out", Path("out")),
     ("cache_dir", "cache", "note"),
     ("bf16", "False", False),
-    ("bf16", "True", "float32"),
-    ("bf16", None, "float32"),
+    ("bf16", "True", True),
+    ("bf16", None, True),
     ("per_device_train_batch_size", "4", 4),
     ("gradient_accumulation_steps", "2*4", 8),
     ("learning_rate", "2e-7", 2e-7),
     ("mm_projector_lr", "1e-6", 1e-6),
-    ("mm_projector_lr", "1e-5", "must equal learning_rate"),
-    ("vision_tower_lr", "1e-6", 1e-6),
-    ("vision_tower_lr", "1e-5", "must equal learning_rate"),
+    ("vision_tower_lr", "1e-5", 1e-5),
     ("optim", "adamw_mindspore", "adamw_mindspore"),
     ("optim", "adamw_torch", "the only optimizer is adamw_mindspore"),
     ("model_max_length", "8192", "`pack_length`"),
@@ -53,14 +51,18 @@ LAUNCH_SCRIPT = [
     ("num_train_epochs", "0.5", 0.5),
     ("warmup_ratio", "0.03", 0.03),
     ("lr_scheduler_type", "cosine", "cosine"),
-    ("lr_scheduler_type", "polynomial", "cosine, linear, constant"),
+    ("lr_scheduler_type", "polynomial", "cosine, linear, constant, cosine_with_min_lr"),
+    ("lr_scheduler_type", "cosine_with_min_lr", "needs min_lr or min_lr_rate"),
+    ("lr_scheduler_kwargs", '{"min_lr": 0}', "--min_lr or --min_lr_rate"),
+    ("min_lr", "1e-7", "needs lr_scheduler_type cosine_with_min_lr"),
+    ("min_lr_rate", "0.1", "needs lr_scheduler_type cosine_with_min_lr"),
     ("weight_decay", "0.01", 0.01),
     ("logging_steps", "10", 10),
     ("save_steps", "1000", "saves the weights once"),
     ("save_total_limit", "1", "saves the weights once"),
     ("deepspeed", "zero3.json", "leave the flag out"),
     ("gradient_checkpointing", "False", False),
-    ("gradient_checkpointing", "True", "leave the flag out"),
+    ("gradient_checkpointing", "True", True),
     ("max_grad_norm", "0", 0.0),
     ("max_steps", "100", 100),
     ("warmup_steps", "10", 10),
@@ -210,6 +212,8 @@ def test_wrong_files_are_answered_in_one_line(text: str, words: str, tmp_path: P
         ("num_train_epochs", 0.0, "above 0"),
         ("learning_rate", float("nan"), "above 0"),
         ("learning_rate", 0.0, "above 0"),
+        ("mm_projector_lr", 0.0, "above 0"),
+        ("vision_tower_lr", -1e-6, "above 0"),
         ("weight_decay", -0.1, "not be negative"),
         ("max_grad_norm", float("inf"), "not be negative"),
         ("seed", -1, "not be negative"),
@@ -220,6 +224,35 @@ def test_values_out_of_range_are_errors(name: str, value: object, words: str) ->
     with pytest.raises(UsageError, match=words) as error:
         dataclasses.replace(parse().arguments, **{name: value})
     assert name in str(error.value)
+
+
+def test_learning_rates_are_independent_of_each_other() -> None:
+    only_vision = parse("--learning_rate", "1e-5", "--vision_tower_lr", "1e-6").arguments
+    assert only_vision.peaks == {"llm": 1e-5, "mlp": 1e-5, "vision": 1e-6}
+    only_merger = parse("--learning_rate", "1e-5", "--mm_projector_lr", "1e-4").arguments
+    assert only_merger.peaks == {"llm": 1e-5, "mlp": 1e-4, "vision": 1e-5}
+    assert parse("--learning_rate", "1e-5").arguments.peaks == {"llm": 1e-5, "mlp": 1e-5, "vision": 1e-5}
+
+
+def test_nothing_to_train_is_an_error() -> None:
+    flags = [text for name in ("llm", "mlp", "vision") for text in (f"--tune_mm_{name}", "False")]
+    assert parse(*flags[:4]).arguments.trained_groups == ("vision",)
+    assert "nothing would be trained" in refusal(*flags)
+
+
+def test_a_learning_rate_of_something_frozen_gives_a_note() -> None:
+    (note,) = parse("--tune_mm_vision", "False", "--vision_tower_lr", "1e-6", "--mm_projector_lr", "1e-6").notes
+    assert note == "vision_tower_lr has no effect, since tune_mm_vision is False"
+
+
+def test_the_lowest_learning_rate_is_given_once_and_below_the_highest() -> None:
+    schedule = ("--lr_scheduler_type", "cosine_with_min_lr", "--learning_rate", "1e-5")
+    assert parse(*schedule, "--min_lr", "1e-6").arguments.lowest_factor == pytest.approx(0.1)
+    assert parse(*schedule, "--min_lr_rate", "0.2").arguments.lowest_factor == 0.2
+    assert parse("--lr_scheduler_type", "cosine").arguments.lowest_factor == 0
+    assert "one of them" in refusal(*schedule, "--min_lr", "1e-6", "--min_lr_rate", "0.1")
+    assert "between 0 and learning_rate" in refusal(*schedule, "--min_lr", "1e-4")
+    assert "between 0 and" in refusal(*schedule, "--min_lr_rate", "-0.1")
 
 
 @pytest.mark.parametrize("name", REQUIRED)

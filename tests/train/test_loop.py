@@ -82,8 +82,9 @@ def test_the_loss_falls(run: Run) -> None:
 
 
 def test_every_step_is_logged_and_compiling_has_its_own_line(run: Run) -> None:
-    start, compiled, *steps, saved = run.lines
+    start, groups, compiled, *steps, saved = run.lines
     assert start.startswith(f"10 steps of 4 out of {NUM_PACKS} packs in ")
+    assert [line.split()[0] for line in groups.splitlines()] == ["group", "llm", "mlp", "vision"]
     assert compiled.startswith("compiled in ")
     assert saved.startswith("saved ")
     for number, line in enumerate(steps, start=1):
@@ -163,7 +164,7 @@ class FakeOptimizer:
         self.norm = norm
         self.divisors: list[int] = []
 
-    def step(self, learning_rate: float, *, divisor: int) -> float:
+    def step(self, learning_rates: list[float], *, divisor: int) -> float:
         self.divisors.append(divisor)
         return self.norm
 
@@ -178,7 +179,7 @@ def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums
     ]
     returned = iter(losses)
     optimizer = FakeOptimizer(norm)
-    sums, _ = make_step(2, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, 1e-3)
+    sums, _ = make_step(2, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, [1e-3])
     return optimizer, sums
 
 

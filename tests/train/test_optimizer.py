@@ -35,12 +35,18 @@ class Line(nn.Cell):
 def test_steps_are_those_of_pytorch(golden: dict) -> None:
     parameters = make_parameters({name: float32(value) for name, value in golden["start"].items()})
     sums = zeros_like_parameters(parameters, "gradient_sum")
-    optimizer = AdamW(parameters, sums, weight_decay=golden["weight_decay"], max_grad_norm=golden["max_grad_norm"])
+    optimizer = AdamW(
+        parameters,
+        sums,
+        groups=[int(parameter.name in golden["groups"][1]) for parameter in parameters],
+        weight_decay=golden["weight_decay"],
+        max_grad_norm=golden["max_grad_norm"],
+    )
     optimizer.compile()
     for step in golden["steps"]:
         for parameter, total in zip(parameters, sums, strict=True):
             ops.assign(total, Tensor(float32(step["gradients"][parameter.name]) * 8))
-        norm = optimizer.step(step["learning_rate"], divisor=8)
+        norm = optimizer.step(step["learning_rates"], divisor=8)
         assert norm == pytest.approx(step["norm"], rel=1e-6)
         for parameter, total in zip(parameters, sums, strict=True):
             expected = float32(step["after"][parameter.name])
@@ -48,7 +54,10 @@ def test_steps_are_those_of_pytorch(golden: dict) -> None:
             assert not total.asnumpy().any()
 
 
-def test_golden_steps_are_clipped_and_not_clipped() -> None:
+def test_golden_steps_have_two_groups_and_are_clipped_and_not_clipped() -> None:
+    for run in GOLDEN:
+        assert [len(group) for group in run["groups"]] == [2, 2]
+        assert all(len(set(step["learning_rates"])) == 2 for step in run["steps"])
     clipped = [step["norm"] > run["max_grad_norm"] for run in GOLDEN if run["max_grad_norm"] for step in run["steps"]]
     assert 0 < sum(clipped) < len(clipped)
 
@@ -56,8 +65,8 @@ def test_golden_steps_are_clipped_and_not_clipped() -> None:
 def test_decay_spares_parameters_with_one_axis() -> None:
     parameters = make_parameters({"norm.weight": np.ones(3, np.float32), "weight": np.ones((2, 3), np.float32)})
     sums = zeros_like_parameters(parameters, "gradient_sum")
-    optimizer = AdamW(parameters, sums, weight_decay=0.5, max_grad_norm=1.0)
-    optimizer.step(0.1, divisor=1)
+    optimizer = AdamW(parameters, sums, groups=[0, 0], weight_decay=0.5, max_grad_norm=1.0)
+    optimizer.step([0.1], divisor=1)
     np.testing.assert_array_equal(parameters[0].asnumpy(), np.ones(3, np.float32))
     np.testing.assert_allclose(parameters[1].asnumpy(), np.full((2, 3), 0.95, np.float32), rtol=1e-7)
 
@@ -66,9 +75,8 @@ def test_compiling_changes_no_bit() -> None:
     before = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
     before[0, 0] = -0.0
     parameters = make_parameters({"weight": before.copy()})
-    optimizer = AdamW(
-        parameters, zeros_like_parameters(parameters, "gradient_sum"), weight_decay=0.1, max_grad_norm=1.0
-    )
+    sums = zeros_like_parameters(parameters, "gradient_sum")
+    optimizer = AdamW(parameters, sums, groups=[0], weight_decay=0.1, max_grad_norm=1.0)
     optimizer.compile()
     assert parameters[0].asnumpy().tobytes() == before.tobytes()
     assert optimizer.num_steps == 0
@@ -79,8 +87,9 @@ def test_hundreds_of_parameters_compile() -> None:
     parameters = make_parameters({f"weight.{index}": np.ones((2, 2), np.float32) for index in range(400)})
     sums = zeros_like_parameters(parameters, "gradient_sum")
     ops.assign(sums[399], Tensor(np.ones((2, 2), np.float32)))
-    optimizer = AdamW(parameters, sums, weight_decay=0.0, max_grad_norm=0.0)
-    assert optimizer.step(0.1, divisor=1) == pytest.approx(2.0)
+    groups = [index % 3 for index in range(400)]
+    optimizer = AdamW(parameters, sums, groups=groups, weight_decay=0.0, max_grad_norm=0.0)
+    assert optimizer.step([0.1, 0.2, 0.3], divisor=1) == pytest.approx(2.0)
     np.testing.assert_allclose(parameters[399].asnumpy(), 0.9, rtol=1e-6)
     np.testing.assert_array_equal(parameters[0].asnumpy(), 1.0)
 
@@ -105,14 +114,22 @@ def test_frozen_parameters_have_no_sum() -> None:
     assert [total.name for total in AccumulateGradients(model).sums] == ["gradient_sum.weight"]
 
 
-def test_a_new_learning_rate_does_not_compile_again() -> None:
-    parameters = make_parameters({"weight": np.ones((2, 2), np.float32)})
+def test_new_learning_rates_do_not_compile_again() -> None:
+    parameters = make_parameters({name: np.ones((2, 2), np.float32) for name in ("weight", "slow.weight")})
     sums = zeros_like_parameters(parameters, "gradient_sum")
-    optimizer = AdamW(parameters, sums, weight_decay=0.1, max_grad_norm=1.0)
+    optimizer = AdamW(parameters, sums, groups=[0, 1], weight_decay=0.1, max_grad_norm=1.0)
     before = set(ms_compile_cache)
     optimizer.compile()
     compiled = set(ms_compile_cache)
     assert compiled - before
     for step, rate in enumerate((0.1, 0.01, 0.001), start=1):
-        optimizer.step(rate, divisor=step)
+        optimizer.step([rate, rate / 10], divisor=step)
     assert set(ms_compile_cache) == compiled
+
+
+def test_there_is_one_learning_rate_for_each_group() -> None:
+    parameters = make_parameters({name: np.ones((2, 2), np.float32) for name in ("weight", "slow.weight")})
+    sums = zeros_like_parameters(parameters, "gradient_sum")
+    optimizer = AdamW(parameters, sums, groups=[0, 1], weight_decay=0.1, max_grad_norm=1.0)
+    with pytest.raises(ValueError, match="1 learning rates for 2 groups"):
+        optimizer.step([0.1], divisor=1)
