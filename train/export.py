@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from train.model import Qwen25VL
+from train.weight_files import MAX_SHARD_BYTES, copy_companions
 from train.weights import save_model
 
-_COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
-_NOT_COPIED = ("model.safetensors.index.json",)  # names the files of the weights, which are other ones now
 
-
-def export_model(output_dir: Path, model: Qwen25VL, model_folder: Path) -> None:
+def export_model(
+    output_dir: Path, model: Qwen25VL, model_folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES
+) -> None:
     """Write the weights, with everything beside them in `model_folder` that says how to use them.
 
     The weights come last, so that a folder with weights is complete.
     """
-    for source in sorted(model_folder.iterdir()):
-        if source.suffix in _COPIED_SUFFIXES and source.name not in _NOT_COPIED:
-            shutil.copyfile(source, output_dir / source.name)
-    save_model(output_dir, model)
+    copy_companions(model_folder, output_dir)
+    save_model(output_dir, model.get_parameters(), max_shard_bytes=max_shard_bytes)

@@ -31,7 +31,7 @@ from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
 from train.schedule import learning_rate_at, warmup_steps_of
 from train.stream import ReadAhead
-from train.weights import WeightsError
+from train.weight_files import WeightsError
 
 READ_AHEAD = 4  # batches
 
