@@ -26,7 +26,7 @@ from train.checks import require_no_code_package
 from train.flags import ELSEWHERE, Alias, Ignored, Refused
 
 _TYPES = get_type_hints(TrainArguments)
-_PATHS = ("shards", "model", "output_dir", "model_name_or_path")
+_PATHS = ("shards", "model", "output_dir", "model_name_or_path", "lora_adapter")
 _KNOWN = (*FIELDS, *ELSEWHERE, "config")
 _INTEGERS = (int, int | None)
 _IN_WORDS = {
@@ -80,6 +80,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         notes.append(
             "data_flatten False changes nothing: the samples of a row are always one flat sequence, kept apart"
         )
+    if not arguments.lora_enable:
+        notes += [f"{name} has no effect without lora_enable" for name in chosen if name.startswith("lora_")]
     return CommandLine(arguments=arguments, notes=tuple(dict.fromkeys(notes)))
 
 

@@ -26,6 +26,7 @@ from shards.order import PackOrder, num_positions
 from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.config import ConfigError
 from train.export import export_model
+from train.lora import Adapters, adapters_of
 from train.metrics import METRICS_NAME, MetricsFile, Progress, StepSums
 from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
@@ -54,19 +55,21 @@ def train(arguments: TrainArguments, shards: ShardSet, log: Log) -> None:
     Raises UsageError before anything is written, TrainingFailed after.
     """
     device = choose_device(arguments.device)
-    model = _build(arguments)
+    model, adapters = _build(arguments)
     order = order_of_run(arguments, len(shards))
     log(
         f"{order.num_steps} steps of {order.packs_per_step} out of {len(shards)} packs in {arguments.shards} | "
-        f"{_count_parameters(model):,} parameters in float32 | {device}"
+        f"{_count_parameters(model):,} trained parameters in float32 | {device}"
     )
+    if adapters is not None:
+        log(adapters.to_line())
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     with MetricsFile(arguments.output_dir / METRICS_NAME) as metrics:
-        for progress in run_steps(arguments, shards, order, model, log):
+        for progress in run_steps(arguments, shards, order, model, adapters, log):
             metrics.write(progress)
             log(progress.to_line())
     begin = time.perf_counter()
-    export_model(arguments.output_dir, model, arguments.model)
+    export_model(arguments.output_dir, model, arguments.model, adapters)
     log(f"saved {arguments.output_dir} in {time.perf_counter() - begin:.1f} s")
 
 
@@ -96,7 +99,12 @@ def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
 
 
 def run_steps(
-    arguments: TrainArguments, shards: ShardSet, order: PackOrder, model: Qwen25VL, log: Log
+    arguments: TrainArguments,
+    shards: ShardSet,
+    order: PackOrder,
+    model: Qwen25VL,
+    adapters: Adapters | None,
+    log: Log,
 ) -> Iterator[Progress]:
     """Make all steps; yields every `logging_steps` and after the last one."""
     accumulate = AccumulateGradients(model)
@@ -127,8 +135,10 @@ def run_steps(
                 warmup_steps=warmup_steps,
                 max_steps=order.num_steps,
             )
+            # Positions in the run, not counted calls: a pack gets the same dropout whenever and wherever it is taken.
+            seeded = adapters.seeded(accumulate, step * order.packs_per_step) if adapters else accumulate
             done, grad_norm = make_step(
-                step, islice(micro_batches, order.packs_per_step), accumulate, optimizer, learning_rate
+                step, islice(micro_batches, order.packs_per_step), seeded, optimizer, learning_rate
             )
             now = time.perf_counter()
             since_report += done + StepSums(seconds=now - last, data_wait_seconds=micro_batches.seconds_waited - waited)
@@ -148,7 +158,7 @@ def run_steps(
 def make_step(
     step: int,
     micro_batches: Iterator[MicroBatch],
-    accumulate: AccumulateGradients,
+    accumulate: Callable[..., ms.Tensor],
     optimizer: AdamW,
     learning_rate: float,
 ) -> tuple[StepSums, float]:
@@ -209,9 +219,10 @@ def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape
     )
 
 
-def _build(arguments: TrainArguments) -> Qwen25VL:
+def _build(arguments: TrainArguments) -> tuple[Qwen25VL, Adapters | None]:
     try:
-        return build_model(arguments.model)
+        model = build_model(arguments.model)
+        return model, adapters_of(arguments, model)
     except (ConfigError, WeightsError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
 
