@@ -7,8 +7,10 @@ sides train, and its end, with the logits it gives. Needs the extra `oracle`: `p
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,7 +24,6 @@ from golden_training_case import (
     PACKS_PER_STEP,
     WARMUP_STEPS,
     WEIGHT_DECAY,
-    Adapter,
     Case,
     make_packs,
 )
@@ -30,6 +31,13 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import get_scheduler
 
 INIT_SEED = 5
+TARGETS = (
+    "q_proj,k_proj,v_proj,o_proj",
+    "gate_proj,attn.proj,mlp.0",
+    "language_model.layers.1.self_attn.q_proj,lm_head",
+    r"model\.visual\.blocks\.[02]\.attn\..*",
+    "all-linear",
+)
 
 
 def main() -> None:
@@ -37,13 +45,15 @@ def main() -> None:
     for name, case in CASES.items():
         model = build_model(CONFIG)
         if case.adapter:
-            model = add_adapter(model, case.adapter)
+            targets = list(case.adapter.target_modules)
+            model = adapt(model, targets, r=case.adapter.r, alpha=case.adapter.alpha)
             save_adapter(model, "adapter_start")
         for key, values in train(model, case).items():
             arrays[f"{name}/{key}"] = np.array(values)
         print(f"{name}: loss {arrays[f'{name}/loss'][0]:.4f} to {arrays[f'{name}/loss'][-1]:.4f}")
         if case.adapter:
             save_adapter(model, "adapter")
+            arrays["adapter/modules"] = np.array(json.dumps(modules_by_targets()))
             arrays["adapter/logits"] = logits_of(model, make_samples()["image"]).detach().numpy()
     source = origin(
         "Qwen2_5_VLForConditionalGeneration, AdamW, clip_grad_norm_, get_scheduler, LoraConfig: float32, "
@@ -55,12 +65,23 @@ def main() -> None:
     write_arrays("training.npz", source, arrays)
 
 
-def add_adapter(model: torch.nn.Module, adapter: Adapter) -> PeftModel:
+def modules_by_targets() -> dict[str, list[str]]:
+    """The paths of the modules that PEFT adapts, by `target_modules`."""
+    modules = {}
+    for targets in TARGETS:
+        is_list = targets != "all-linear" and "*" not in targets
+        model = adapt(build_model(CONFIG), targets.split(",") if is_list else targets, r=2, alpha=2)
+        adapted = [name for name, module in model.base_model.model.named_modules() if hasattr(module, "lora_A")]
+        modules[targets] = sorted(adapted)
+    return modules
+
+
+def adapt(model: torch.nn.Module, targets: Sequence[str], *, r: int, alpha: int) -> PeftModel:
     torch.manual_seed(INIT_SEED)
     config = LoraConfig(
-        r=adapter.r,
-        lora_alpha=adapter.alpha,
-        target_modules=list(adapter.target_modules),
+        r=r,
+        lora_alpha=alpha,
+        target_modules=targets,
         bias="none",
         task_type=TaskType.CAUSAL_LM,
     )
@@ -68,9 +89,13 @@ def add_adapter(model: torch.nn.Module, adapter: Adapter) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, name: str) -> None:
-    shutil.rmtree(GOLDEN / name, ignore_errors=True)
-    model.save_pretrained(str(GOLDEN / name))
-    (GOLDEN / name / "README.md").unlink()
+    folder = GOLDEN / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(str(folder))
+    (folder / "README.md").unlink()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"].sort()  # PEFT writes a set
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def train(model: torch.nn.Module, case: Case) -> dict[str, list[float]]:

@@ -60,7 +60,7 @@ class CommandLine:
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """Raises UsageError, with one line that says what to do. `--help` is the caller's."""
-    flags = list(_read_flags(argv))
+    flags = list(read_flags(argv))
     settings = [setting for flag in flags if flag.name == "config" for setting in _read_config(flag)]
     settings += [flag for flag in flags if flag.name != "config"]
     notes: list[str] = []
@@ -98,7 +98,8 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def _read_flags(argv: Sequence[str]) -> Iterator[Setting]:
+def read_flags(argv: Sequence[str]) -> Iterator[Setting]:
+    """`--name value`, `--name=value` or `--name` alone, one after the other. Raises UsageError for anything else."""
     position = 0
     while position < len(argv):
         flag = argv[position]

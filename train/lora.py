@@ -41,10 +41,14 @@ class AdapterDropout(nn.Cell):
     that neither a new pack nor an evaluation compiles again.
     """
 
+    state: ms.Parameter
+
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.threshold = round(rate * 2**31)
-        self.state = ms.Parameter(ms.Tensor(np.zeros(2, np.int32)), name="lora_dropout", requires_grad=False)
+        # Past the cell's own bookkeeping: no weight of the model, and not to be saved, counted or grouped with them.
+        state = ms.Parameter(ms.Tensor(np.zeros(2, np.int32)), name="lora_dropout", requires_grad=False)
+        object.__setattr__(self, "state", state)
 
     def begin(self, seed: int, position: int) -> None:
         """From here on, drop as for the pack at `position` of a run with `seed`."""
