@@ -66,22 +66,8 @@ def name_on_disk(name: str) -> str:
 def run(model: Qwen2_5_VLForConditionalGeneration, sample: Sample, prefix: str) -> dict[str, np.ndarray]:
     """loss (mean over supervised tokens), and gradient/NAME of every parameter that has one."""
     model.zero_grad(set_to_none=True)
-    ids = torch.from_numpy(sample.input_ids).long()[None]
-    media: dict[str, torch.Tensor] = {}
-    if len(sample.image_grid_thw):
-        media["pixel_values"] = torch.from_numpy(pixel_values(sample.image_patches, frames=1))
-        media["image_grid_thw"] = torch.from_numpy(sample.image_grid_thw).long()
-    if len(sample.video_grid_thw):
-        media["pixel_values_videos"] = torch.from_numpy(pixel_values(sample.video_patches, frames=FRAMES))
-        media["video_grid_thw"] = torch.from_numpy(sample.video_grid_thw).long()
-    loss = model(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        position_ids=torch.from_numpy(sample.position_ids).long()[:, None],
-        labels=torch.from_numpy(sample.labels).long()[None],
-        use_cache=False,
-        **media,
-    ).loss
+    labels = torch.from_numpy(sample.labels).long()[None]
+    loss = model(**model_inputs(sample), labels=labels).loss
     loss.backward()
     parameters = {name_on_disk(name): value for name, value in model.named_parameters()}
     weights = digest({name: value.detach().numpy() for name, value in parameters.items()})
@@ -92,6 +78,24 @@ def run(model: Qwen2_5_VLForConditionalGeneration, sample: Sample, prefix: str) 
     }
     print(f"{prefix} loss {loss.item():.6f}, {len(gradients)} of {len(parameters)} parameters with a gradient")
     return {f"{prefix}loss": loss.detach().numpy(), f"{prefix}weights": np.array(weights), **gradients}
+
+
+def model_inputs(sample: Sample) -> dict[str, Any]:
+    """The arguments of `Qwen2_5_VLForConditionalGeneration.forward` for one sample, positions included."""
+    ids = torch.from_numpy(sample.input_ids).long()[None]
+    inputs: dict[str, Any] = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "position_ids": torch.from_numpy(sample.position_ids).long()[:, None],
+        "use_cache": False,
+    }
+    if len(sample.image_grid_thw):
+        inputs["pixel_values"] = torch.from_numpy(pixel_values(sample.image_patches, frames=1))
+        inputs["image_grid_thw"] = torch.from_numpy(sample.image_grid_thw).long()
+    if len(sample.video_grid_thw):
+        inputs["pixel_values_videos"] = torch.from_numpy(pixel_values(sample.video_patches, frames=FRAMES))
+        inputs["video_grid_thw"] = torch.from_numpy(sample.video_grid_thw).long()
+    return inputs
 
 
 def pixel_values(patches: np.ndarray, frames: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""`python -m train`. Exit codes: 0 done; 1 stopped without a usable result; 2 wrong usage, nothing was written."""
+"""`python -m train`, and `python -m train merge`.
+
+Exit codes: 0 done; 1 stopped without a usable result; 2 wrong usage, nothing was written.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,19 @@ from collections.abc import Sequence
 from train.arguments import TrainingFailed, UsageError
 from train.checks import open_inputs
 from train.command_line import build_parser, parse_command_line
+from train.merge import describe_flags
+from train.merge import run as run_merge
 
 
 def main(argv: Sequence[str]) -> int:
+    merges = argv[:1] == ["merge"]
     if "--help" in argv or "-h" in argv:
-        build_parser().print_help()
+        print(describe_flags()) if merges else build_parser().print_help()
         return 0
     try:
+        if merges:
+            _log(run_merge(argv[1:]))
+            return 0
         command_line = parse_command_line(argv)
         shards = open_inputs(command_line.arguments)
         for note in command_line.notes:

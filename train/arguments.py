@@ -66,7 +66,18 @@ class TrainArguments:
     warmup_ratio: float = _flag(0.0, "share of the steps over which the learning rate rises from 0")
     warmup_steps: int | None = _flag(None, "number of those steps; where given, warmup_ratio is not used")
 
-    seed: int = _flag(42, "order of the packs")
+    lora_enable: bool = _flag(False, "train LoRA adapters and freeze everything else, whatever tune_mm_* say")
+    lora_r: int = _flag(64, "rank of an adapter")
+    lora_alpha: int = _flag(128, "adapters count lora_alpha / lora_r times")
+    lora_dropout: float = _flag(0.0, "share of an adapter's input that is dropped in training")
+    lora_target_modules: str = _flag(
+        "q_proj,k_proj,v_proj,o_proj", "ends of module names, with commas; a regular expression; or all-linear"
+    )
+    lora_adapter: Path | None = field(
+        default=None, metadata={"help": "folder of an adapter to go on from, ours or PEFT's; otherwise a new one"}
+    )
+
+    seed: int = _flag(42, "order of the packs, start of the adapters")
     logging_steps: int = _flag(1, "steps between two lines of the log")
     device: str = _flag("auto", f"{', '.join(DEVICES)}; auto takes Ascend where MindSpore finds one")
 
@@ -94,6 +105,12 @@ class TrainArguments:
         for name in ("weight_decay", "max_grad_norm"):
             value = getattr(self, name)
             self._require(value == 0 or _is_positive(value), name, "must not be negative")
+        self._require(self.lora_r >= 1, "lora_r", "must be at least 1")
+        self._require(self.lora_alpha >= 1, "lora_alpha", "must be at least 1")
+        self._require(0 <= self.lora_dropout < 1, "lora_dropout", "must be at least 0 and below 1")
+        self._require(
+            self.lora_enable or self.lora_adapter is None, "lora_adapter", "needs --lora_enable: it is trained further"
+        )
         self._require(self.seed >= 0, "seed", "must not be negative")
         self._require_known("lr_scheduler_type", SCHEDULES)
         self._require_known("device", DEVICES)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from shards import ModelFolderError, ShardError, ShardSet, open_shards, read_model_constants
 from shards.manifest import MANIFEST_NAME
+from train.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from train.arguments import TrainArguments, UsageError
 from train.metrics import METRICS_NAME
+from train.weight_files import INDEX_FILE, SINGLE_FILE
 
 # Files that show that a folder is something already, and that a run would mix with its own.
-_OCCUPYING = (METRICS_NAME, "model.safetensors", "model.safetensors.index.json", "config.json", MANIFEST_NAME)
+_OCCUPYING = (METRICS_NAME, SINGLE_FILE, INDEX_FILE, "config.json", CONFIG_FILE, WEIGHTS_FILE, MANIFEST_NAME)
 _WORLD_SIZES = ("RANK_SIZE", "MS_WORKER_NUM")  # set by rank tables and by msrun
 
 

@@ -26,7 +26,7 @@ from train.checks import require_no_code_package
 from train.flags import ELSEWHERE, Alias, Ignored, Refused
 
 _TYPES = get_type_hints(TrainArguments)
-_PATHS = ("shards", "model", "output_dir", "model_name_or_path")
+_PATHS = ("shards", "model", "output_dir", "model_name_or_path", "lora_adapter")
 _KNOWN = (*FIELDS, *ELSEWHERE, "config")
 _INTEGERS = (int, int | None)
 _IN_WORDS = {
@@ -60,7 +60,7 @@ class CommandLine:
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """Raises UsageError, with one line that says what to do. `--help` is the caller's."""
-    flags = list(_read_flags(argv))
+    flags = list(read_flags(argv))
     settings = [setting for flag in flags if flag.name == "config" for setting in _read_config(flag)]
     settings += [flag for flag in flags if flag.name != "config"]
     notes: list[str] = []
@@ -83,6 +83,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     for name, flag in (("mm_projector_lr", "tune_mm_mlp"), ("vision_tower_lr", "tune_mm_vision")):
         if getattr(arguments, name) is not None and not getattr(arguments, flag):
             notes.append(f"{name} has no effect, since {flag} is False")
+    if not arguments.lora_enable:
+        notes += [f"{name} has no effect without lora_enable" for name in chosen if name.startswith("lora_")]
     return CommandLine(arguments=arguments, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -99,7 +101,8 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def _read_flags(argv: Sequence[str]) -> Iterator[Setting]:
+def read_flags(argv: Sequence[str]) -> Iterator[Setting]:
+    """`--name value`, `--name=value` or `--name` alone, one after the other. Raises UsageError for anything else."""
     position = 0
     while position < len(argv):
         flag = argv[position]

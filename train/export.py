@@ -1,23 +1,30 @@
-"""The end of a run: a Hugging Face model folder in output_dir."""
+"""What a run writes: a Hugging Face model folder, or with LoRA, the folder of an adapter."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+from train.lora import Adapters
 from train.model import Qwen25VL
+from train.weight_files import MAX_SHARD_BYTES, copy_companions
 from train.weights import save_model
 
-_COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
-_NOT_COPIED = ("model.safetensors.index.json",)  # names the files of the weights, which are other ones now
 
+def export_model(
+    folder: Path,
+    model: Qwen25VL,
+    model_folder: Path,
+    adapters: Adapters | None,
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Write what was trained into `folder`, which must be there: the adapters, or without them the whole model.
 
-def export_model(output_dir: Path, model: Qwen25VL, model_folder: Path) -> None:
-    """Write the weights, with everything beside them in `model_folder` that says how to use them.
-
-    The weights come last, so that a folder with weights is complete.
+    The model comes with everything beside the weights in `model_folder` that says how to use them. Weights come last,
+    so that a folder with weights is complete.
     """
-    for source in sorted(model_folder.iterdir()):
-        if source.suffix in _COPIED_SUFFIXES and source.name not in _NOT_COPIED:
-            shutil.copyfile(source, output_dir / source.name)
-    save_model(output_dir, model)
+    if adapters is not None:
+        adapters.save(folder)
+        return
+    copy_companions(model_folder, folder)
+    save_model(folder, model.get_parameters(), max_shard_bytes=max_shard_bytes)

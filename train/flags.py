@@ -33,11 +33,11 @@ class Refused:
 
 _FIXED = "belongs to `python -m preprocess run`: the shards fixed it; preprocess again to change it"
 _NO_CHECKPOINTS = "is not supported: this version saves the weights once, when training ends"
-_NO_LORA = "is not supported: this version trains all weights, without adapters"
 
 ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
     {
         "model_name_or_path": Alias("model"),
+        "tune_mm_lora": Alias("lora_enable"),  # mindone's name for it
         "cache_dir": Ignored("nothing is downloaded"),
         "run_name": Ignored("a run is named by its output_dir"),
         "lr_scheduler_kwargs": Refused("has flags of its own here: --min_lr or --min_lr_rate"),
@@ -62,11 +62,5 @@ ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
         "save_steps": Refused(_NO_CHECKPOINTS),
         "save_total_limit": Refused(_NO_CHECKPOINTS),
         "deepspeed": Refused("is PyTorch's: this version trains in one process of MindSpore; leave the flag out"),
-        "tune_mm_lora": Refused(_NO_LORA),
-        "lora_enable": Refused(_NO_LORA),
-        "lora_r": Refused(_NO_LORA),
-        "lora_alpha": Refused(_NO_LORA),
-        "lora_dropout": Refused(_NO_LORA),
-        "lora_target_modules": Refused(_NO_LORA),
     }
 )

@@ -18,7 +18,7 @@ def zeros_parameter(*shape: int) -> ms.Parameter:
 
 
 class Linear(nn.Cell):
-    """x_NC @ weight.T + bias."""
+    """x_NC @ weight.T + bias, and what its adapter adds where it has one (`train.lora`)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__()
@@ -26,10 +26,13 @@ class Linear(nn.Cell):
         self.bias = zeros_parameter(out_channels) if bias else None
         self.matmul = ops.MatMul(transpose_b=True)
         self.bias_add = ops.BiasAdd()
+        self.adapter: nn.Cell | None = None
 
     def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
         y_NC = self.matmul(x_NC, ops.cast(self.weight, x_NC.dtype))
-        return y_NC if self.bias is None else self.bias_add(y_NC, ops.cast(self.bias, x_NC.dtype))
+        if self.bias is not None:
+            y_NC = self.bias_add(y_NC, ops.cast(self.bias, x_NC.dtype))
+        return y_NC if self.adapter is None else y_NC + self.adapter(x_NC)
 
 
 class RMSNorm(nn.Cell):

@@ -27,13 +27,14 @@ from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.config import ConfigError
 from train.export import export_model
 from train.groups import describe, freeze, group_parameters, indices_of
+from train.lora import Adapters, adapters_of
 from train.metrics import METRICS_NAME, MetricsFile, Progress, StepSums
 from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
 from train.precision import Precision, choose_precision
 from train.schedule import factor_at, warmup_steps_of
 from train.stream import ReadAhead
-from train.weights import WeightsError
+from train.weight_files import WeightsError
 
 READ_AHEAD = 4  # batches
 
@@ -57,24 +58,27 @@ def train(arguments: TrainArguments, shards: ShardSet, log: Log) -> None:
     """
     device = choose_device(arguments.device)
     precision = choose_precision(bf16=arguments.bf16, device=device)
-    model = _build(arguments, precision)
+    model, adapters = _build(arguments, precision)
     order = order_of_run(arguments, len(shards))
     log(
         f"{order.num_steps} steps of {order.packs_per_step} out of {len(shards)} packs in {arguments.shards} | "
         f"{_count_parameters(model):,} parameters | {precision} | {device}"
     )
-    freeze(model, arguments.trained_groups)
+    if adapters is not None:
+        log(adapters.to_line())
+    else:
+        freeze(model, arguments.trained_groups)
     if arguments.gradient_checkpointing:
         model.recompute_layers()
         if device == "CPU":
             log("note: gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     with MetricsFile(arguments.output_dir / METRICS_NAME) as metrics:
-        for progress in run_steps(arguments, shards, order, model, log):
+        for progress in run_steps(arguments, shards, order, model, adapters, log):
             metrics.write(progress)
             log(progress.to_line())
     begin = time.perf_counter()
-    export_model(arguments.output_dir, model, arguments.model)
+    export_model(arguments.output_dir, model, arguments.model, adapters)
     log(f"saved {arguments.output_dir} in {time.perf_counter() - begin:.1f} s")
 
 
@@ -104,7 +108,12 @@ def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
 
 
 def run_steps(
-    arguments: TrainArguments, shards: ShardSet, order: PackOrder, model: Qwen25VL, log: Log
+    arguments: TrainArguments,
+    shards: ShardSet,
+    order: PackOrder,
+    model: Qwen25VL,
+    adapters: Adapters | None,
+    log: Log,
 ) -> Iterator[Progress]:
     """Make all steps; yields every `logging_steps` and after the last one."""
     groups = group_parameters(model, arguments.peaks)
@@ -141,8 +150,10 @@ def run_steps(
                 lowest=arguments.lowest_factor,
             )
             learning_rates = [factor * group.peak for group in trained]
+            # Positions in the run, not counted calls: a pack gets the same dropout whenever and wherever it is taken.
+            seeded = adapters.seeded(accumulate, step * order.packs_per_step) if adapters else accumulate
             done, grad_norm = make_step(
-                step, islice(micro_batches, order.packs_per_step), accumulate, optimizer, learning_rates
+                step, islice(micro_batches, order.packs_per_step), seeded, optimizer, learning_rates
             )
             now = time.perf_counter()
             since_report += done + StepSums(seconds=now - last, data_wait_seconds=micro_batches.seconds_waited - waited)
@@ -162,7 +173,7 @@ def run_steps(
 def make_step(
     step: int,
     micro_batches: Iterator[MicroBatch],
-    accumulate: AccumulateGradients,
+    accumulate: Callable[..., ms.Tensor],
     optimizer: AdamW,
     learning_rates: Sequence[float],
 ) -> tuple[StepSums, float]:
@@ -223,9 +234,10 @@ def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape
     )
 
 
-def _build(arguments: TrainArguments, precision: Precision) -> Qwen25VL:
+def _build(arguments: TrainArguments, precision: Precision) -> tuple[Qwen25VL, Adapters | None]:
     try:
-        return build_model(arguments.model, precision)
+        model = build_model(arguments.model, precision)
+        return model, adapters_of(arguments, model)
     except (ConfigError, WeightsError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
 

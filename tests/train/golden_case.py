@@ -10,11 +10,14 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
+from tokenizers import Tokenizer, models
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
+from shards.model_constants import PAD_TOKEN
 from train.config import parse_model_config
 from train.model import Qwen25VL, loss_and_gradients
+from train.weights import save_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -72,6 +75,33 @@ def golden() -> dict[str, Any]:
 
 def golden_origin() -> dict[str, str]:
     return json.loads(str(golden()["origin"]))
+
+
+def write_golden_model(folder: Path, **changes: Any) -> None:
+    """The model of the golden values as a Hugging Face folder; `changes` are those of `build_golden_model`."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **changes}))
+    processor = {
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": FRAMES,
+        "image_mean": IMAGE_MEAN,
+        "image_std": IMAGE_STD,
+        "rescale_factor": 1 / 255,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    tokens = {id_: f"token{id_}" for id_ in range(CONFIG["vocab_size"])} | {
+        CONSTANTS.pad_token_id: PAD_TOKEN,
+        CONSTANTS.im_start_token_id: "<|im_start|>",
+        CONSTANTS.im_end_token_id: "<|im_end|>",
+        CONSTANTS.vision_start_token_id: "<|vision_start|>",
+        CONSTANTS.vision_end_token_id: "<|vision_end|>",
+        CONSTANTS.image_token_id: "<|image_pad|>",
+        CONSTANTS.video_token_id: "<|video_pad|>",
+    }
+    vocabulary = {token: id_ for id_, token in tokens.items()}
+    Tokenizer(models.WordLevel(vocabulary, unk_token=PAD_TOKEN)).save(str(folder / "tokenizer.json"))
+    save_model(folder, build_golden_model(**changes).get_parameters())
 
 
 def pack_samples(samples: list[Sample], keys: list[str] | None = None) -> Pack:

@@ -76,12 +76,14 @@ LAUNCH_SCRIPT = [
     ("eval_strategy", "steps", "no evaluation"),
     ("per_device_eval_batch_size", "8", "note"),
     ("dataloader_num_workers", "4", "note"),
-    ("tune_mm_lora", "True", "without adapters"),
-    ("lora_enable", "True", "without adapters"),
-    ("lora_r", "8", "without adapters"),
-    ("lora_alpha", "16", "without adapters"),
-    ("lora_dropout", "0.05", "without adapters"),
-    ("lora_target_modules", "q_proj", "without adapters"),
+    ("tune_mm_lora", "True", "note"),
+    ("lora_enable", "True", True),
+    ("lora_enable", None, True),
+    ("lora_r", "8", "note"),
+    ("lora_alpha", "16", "note"),
+    ("lora_dropout", "0.05", "note"),
+    ("lora_target_modules", "q_proj", "note"),
+    ("lora_adapter", "adapter", "needs --lora_enable"),
 ]
 
 
@@ -137,6 +139,19 @@ def test_command_line_wins_over_the_file_and_the_last_flag_over_the_first(tmp_pa
     assert arguments.seed == 5
     assert arguments.model == Path("qwen")
     assert arguments.max_steps == 6
+
+
+def test_lora_flags_are_taken_with_lora_enable(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("tune_mm_lora: True\nlora_adapter: adapter\nlora_target_modules: q_proj,v_proj\n")
+    arguments = parse(
+        "--config", str(config), "--lora_r", "8", "--lora_alpha", "16", "--lora_dropout", "0.05"
+    ).arguments
+    assert arguments.lora_enable
+    assert arguments.lora_adapter == tmp_path / "adapter"
+    assert (arguments.lora_r, arguments.lora_alpha, arguments.lora_dropout) == (8, 16, 0.05)
+    assert arguments.lora_target_modules == "q_proj,v_proj"
+    assert not any("no effect" in note for note in parse("--lora_enable", "--lora_r", "8").notes)
 
 
 def test_dashes_are_underscores() -> None:
@@ -217,6 +232,10 @@ def test_wrong_files_are_answered_in_one_line(text: str, words: str, tmp_path: P
         ("weight_decay", -0.1, "not be negative"),
         ("max_grad_norm", float("inf"), "not be negative"),
         ("seed", -1, "not be negative"),
+        ("lora_r", 0, "at least 1"),
+        ("lora_alpha", 0, "at least 1"),
+        ("lora_dropout", 1.0, "below 1"),
+        ("lora_dropout", float("nan"), "below 1"),
         ("device", "GPU", "auto, Ascend, CPU"),
     ],
 )

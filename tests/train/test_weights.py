@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from tests.train.golden_case import CONFIG, CONSTANTS, build_golden_model
 from train.config import parse_model_config
 from train.model import Qwen25VL
-from train.weights import INDEX_FILE, SINGLE_FILE, WeightsError, load_weights, save_model, to_float32
+from train.weight_files import INDEX_FILE, SINGLE_FILE, WeightsError, from_float32, to_float32
+from train.weights import load_weights, save_model
 
 Weights = dict[str, np.ndarray]
 
@@ -192,35 +194,66 @@ def write_bfloat16(path: Path, weights: Weights) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + payload)
 
 
+def save(folder: Path, model: Qwen25VL, **options: Any) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    paths = save_model(folder, model.get_parameters(), **options)
+    assert sorted(os.listdir(folder)) == sorted(path.name for path in paths), "a temporary file was left"
+    return [path.name for path in paths]
+
+
 def test_saving_and_loading_again_gives_the_same_model(tmp_path: Path) -> None:
-    path = save_model(tmp_path / "out", build_golden_model())
-    assert os.listdir(path.parent) == [SINGLE_FILE], "a temporary file was left"
-    stored = load_file(path)
+    assert save(tmp_path / "out", build_golden_model()) == [SINGLE_FILE]
+    stored = load_file(tmp_path / "out" / SINGLE_FILE)
     assert set(stored) == set(WEIGHTS) and all(value.dtype == np.float32 for value in stored.values())
     model = empty_model()
-    load_weights(model, path.parent)
+    load_weights(model, tmp_path / "out")
     assert_loaded(model, WEIGHTS)
+
+
+def test_a_large_model_is_saved_in_several_files_with_an_index(tmp_path: Path) -> None:
+    limit = 40_000
+    names = save(tmp_path, build_golden_model(), max_shard_bytes=limit)
+    assert names[0] == f"model-00001-of-{len(names) - 1:05d}.safetensors"
+    assert names[-1] == INDEX_FILE, "the index comes last"
+    shards = {name: load_file(tmp_path / name) for name in names[:-1]}
+    index = json.loads((tmp_path / INDEX_FILE).read_text())
+    assert index["weight_map"] == {key: name for name, shard in shards.items() for key in shard}
+    assert index["metadata"]["total_size"] == sum(value.nbytes for value in WEIGHTS.values())
+    sizes = [sum(value.nbytes for value in shard.values()) for shard in shards.values()]
+    assert len(sizes) > 3 and max(sizes) <= limit
+    model = empty_model()
+    load_weights(model, tmp_path)
+    assert_loaded(model, WEIGHTS)
+
+
+def test_bfloat16_weights_are_saved_and_load_as_what_they_were_rounded_to(tmp_path: Path) -> None:
+    save(tmp_path, build_golden_model(), dtype="BF16")
+    assert (tmp_path / SINGLE_FILE).stat().st_size < 0.6 * sum(value.nbytes for value in WEIGHTS.values())
+    model = empty_model()
+    load_weights(model, tmp_path)
+    assert_loaded(model, {name: to_float32(from_float32(value, "BF16"), "BF16") for name, value in WEIGHTS.items()})
 
 
 def test_a_tied_model_is_saved_without_its_head(tmp_path: Path) -> None:
     model = build_golden_model(tie_word_embeddings=True)
-    path = save_model(tmp_path, model)
-    assert "lm_head.weight" not in load_file(path)
+    save(tmp_path, model)
+    assert "lm_head.weight" not in load_file(tmp_path / SINGLE_FILE)
     again = empty_model(tie_word_embeddings=True)
     load_weights(again, tmp_path)
     assert_loaded(again, weights_of(model))
 
 
-def test_saving_replaces_an_older_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_that_fails_leaves_an_older_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_single(tmp_path, {"old": np.ones(1, np.float32)})
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("train.weights.os.replace", fail)
+    monkeypatch.setattr("train.weight_files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_model(tmp_path, build_golden_model())
+        save_model(tmp_path, build_golden_model().get_parameters())
+    assert os.listdir(tmp_path) == [SINGLE_FILE]
     assert set(load_file(tmp_path / SINGLE_FILE)) == {"old"}
     monkeypatch.undo()
-    save_model(tmp_path, build_golden_model())
+    save(tmp_path, build_golden_model())
     assert set(load_file(tmp_path / SINGLE_FILE)) == set(WEIGHTS)

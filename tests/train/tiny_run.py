@@ -44,7 +44,9 @@ def make_packs(constants: ModelConstants, *, num_packs: int, seed: int = 0) -> l
     return [_make_pack(rng, constants, number) for number in range(num_packs)]
 
 
-def write_tiny_shards(folder: Path, packs: list[Pack], constants: ModelConstants) -> None:
+def write_tiny_shards(
+    folder: Path, packs: list[Pack], constants: ModelConstants, *, pack_length: int = PACK_LENGTH
+) -> None:
     """Publish a dataset of two shards."""
     folder.mkdir(parents=True)
     half = (len(packs) + 1) // 2
@@ -58,7 +60,7 @@ def write_tiny_shards(folder: Path, packs: list[Pack], constants: ModelConstants
         fingerprint="0" * 64,
         inputs={},
         model=constants,
-        pack_length=PACK_LENGTH,
+        pack_length=pack_length,
         pack_patches=256,
         maxima=maxima,
         totals=totals,

@@ -1,0 +1,110 @@
+"""Fifty steps against PyTorch, from flags to metrics.jsonl: curves made by scripts/golden_training.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shards.order import PackOrder
+from tests.train.golden_case import CONSTANTS, PACK_LENGTH, ROOT, pack_samples, write_golden_model
+from tests.train.tiny_run import write_tiny_shards
+from train.adapter_files import find_adapter
+from train.arguments import TrainArguments
+from train.checks import open_inputs
+from train.loop import train
+
+from golden_training_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
+    CASES,
+    MAX_GRAD_NORM,
+    NUM_STEPS,
+    PACKS_PER_STEP,
+    WARMUP_STEPS,
+    WEIGHT_DECAY,
+    make_packs,
+)
+
+GOLDEN = ROOT / "tests" / "golden"
+LOSS_TOLERANCE = 1e-3  # at every step; README.md has the differences found
+
+
+@cache
+def golden() -> dict[str, Any]:
+    with np.load(GOLDEN / "training.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model/, and shards/ whose packs a run of one epoch takes in the order of `make_packs`."""
+    root = tmp_path_factory.mktemp("golden_training")
+    write_golden_model(root / "model")
+    packs = [
+        pack_samples(samples, [f"golden:{i}.{k}" for k in range(len(samples))])
+        for i, samples in enumerate(make_packs())
+    ]
+    order = PackOrder(
+        num_packs=len(packs),
+        seed=arguments_of(root, "full").seed,
+        packs_per_step=PACKS_PER_STEP,
+        num_positions=len(packs),
+    )
+    places = [place for step in range(NUM_STEPS) for place in order.packs_of_step(step)]
+    assert sorted(places) == list(range(len(packs))) != places
+    stored = [pack for _, pack in sorted(zip(places, packs, strict=True), key=lambda pair: pair[0])]
+    write_tiny_shards(root / "shards", stored, CONSTANTS, pack_length=PACK_LENGTH)
+    return root
+
+
+def arguments_of(root: Path, name: str) -> TrainArguments:
+    case = CASES[name]
+    arguments = TrainArguments(
+        shards=root / "shards",
+        model=root / "model",
+        output_dir=root / name,
+        gradient_accumulation_steps=PACKS_PER_STEP,
+        learning_rate=case.learning_rate,
+        warmup_steps=WARMUP_STEPS,
+        weight_decay=WEIGHT_DECAY,
+        max_grad_norm=MAX_GRAD_NORM,
+    )
+    if case.adapter is None:
+        return arguments
+    return replace(
+        arguments,
+        lora_enable=True,
+        lora_r=case.adapter.r,
+        lora_alpha=case.adapter.alpha,
+        lora_target_modules=",".join(case.adapter.target_modules),
+        lora_adapter=GOLDEN / "adapter_start",
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path) -> None:
+    arguments = arguments_of(root, name)
+    train(arguments, open_inputs(arguments), lambda line: None)
+
+    lines = (arguments.output_dir / "metrics.jsonl").read_text().splitlines()
+    ours = {key: np.array([json.loads(line)[key] for line in lines]) for key in ("loss", "grad_norm", "learning_rate")}
+    theirs = {key: golden()[f"{name}/{key}"] for key in ours}
+    assert len(ours["loss"]) == NUM_STEPS
+    assert theirs["loss"][-1] < 0.65 * theirs["loss"][0], "the curve falls"
+    clipped = theirs["grad_norm"] > MAX_GRAD_NORM
+    assert clipped.any() and (name == "full" or not clipped.all())
+    differences = np.abs(ours["loss"] - theirs["loss"])
+    print(f"{name}: largest difference of the loss {differences.max():.1e}, in step {differences.argmax() + 1}")
+    assert differences.max() <= LOSS_TOLERANCE
+    np.testing.assert_allclose(ours["learning_rate"], theirs["learning_rate"], rtol=1e-6)
+    np.testing.assert_allclose(ours["grad_norm"], theirs["grad_norm"], rtol=1e-2)
+
+    if name == "lora":
+        trained, golden_end = find_adapter(arguments.output_dir), find_adapter(GOLDEN / "adapter")
+        for module, factors in golden_end.factors.items():
+            for our_factor, their_factor in zip(trained.factors[module], factors, strict=True):
+                np.testing.assert_allclose(our_factor.read(), their_factor.read(), rtol=0, atol=2e-3)
