@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_photos import ROOT, make_run
+from bench_photos import ROOT, make_run, published
 
 WAYS: dict[str, list[list[str]]] = {  # the flags of each job of the way
     "1 worker": [["--workers", "1"]],
@@ -60,7 +60,7 @@ def interrupt(
     flags: list[list[str]],
     kills_wanted: int,
     seconds: float,
-    whole: dict[str, bytes],
+    whole: dict[str, str],
     dice: random.Random,
 ) -> tuple[int, int, bool]:
     """Kills, completed runs, and whether all of those equal `whole`."""
@@ -137,12 +137,6 @@ def finish(jobs: list[subprocess.Popen[bytes]]) -> None:
         _, errors = job.communicate()
         if job.returncode:
             raise SystemExit(f"the job failed:\n{errors.decode()}")
-
-
-def published(folder: Path) -> dict[str, bytes]:
-    """The dataset without its plan."""
-    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 if __name__ == "__main__":
