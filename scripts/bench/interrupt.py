@@ -90,7 +90,7 @@ def launch(folder: Path, target: Path, flags: list[list[str]]) -> list[subproces
     common += ["--output_dir", target, "--packing", "none", "--shard_bytes", str(4 << 20)]
     environment = {
         **os.environ,
-        MARK: str(folder),
+        MARK: str(os.getpid()),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_TMPDIR": str(folder),  # where killed clusters leave their files
     }
@@ -119,14 +119,14 @@ def kill_after(jobs: list[subprocess.Popen[bytes]], seconds: float) -> bool:
         for pid in family:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for job in jobs:
-            job.communicate()
+    for job in jobs:
+        job.communicate()
     return True
 
 
 def marked_processes() -> list[int]:
     """Processes that the jobs started, at whatever remove: Ray's servers leave their parents, but keep the mark."""
-    mark = f"{MARK}=".encode()
+    mark = f"{MARK}={os.getpid()}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -134,7 +134,7 @@ def marked_processes() -> list[int]:
                 variables = (entry / "environ").read_bytes().split(b"\0")
             except OSError:  # it ended meanwhile, or is someone else's
                 continue
-            if any(variable.startswith(mark) for variable in variables):
+            if mark in variables:
                 found.append(int(entry.name))
     return found
 
