@@ -227,9 +227,9 @@ def read_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table, chunk_rows: int = 1 << 16) -> None:
     """Atomically: several machines may write the same plan into a shared folder at once, byte for byte the same."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=1 << 16)
+        writer.write_table(table, max_chunksize=chunk_rows)
     write_atomically(path, sink.getvalue())

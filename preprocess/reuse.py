@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def build_index(old_dir: Path, plan: Path, constants: ModelConstants, versions: 
         tables.append(table.add_column(2, "shard", pa.array(np.full(len(table), number), pa.int64())))
     index = pa.concat_tables(tables)
     order = np.lexsort((index["key_low"].to_numpy(), index["key_high"].to_numpy()))
-    write_table(plan / INDEX_NAME, index.take(pa.array(order)).cast(INDEX_SCHEMA))
+    # In one chunk, its columns are NumPy views into the mapped file, which all processes share.
+    write_table(plan / INDEX_NAME, index.take(pa.array(order)).cast(INDEX_SCHEMA).combine_chunks(), max(len(index), 1))
 
 
 def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) -> Manifest:
@@ -112,19 +114,18 @@ class OldPatches:
 
     def __init__(self, old_dir: Path, plan: Path) -> None:
         self._shards = open_shards(old_dir)
-        self._index = read_table(plan / INDEX_NAME)
-        self._keys = self._index["key_high"].to_numpy()
+        index = read_table(plan / INDEX_NAME)
+        self._columns = [index[name].to_numpy() for name in INDEX_SCHEMA.names]
 
     def find(self, medium: Medium) -> npt.NDArray[np.uint8] | None:
         """(patches, bytes) of `medium`: a view into the old shard, or None where it was not decoded before."""
-        num_patches = int(np.prod(medium.grid_thw))
+        highs, lows, shards, rows, first_patches = self._columns
         for high, low in medium_keys(medium):
-            for position in range(int(np.searchsorted(self._keys, np.uint64(high))), len(self._keys)):
-                if self._keys[position] != high:
-                    break
-                [entry] = self._index.slice(position, 1).to_pylist()
-                if entry["key_low"] == low:
-                    pack = self._shards.shard(entry["shard"])[entry["row"]]
+            start, stop = (int(np.searchsorted(highs, np.uint64(high), side)) for side in ("left", "right"))
+            for position in range(start, stop):
+                if lows[position] == low:
+                    pack = self._shards.shard(int(shards[position]))[int(rows[position])]
                     patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
-                    return patches[entry["first_patch"] : entry["first_patch"] + num_patches]
+                    first = int(first_patches[position])
+                    return patches[first : first + prod(medium.grid_thw)]
         return None

@@ -81,26 +81,26 @@ def pack_to_batch(pack: Pack, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def batch_to_pack(batch: pa.RecordBatch) -> Pack:
-    """Views into the batch's buffers; no payload byte is copied."""
+    """Views into the buffers of a whole batch; no payload byte is copied."""
 
-    def flat(name: str) -> npt.NDArray[Any]:
-        return batch.column(name).flatten().to_numpy(zero_copy_only=True)
+    def flat(name: str) -> npt.NDArray[Any]:  # `flatten` heeds slices, for three times the time; here are none
+        return batch.column(name).values.to_numpy(zero_copy_only=True)
 
     def rows(name: str) -> npt.NDArray[Any]:
-        lists = batch.column(name).flatten()
-        return lists.flatten().to_numpy(zero_copy_only=True).reshape(len(lists), lists.type.list_size)
+        lists = batch.column(name).values
+        return lists.values.to_numpy(zero_copy_only=True).reshape(len(lists), lists.type.list_size)
 
     return Pack(
         input_ids=flat("input_ids"),
         labels=flat("labels"),
-        position_ids=batch.column("position_ids").flatten().flatten().to_numpy(zero_copy_only=True).reshape(3, -1),
+        position_ids=batch.column("position_ids").values.values.to_numpy(zero_copy_only=True).reshape(3, -1),
         cu_seqlens=flat("cu_seqlens"),
         image_patches=rows("image_patches"),
         image_grid_thw=rows("image_grid_thw"),
         video_patches=rows("video_patches"),
         video_grid_thw=rows("video_grid_thw"),
         second_per_grid_ts=flat("second_per_grid_ts"),
-        sample_keys=tuple(batch.column("sample_keys").flatten().to_pylist()),
+        sample_keys=tuple(batch.column("sample_keys").values.to_pylist()),
     )
 
 

@@ -1,8 +1,9 @@
-"""Photo-like JPEGs, a registry and a configuration: what the benchmarks of encoding run on."""
+"""Photo-like JPEGs, a registry and a configuration: what the benchmarks of encoding run on, and compare."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 from demo_model import write_model_folder  # noqa: E402
 
 from preprocess.config import RunConfig  # noqa: E402
+from shards.hashing import sha256_of_file  # noqa: E402
 
+_DIFFERENT_PHOTOS = 16  # of each size; the others are copies, because making one takes longer than decoding it
 _QUESTIONS = ("What stands in the middle?", "Which colour fills most of it?", "Is it darker on the left?")
 _ANSWERS = ("A bright patch with soft edges.", "Mostly a muddy green, with some blue.", "Yes, by a little.")
 
@@ -31,13 +34,25 @@ def write_photo(path: Path, size: tuple[int, int], seed: int) -> None:
     Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8)).save(path, quality=85)
 
 
+def published(folder: Path) -> dict[str, str]:
+    """The hash of every file of the dataset, the plan left out: that says where the bytes came from."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
+    return {str(path.relative_to(folder)): sha256_of_file(path) for path in files}
+
+
 def make_run(folder: Path, sizes: list[tuple[int, int]], **settings: Any) -> RunConfig:
     """One conversation a photo; `settings` are those of RunConfig."""
     media = folder / "photos"
     media.mkdir(parents=True)
     records = []
+    made: dict[tuple[tuple[int, int], int], Path] = {}
     for number, size in enumerate(sizes):
-        write_photo(media / f"{number:05d}.jpg", size, number)
+        path, kind = media / f"{number:05d}.jpg", (size, number % _DIFFERENT_PHOTOS)
+        if kind in made:
+            shutil.copyfile(made[kind], path)
+        else:
+            write_photo(path, size, number)
+            made[kind] = path
         question, answer = _QUESTIONS[number % 3], _ANSWERS[number % 3]
         turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
         records.append({"image": f"{number:05d}.jpg", "conversations": turns})

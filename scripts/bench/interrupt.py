@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from bench_photos import ROOT, make_run
+from bench_photos import ROOT, make_run, published
 
 WAYS: dict[str, list[list[str]]] = {  # the flags of each job of the way
     "1 worker": [["--workers", "1"]],
@@ -29,6 +30,7 @@ WAYS: dict[str, list[list[str]]] = {  # the flags of each job of the way
 }
 KILLS = 20
 SECONDS_BETWEEN_LOOKS = 0.02
+MARK = "BENCH_INTERRUPT"  # an environment variable of the jobs, which all that they start inherits
 
 
 def main() -> None:
@@ -43,11 +45,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-interrupt-") as name:
         folder = Path(name)
         make_run(folder, [(1200, 800)] * num_photos)
-        start = time.perf_counter()
         finish(launch(folder, folder / "whole", WAYS["2 workers"]))
-        whole, seconds = published(folder / "whole"), time.perf_counter() - start
+        whole = published(folder / "whole")
         for way, flags in ways.items():
-            kills, runs, same = interrupt(folder, way, flags, kills_each, seconds, whole, dice)
+            kills, runs, same = interrupt(folder, way, flags, kills_each, whole, dice)
             print(f"{way:16}{kills:7}{runs:16}{same!s:>11}", flush=True)
             total_kills += kills
             identical &= same
@@ -59,13 +60,17 @@ def interrupt(
     way: str,
     flags: list[list[str]],
     kills_wanted: int,
-    seconds: float,
-    whole: dict[str, bytes],
+    whole: dict[str, str],
     dice: random.Random,
 ) -> tuple[int, int, bool]:
-    """Kills, completed runs, and whether all of those equal `whole`."""
-    kills = runs = 0
-    same = True
+    """Kills, completed runs, and whether all of those equal `whole`. The first run is not killed: it says how long one
+    takes, from which the moments are drawn.
+    """
+    start = time.perf_counter()
+    target = folder / f"{way.replace(' ', '-')}-unkilled"
+    finish(launch(folder, target, flags))
+    seconds = time.perf_counter() - start
+    kills, runs, same = 0, 1, published(target) == whole
     while kills < kills_wanted:
         target = folder / f"{way.replace(' ', '-')}-{runs}"
         while True:
@@ -83,7 +88,12 @@ def interrupt(
 def launch(folder: Path, target: Path, flags: list[list[str]]) -> list[subprocess.Popen[bytes]]:
     common = ["--model", folder / "model", "--datasets", folder / "datasets.yaml", "--dataset_use", "photos"]
     common += ["--output_dir", target, "--packing", "none", "--shard_bytes", str(4 << 20)]
-    environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    environment = {
+        **os.environ,
+        MARK: str(os.getpid()),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_TMPDIR": str(folder),  # where killed clusters leave their files
+    }
     return [
         subprocess.Popen(
             [sys.executable, "-m", "preprocess", "run", *map(str, common), *more],
@@ -103,32 +113,29 @@ def kill_after(jobs: list[subprocess.Popen[bytes]], seconds: float) -> bool:
         if all(job.poll() is not None for job in jobs):
             return False
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    family = {job.pid for job in jobs if job.poll() is None}
-    if not family:
+    if all(job.poll() is not None for job in jobs):
         return False
-    family |= descendants(family)
-    for pid in family:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    while family := marked_processes():  # some may start others while they are killed
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     for job in jobs:
         job.communicate()
     return True
 
 
-def descendants(ancestors: set[int]) -> set[int]:
-    """Processes that descend from `ancestors`, from /proc."""
-    parents = {}
+def marked_processes() -> list[int]:
+    """Processes that the jobs started, at whatever remove: Ray's servers leave their parents, but keep the mark."""
+    mark = f"{MARK}={os.getpid()}".encode()
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # it ended meanwhile
+                variables = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:  # it ended meanwhile, or is someone else's
                 continue
-    found: set[int] = set()
-    while more := {pid for pid, parent in parents.items() if parent in ancestors | found} - found:
-        found |= more
+            if mark in variables:
+                found.append(int(entry.name))
     return found
 
 
@@ -137,12 +144,6 @@ def finish(jobs: list[subprocess.Popen[bytes]]) -> None:
         _, errors = job.communicate()
         if job.returncode:
             raise SystemExit(f"the job failed:\n{errors.decode()}")
-
-
-def published(folder: Path) -> dict[str, bytes]:
-    """The dataset without its plan."""
-    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 if __name__ == "__main__":
