@@ -43,7 +43,8 @@ class ShardEntry:
         return (own, PayloadFile(index_name(self.name), self.index_bytes, self.index_sha256))
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in values if value is not None}
 
 
 class PayloadFile(NamedTuple):
