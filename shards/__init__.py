@@ -6,7 +6,7 @@ pack.input_ids[pack.cu_seqlens[0]:pack.cu_seqlens[1]]
 """
 
 from shards.errors import (
-    ConversionRefused,
+    ConversionError,
     DamagedShard,
     InvalidPack,
     ModelMismatch,
@@ -22,7 +22,7 @@ from shards.reader import ShardSet, open_shards
 
 __all__ = [
     "IGNORE_INDEX",
-    "ConversionRefused",
+    "ConversionError",
     "DamagedShard",
     "DatasetSummary",
     "InvalidPack",

@@ -6,7 +6,7 @@ ShardError                 base: names the file and what to do
 ├── DamagedShard           missing, truncated, renamed or altered file
 ├── ModelMismatch          the shards were made for another model
 ├── RowTooLarge            a pack that the chosen file format can't hold
-└── ConversionRefused      a conversion that can't be done into this folder
+└── ConversionError        a conversion that can't be done into this folder, or stopped
 InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
 """
 
@@ -35,7 +35,7 @@ class RowTooLarge(ShardError):
     pass
 
 
-class ConversionRefused(ShardError):
+class ConversionError(ShardError):
     pass
 
 

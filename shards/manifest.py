@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ FORMAT_VERSION = 1
 FORMATS = ("arrow", "mindrecord")
 MANIFEST_NAME = "manifest.json"
 MANIFEST_HASH_NAME = "manifest.sha256"
+CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
 MODEL_DIR = "model"
 MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
@@ -43,7 +45,8 @@ class ShardEntry:
         return (own, PayloadFile(index_name(self.name), self.index_bytes, self.index_sha256))
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in values if value is not None}
 
 
 class PayloadFile(NamedTuple):
@@ -143,11 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
-        raise NotADataset(
-            f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {hint} "
-            "(python -m preprocess run writes one when it completes)"
-        ) from None
+        raise NotADataset(f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {_what_it_is(folder)}") from None
     hash_path = folder / MANIFEST_HASH_NAME
     try:
         expected = hash_path.read_text(encoding="utf-8").split()[0]
@@ -156,6 +155,26 @@ def read_manifest(folder: Path) -> Manifest:
     if hashlib.sha256(content).hexdigest() != expected:
         raise DamagedShard(f"{path} does not match {hash_path.name}: one of them was changed; preprocess again")
     return Manifest.from_json(content.decode("utf-8", errors="replace"), source=path)
+
+
+def _what_it_is(folder: Path) -> str:
+    """A folder without a manifest, and what to do about it."""
+    try:
+        conversion = json.loads((folder / CONVERSION_NAME).read_text(encoding="utf-8"))
+        words = (
+            "python",
+            "-m",
+            "shards",
+            "convert",
+            conversion["source"],
+            str(folder),
+            "--format",
+            conversion["format"],
+        )
+        return f"a conversion into it did not finish; go on with {shlex.join(words)}"
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
+        return f"{hint} (python -m preprocess run writes one when it completes)"
 
 
 def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from contextlib import suppress
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
 from shards.errors import DamagedShard
 from shards.formats import Shard, open_shard
-from shards.manifest import Manifest, PayloadFile, read_manifest
+from shards.manifest import Manifest, read_manifest
+from shards.mindrecord import index_name
 from shards.pack import Pack
 
 _OPEN_SHARDS = 128  # each holds an open file or two and a mapping; a process may have 1,024 files
-_STAT_THREADS = 16  # on a network file system each answer takes a while
-_FILES_AT_ONCE = 1000
 
 
 class ShardSet:
@@ -71,23 +69,30 @@ def open_shards(folder: str | Path) -> ShardSet:
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:
     """Raise DamagedShard, naming the file, where one is missing or has another size than when it was written."""
-    files = [file for entry in manifest.shards for file in entry.files()]
-    portions = [files[first : first + _FILES_AT_ONCE] for first in range(0, len(files), _FILES_AT_ONCE)]
-    if len(portions) > 1:
-        with ThreadPoolExecutor(_STAT_THREADS) as pool:
-            list(pool.map(partial(_check_sizes, str(folder)), portions))
-    else:
-        _check_sizes(str(folder), files)
-
-
-def _check_sizes(folder: str, files: Sequence[PayloadFile]) -> None:
-    for name, num_bytes, _ in files:
-        path = os.path.join(folder, name)
-        try:
-            size = os.stat(path).st_size
-        except FileNotFoundError:
-            raise DamagedShard(f"{path} is missing; preprocess again, or copy the whole folder") from None
-        if size != num_bytes:
+    expected: dict[str, int] = {}
+    for entry in manifest.shards:
+        expected[entry.name] = entry.num_bytes
+        if entry.index_bytes is not None:
+            expected[index_name(entry.name)] = entry.index_bytes
+    found = _file_sizes(folder)
+    for name, num_bytes in expected.items():
+        if name not in found:
+            raise DamagedShard(f"{folder / name} is missing; preprocess again, or copy the whole folder")
+        if found[name] != num_bytes:
             raise DamagedShard(
-                f"{path} has {size} bytes, the manifest says {num_bytes}; copy it again or preprocess again"
+                f"{folder / name} has {found[name]} bytes, the manifest says {num_bytes}; "
+                "copy it again or preprocess again"
             )
+
+
+def _file_sizes(folder: Path) -> dict[str, int]:
+    """Of all files, by name. Listing first and asking in that order is what network file systems read ahead for."""
+    sizes = {}
+    descriptor = os.open(folder, os.O_RDONLY)  # names relative to it are looked up in one step
+    try:
+        for name in os.listdir(descriptor):
+            with suppress(FileNotFoundError):  # a broken link
+                sizes[name] = os.stat(name, dir_fd=descriptor).st_size
+    finally:
+        os.close(descriptor)
+    return sizes

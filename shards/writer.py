@@ -22,6 +22,8 @@ from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 
 TEMPORARY_DIR = ".writing"
+PLAN_DIR = "plan"
+DONE_DIR = "done"  # of the plan
 _WAITING_PACKS = 3  # made, but not written yet: they take memory
 _Result = TypeVar("_Result")
 
@@ -64,7 +66,7 @@ def shard_index(name: str) -> int:
 
 
 def sidecar_path(folder: Path, index: int) -> Path:
-    return folder / "plan" / "done" / f"shard-{index:06d}.json"
+    return folder / PLAN_DIR / DONE_DIR / f"shard-{index:06d}.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from demo_build import Demo
 import shards.mindrecord
 from preprocess.__main__ import main
 from shards import open_shards
+from shards.convert import convert_shards
 from shards.hashing import sha256_of_file
 from tests.preprocess.test_resume import command, forbid, published
 from tests.preprocess.test_reuse import count_decoded
@@ -151,3 +152,51 @@ def test_a_pack_that_no_page_holds_is_refused_by_the_plan(
     message = capsys.readouterr().err
     assert "a MindRecord page holds 100,000" in message and "format arrow" in message
     assert main(["plan", *flags]) == 0
+
+
+# --- converted runs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def converted(arrow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("converted") / "out"
+    convert_shards(arrow, folder, format="mindrecord")
+    return folder
+
+
+def test_a_converted_run_is_what_a_run_would_have_written(arrow: Path, whole: Path, converted: Path) -> None:
+    assert published(converted) == published(whole)
+    for name in ("plan.json", "inputs.json"):
+        assert (converted / "plan" / name).read_bytes() == (whole / "plan" / name).read_bytes()
+    sidecars = sorted((converted / "plan" / "done").iterdir())
+    assert len(sidecars) > 2
+    for path in sidecars:
+        assert path.read_bytes() == (whole / "plan" / "done" / path.name).read_bytes()
+
+
+def test_converted_back_a_run_is_the_same_folder(arrow: Path, converted: Path, tmp_path: Path) -> None:
+    convert_shards(converted, tmp_path / "back", format="arrow")
+    before, after = (
+        {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (arrow, tmp_path / "back")
+    )
+    assert after == before
+
+
+def test_a_converted_run_is_resumed_reported_and_reused(
+    demo: Demo,
+    whole: Path,
+    converted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["report", str(converted)]) == 0
+    assert "shard" in capsys.readouterr().out
+    decoded = count_decoded(monkeypatch)
+    assert command(demo, tmp_path / "new", *MINDRECORD, "--reuse", str(converted)) == 0
+    assert published(tmp_path / "new") == published(whole)
+    shutil.copytree(converted, tmp_path / "resumed")
+    lose_an_index(tmp_path / "resumed")
+    assert command(demo, tmp_path / "resumed", *MINDRECORD, "--reuse", str(converted)) == 0
+    assert published(tmp_path / "resumed") == published(whole)
+    assert decoded == []

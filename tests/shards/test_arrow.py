@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from shards import DamagedShard, Pack, check_pack
 from shards.arrow import ArrowShard, ArrowShardWriter, arrow_schema
 from tests.shards.packs import CONSTANTS, arrays, assert_same, make_pack, packs
+
+ROOT = Path(__file__).parents[2]
 
 
 def write(path: Path, written: list[Pack]) -> ArrowShard:
@@ -154,3 +158,42 @@ def test_a_pack_with_a_broken_header_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DamagedShard, match="is damaged in pack"):
         list(map(ArrowShard(path, CONSTANTS).__getitem__, range(2)))
+
+
+FLIP_EVERYWHERE = """
+import sys
+from pathlib import Path
+from shards import DamagedShard
+from shards.arrow import ArrowShard
+from tests.shards.packs import CONSTANTS, arrays
+
+path, step = Path(sys.argv[1]), int(sys.argv[2])
+content = path.read_bytes()
+damaged = 0
+file = open(path, "r+b", buffering=0)
+for position in range(0, len(content), step):
+    for bits in (1, 128, 255, 0):
+        file.seek(position)
+        file.write(bytes([content[position] ^ bits]))
+        try:
+            shard = ArrowShard(path, CONSTANTS)
+            for row in range(min(len(shard), 10)):
+                assert all(array.sum() is not None for array in arrays(shard[row]).values())  # every byte is read
+        except DamagedShard:
+            damaged += 1
+print(damaged)
+"""
+
+
+@pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
+def test_flipped_bytes_never_end_the_process(tmp_path: Path, step: int) -> None:
+    write(tmp_path / "shard.arrow", [make_pack(images=[(1, 2, 2)], videos=[(1, 2, 2)]), make_pack(texts=(1,))])
+    done = subprocess.run(
+        [sys.executable, "-c", FLIP_EVERYWHERE, str(tmp_path / "shard.arrow"), str(step)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5000 / step

@@ -287,12 +287,16 @@ def test_flipped_bytes_never_do_worse_than_damage(own: Path, shard: MindRecordSh
     ):
         content = (own / name).read_bytes()
         for position in positions.tolist():
-            flipped = bytearray(content)
-            flipped[position] ^= 1 << int(random.integers(8))
-            (own / name).write_bytes(flipped)
+            flip(own / name, position, content[position] ^ 1 << int(random.integers(8)))
             try:
                 list(map(MindRecordShard(own / NAME, CONSTANTS).__getitem__, range(len(VARIED))))
             except (DamagedShard, IndexError):
                 caught += 1
-        (own / name).write_bytes(content)
+            flip(own / name, position, content[position])
     assert caught > 60
+
+
+def flip(path: Path, position: int, byte: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(position)
+        file.write(bytes([byte]))
