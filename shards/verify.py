@@ -62,7 +62,7 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
     """Every problem of the dataset in `folder`; none where it is whole. `quick`: hashes only, no row is decoded.
 
     `workers`: processes, 0: this one. `on_shard` gets the number of all shards each time one is done. Raises
-    NotADataset or UnsupportedVersion where there is nothing to verify.
+    NotADataset or UnsupportedVersion where there is nothing to verify, ChildProcessError where a worker dies.
     """
     try:
         manifest = read_manifest(folder)
@@ -218,4 +218,4 @@ def _mapping(
         try:
             yield lambda numbers: pool.map(_verify_shard, numbers)
         except BrokenProcessPool:
-            raise ShardError("a worker process died; is memory short? Verify again with fewer --workers") from None
+            raise ChildProcessError("a worker died; is memory short? Verify again with fewer --workers") from None
