@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -112,19 +113,12 @@ def _report(arguments: Sequence[str]) -> int:
 
 def _report_arguments(arguments: Sequence[str]) -> tuple[Path, Path | None]:
     """The folder, and the page to write, if any. Raises ConfigError."""
-    folder: str | None
-    page: str | None
-    match [word for argument in arguments for word in _halves(argument)]:
-        case [folder] if not folder.startswith("-"):
+    match [word for argument in arguments for word in re.split("(?<=^--html)=", argument)]:
+        case [str(folder)] if not folder.startswith("-"):
             return Path(folder), None
-        case [folder, "--html", page] | ["--html", page, folder]:
+        case [str(folder), "--html", str(page)] | ["--html", str(page), str(folder)]:
             return Path(folder), Path(page)
     raise ConfigError("usage: python -m preprocess report OUTPUT_DIR [--html FILE]")
-
-
-def _halves(argument: str) -> list[str]:
-    """ "--html=x" -> ["--html", "x"]"""
-    return argument.split("=", 1) if argument.startswith("--html=") else [argument]
 
 
 def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:

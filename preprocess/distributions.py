@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from tqdm import tqdm
 
 from preprocess.plan_tables import part_path, read_table
 
@@ -95,7 +96,8 @@ class PlanDistributions:
             pack_tokens=Distribution(),
             pack_patches=Distribution(),
         )
-        for part in range(len(read_table(plan / "parts.arrow"))):
+        num_parts = len(read_table(plan / "parts.arrow"))
+        for part in tqdm(range(num_parts), desc="distributions", unit="part", leave=False, disable=None):
             names = ("copies", "num_tokens", "num_image_patches", "num_video_patches")
             for copies, tokens, image_patches, video_patches in _columns(part_path(plan, part), names):
                 found.sample_tokens.add(tokens, copies)

@@ -26,6 +26,7 @@ from shards.transcript import Transcriber
 _EXAMPLES = 3  # of each reason
 _PACKS = 3
 _SLOWEST = 10
+_MOST_MEDIA = 4  # named, of one of the slowest samples
 _KEYS = 40
 _TICKS = 5
 
@@ -137,6 +138,7 @@ def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: E
         reasons=_reason_views(reasons_of(rejects), read_ledger(folder / LEDGER_NAME), executor),
         packs=[view_pack(shards[number], number, manifest, transcriber, EXTRACT) for number in numbers],
         slowest=read_slowest(folder / PLAN_DIR, _SLOWEST),
+        most_media=_MOST_MEDIA,
         inputs=list(flatten(manifest.inputs, skip="model")),
         ignored_keys=sorted(plan.ignored_keys.items(), key=lambda item: -item[1])[:_KEYS],
     )

@@ -123,7 +123,7 @@ def pack_numbers(text: str, num_packs: int) -> list[int]:
         if match is None or last < first:
             raise UsageError(f"--pack {text}: say numbers or ranges, for example 0,5,9-12")
         if last >= num_packs:
-            raise UsageError(f"--pack {text}: the dataset has {num_packs:,} packs, from 0 to {num_packs - 1:,}")
+            raise UsageError(f"--pack {text}: the dataset has {num_packs:,} packs, the first is 0")
         numbers.update(dict.fromkeys(range(first, last + 1)))
     return list(numbers)
 
@@ -149,7 +149,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _bar(name: str) -> tqdm[NoReturn]:
-    return tqdm(unit="shard", desc=name, leave=False, disable=not sys.stderr.isatty())
+    return tqdm(unit="shard", desc=name, leave=False, disable=None)  # None: in a terminal only
 
 
 def _advance(bar: tqdm[NoReturn], total: int) -> None:

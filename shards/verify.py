@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
     """Every problem of the dataset in `folder`; none where it is whole. `quick`: hashes only, no row is decoded.
 
     `workers`: processes, 0: this one. `on_shard` gets the number of all shards each time one is done. Raises
-    NotADataset or UnsupportedVersion where there is nothing to verify.
+    NotADataset or UnsupportedVersion where there is nothing to verify, ChildProcessError where a worker dies.
     """
     try:
         manifest = read_manifest(folder)
@@ -70,15 +70,22 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
         what, _, advice = str(error).rpartition("; ")
         return [Problem(file=MANIFEST_NAME, what=what, advice=advice)]
     problems = [*_manifest_problems(folder), *_model_problems(folder, manifest)]
-    findings = []
+    maxima, datasets, all_decoded = PackMaxima(), dict[str, PackCounts](), not quick
     with _mapping(folder, manifest, quick, workers) as mapped:
         for found in mapped(range(len(manifest.shards))):
             problems += found.problems
-            findings.append(found)
+            all_decoded &= not found.problems
+            maxima = maxima.merge(found.maxima)
+            _add(datasets, found.datasets)
             on_shard(len(manifest.shards))
-    if not quick and not any(found.problems for found in findings):
-        problems += _sum_problems(manifest, findings)
+    if all_decoded:
+        problems += _sum_problems(manifest, maxima, datasets)
     return problems
+
+
+def _add(sums: dict[str, PackCounts], more: Mapping[str, PackCounts]) -> None:
+    for name, counts in more.items():
+        sums[name] = sums.get(name, PackCounts()) + counts
 
 
 def _manifest_problems(folder: Path) -> Iterator[Problem]:
@@ -146,7 +153,7 @@ class _ShardVerifier:
                 pack = self.shards[self.first_packs[number] + row]
                 check_pack(pack, manifest.model)
                 for segment in cut_segments(pack, manifest.model):
-                    datasets[segment.dataset] = datasets.get(segment.dataset, PackCounts()) + segment.counts
+                    _add(datasets, {segment.dataset: segment.counts})
                 _check_capacity(pack, manifest)
             except (InvalidPack, ShardError) as error:
                 problems.append(Problem(file=name, row=row, what=str(error), advice=_BUG))
@@ -165,13 +172,8 @@ def _check_capacity(pack: Pack, manifest: Manifest) -> None:
             raise InvalidPack(f"pack starting with {pack.sample_keys[0]}: {number} is over {name}, {capacity}")
 
 
-def _sum_problems(manifest: Manifest, findings: Iterable[ShardFindings]) -> Iterator[Problem]:
+def _sum_problems(manifest: Manifest, maxima: PackMaxima, datasets: Mapping[str, PackCounts]) -> Iterator[Problem]:
     """What the rows add up to against what the manifest says."""
-    maxima, datasets = PackMaxima(), dict[str, PackCounts]()
-    for found in findings:
-        maxima = maxima.merge(found.maxima)
-        for name, counts in found.datasets.items():
-            datasets[name] = datasets.get(name, PackCounts()) + counts
     compared: list[tuple[str, PackCounts | PackMaxima, PackCounts | PackMaxima]] = [
         ("maxima", manifest.maxima, maxima),
         ("totals", manifest.totals, sum(datasets.values(), PackCounts())),
@@ -218,4 +220,4 @@ def _mapping(
         try:
             yield lambda numbers: pool.map(_verify_shard, numbers)
         except BrokenProcessPool:
-            raise ShardError("a worker process died; is memory short? Verify again with fewer --workers") from None
+            raise ChildProcessError("a worker died; is memory short? Verify again with fewer --workers") from None
