@@ -1,4 +1,8 @@
-"""`python -m train`. Exit codes: 0 done; 1 stopped without a usable result; 2 wrong usage, nothing was written."""
+"""`python -m train`.
+
+Exit codes: 0 done, or stopped by a signal and saved; 1 stopped without a usable result; 2 wrong usage, nothing was
+written.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from collections.abc import Sequence
 from train.arguments import TrainingFailed, UsageError
 from train.checks import open_inputs
 from train.command_line import build_parser, parse_command_line
+from train.stop import StopRequest
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,13 +22,16 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         command_line = parse_command_line(argv)
-        shards = open_inputs(command_line.arguments)
-        for note in command_line.notes:
+        inputs = open_inputs(command_line.arguments)
+        for note in (*command_line.notes, *inputs.start.notes):
             _say(f"note: {note}")
+        if inputs.start.is_finished:
+            return 0
         os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-        from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
+        with StopRequest() as stop:
+            from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
-        train(command_line.arguments, shards, _log)
+            train(command_line.arguments, inputs, _log, stop)
     except UsageError as error:
         _say(f"error: {error}")
         return 2

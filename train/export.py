@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 from train.model import Qwen25VL
+from train.trainer_state import STATE_NAME
 from train.weights import save_model
 
 _COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
-_NOT_COPIED = ("model.safetensors.index.json",)  # names the files of the weights, which are other ones now
+# The first names the files of the weights, which are other ones now; the second is of the run that made the model.
+_NOT_COPIED = ("model.safetensors.index.json", STATE_NAME)
 
 
 def export_model(output_dir: Path, model: Qwen25VL, model_folder: Path) -> None:

@@ -105,6 +105,11 @@ class AdamW:
         self._weight_decay = weight_decay
         self._update = _Update(ParameterTuple(parameters), gradient_sums, bool(weight_decay), max_grad_norm)
 
+    @property
+    def state(self) -> tuple[Parameter, ...]:
+        """What must be kept, with `num_steps`, to go on exactly: float32, each with a name of its own."""
+        return (*self._update.exp_avg, *self._update.exp_avg_sq)
+
     def step(self, learning_rate: float, *, divisor: int) -> float:
         """One step with the gradients `sums / divisor`. Returns their global norm before clipping.
 
@@ -121,7 +126,7 @@ class AdamW:
         )
 
     def compile(self) -> None:
-        """Build the graph by a step that leaves every weight and moment as it is: all sums must be zero."""
+        """Build the graph by a step that leaves every weight as it is: all sums and moments must be zero."""
         self._run(scale=1.0, step_size=0.0, epsilon=EPSILON, kept=1.0)
 
     def _run(self, *, scale: float, step_size: float, epsilon: float, kept: float) -> float:

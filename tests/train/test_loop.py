@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
-from shards import DamagedShard, ModelConstants, open_shards
+from shards import ModelConstants, open_shards
 from shards.batch import BatchShape
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
-from train.arguments import TrainArguments, TrainingFailed, UsageError
-from train.checks import open_inputs
-from train.loop import MicroBatch, choose_device, load_micro_batch, make_step, order_of_run, to_device, train
-from train.metrics import StepSums
+from train.arguments import TrainArguments, UsageError
+from train.checks import open_inputs, order_of_run
+from train.loop import choose_device, train
 from train.model import build_model, loss_and_gradients
+from train.step import load_micro_batch, to_device
+from train.stop import StopRequest
 
 NUM_PACKS = 6
 TIMES = ("seconds", "data_wait_seconds", "tokens_per_second")
@@ -65,7 +65,7 @@ def arguments_of(root: Path, output_dir: Path, **changes: object) -> TrainArgume
 
 def run_training(arguments: TrainArguments) -> Run:
     lines: list[str] = []
-    train(arguments, open_inputs(arguments), lines.append)
+    train(arguments, open_inputs(arguments), lines.append, StopRequest())
     return Run(arguments, lines)
 
 
@@ -82,14 +82,15 @@ def test_the_loss_falls(run: Run) -> None:
 
 
 def test_every_step_is_logged_and_compiling_has_its_own_line(run: Run) -> None:
-    start, compiled, *steps, saved = run.lines
+    start, compiled, *steps, checkpoint, saved = run.lines
     assert start.startswith(f"10 steps of 4 out of {NUM_PACKS} packs in ")
     assert compiled.startswith("compiled in ")
-    assert saved.startswith("saved ")
+    assert checkpoint.startswith("saved checkpoint-10 in ")
+    assert saved.startswith(f"saved {run.arguments.output_dir} in ")
     for number, line in enumerate(steps, start=1):
         names = [part.split(" ")[0] for part in line.split(" | ")]
         assert line.startswith(f"step {number}/10 | loss ")
-        assert names == ["step", "loss", "lr", line.split(" | ")[3].split(" ")[0], "data"]
+        assert names == ["step", "loss", "lr", line.split(" | ")[3].split(" ")[0], "padding", "data"]
         assert line.split(" | ")[3].endswith(" tokens/s")
 
 
@@ -144,10 +145,10 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     step = loss_and_gradients(model)
     losses, counts, gradients = [], [], []
     for index in order_of_run(run.arguments, len(shards)).packs_of_step(0):
-        micro_batch = load_micro_batch(index, shards, shape)
+        micro_batch = load_micro_batch(index, shards, shape, model.config)
         loss, gradient = step(*to_device(micro_batch.batch))
         losses.append(float(loss.asnumpy()))
-        counts.append(micro_batch.num_label_tokens)
+        counts.append(micro_batch.sums.num_label_tokens)
         gradients.append([each.asnumpy().astype(np.float64) for each in gradient])
     assert len(set(counts)) > 1
 
@@ -156,49 +157,6 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     assert first["loss"] != pytest.approx(np.mean([loss / n for loss, n in zip(losses, counts, strict=True)]), rel=1e-6)
     mean = [sum(parts) / sum(counts) for parts in zip(*gradients, strict=True)]
     assert first["grad_norm"] == pytest.approx(np.sqrt(sum((part**2).sum() for part in mean)), rel=1e-5)
-
-
-class FakeOptimizer:
-    def __init__(self, norm: float) -> None:
-        self.norm = norm
-        self.divisors: list[int] = []
-
-    def step(self, learning_rate: float, *, divisor: int) -> float:
-        self.divisors.append(divisor)
-        return self.norm
-
-
-def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums]:
-    """`make_step` as the third of a run, with a made-up loss for each of its packs, of 1, 2, ... supervised tokens."""
-    packs = [
-        MicroBatch(
-            batch=(), num_tokens=10, num_label_tokens=number, sample_keys=(f"tiny:{number}.0", f"tiny:{number}.1")
-        )
-        for number in range(1, len(losses) + 1)
-    ]
-    returned = iter(losses)
-    optimizer = FakeOptimizer(norm)
-    sums, _ = make_step(2, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, 1e-3)
-    return optimizer, sums
-
-
-def test_a_step_divides_once_by_all_its_supervised_tokens() -> None:
-    optimizer, sums = fake_step([1.0, 5.0, 6.0], norm=1.0)
-    assert optimizer.divisors == [1 + 2 + 3]
-    assert sums == StepSums(num_tokens=30, num_label_tokens=6, loss_sum=12.0)
-    assert sums.loss == 2.0
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_names_its_step_and_samples_and_no_others(value: float) -> None:
-    with pytest.raises(TrainingFailed) as error:
-        fake_step([1.0, value, 1.0], norm=1.0)
-    assert "step 3: the loss is not finite in pack (tiny:2.0, tiny:2.1);" in str(error.value)
-
-
-def test_a_gradient_that_is_not_finite_names_its_step_and_samples() -> None:
-    with pytest.raises(TrainingFailed, match=r"step 3: the gradient is not finite in pack \(tiny:1.*pack \(tiny:2"):
-        fake_step([1.0, 1.0], norm=np.nan)
 
 
 @pytest.mark.slow
@@ -255,7 +213,7 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(root: P
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     arguments = arguments_of(root, tmp_path / "out", model=tmp_path / "model")
     with pytest.raises(UsageError, match=r"model\.norm\.weight"):
-        train(arguments, open_inputs(arguments), print)
+        train(arguments, open_inputs(arguments), print, StopRequest())
     assert not (tmp_path / "out").exists()
 
 
@@ -273,23 +231,3 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match="no Ascend libraries"):
         choose_device("Ascend")
     assert choose_device("auto") == "CPU"
-
-
-def test_a_pack_that_cannot_be_read_is_named(root: Path) -> None:
-    shards = open_shards(root / "shards")
-    shape = BatchShape.of(shards.manifest)
-
-    class Broken:
-        folder = shards.folder
-        manifest = shards.manifest
-
-        def __init__(self, error: Exception) -> None:
-            self.error = error
-
-        def __getitem__(self, index: int) -> None:
-            raise self.error
-
-    with pytest.raises(TrainingFailed, match=r"pack 3 of .*shards can't be read: shard-000001 is short"):
-        load_micro_batch(3, Broken(DamagedShard("shard-000001 is short")), shape)
-    with pytest.raises(RuntimeError, match="no batch can be made of pack 3"):
-        load_micro_batch(3, Broken(KeyError("a bug")), shape)
