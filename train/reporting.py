@@ -38,7 +38,11 @@ class Reporting:
         if "tensorboard" in arguments.reporters:
             from tensorboardX import SummaryWriter  # an extra; `train.checks` asks for it before anything is written
 
-            self._events = SummaryWriter(str(arguments.output_dir / RUNS_DIR), purge_step=first_step + 1)
+            self._events = SummaryWriter(
+                str(arguments.output_dir / RUNS_DIR),
+                purge_step=first_step + 1,
+                filename_suffix=f".{first_step}",  # names hold the second, and a file of the same name is overwritten
+            )
             self._closing.callback(self._events.close)
 
     def say(self, line: str) -> None:

@@ -67,9 +67,7 @@ def find_start(arguments: TrainArguments, identity: RunIdentity, order: PackOrde
     finished = _finished_state(output_dir, order)
     if finished is not None:
         _require_same(finished, identity, output_dir)
-        return Start(
-            is_finished=True, notes=(f"{output_dir} holds the model after {finished.step} steps: it is finished",)
-        )
+        return Start(is_finished=True, notes=(f"{output_dir} holds the model after {finished.step} steps: finished",))
     return _start_at_newest(output_dir, identity, order)
 
 

@@ -1,0 +1,40 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from train.stop import StopRequest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_noted_and_the_handlers_come_back(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert not stop.is_requested
+        os.kill(os.getpid(), number)
+        assert stop.is_requested
+        assert stop.signal_name == number.name
+    assert signal.getsignal(number) is before
+    assert f"train: {number.name}: stopping after this step" in capfd.readouterr().err
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    program = """
+import os, signal
+from train.stop import StopRequest
+with StopRequest():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("still here", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("not here", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stdout == "still here\n"
