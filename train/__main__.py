@@ -1,6 +1,7 @@
 """`python -m train`, and `python -m train merge`.
 
-Exit codes: 0 done; 1 stopped without a usable result; 2 wrong usage, nothing was written.
+Exit codes: 0 done, or stopped by a signal and saved; 1 stopped without a usable result; 2 wrong usage, nothing was
+written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from train.checks import open_inputs
 from train.command_line import build_parser, parse_command_line
 from train.merge import describe_flags
 from train.merge import run as run_merge
+from train.stop import StopRequest
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,13 +28,16 @@ def main(argv: Sequence[str]) -> int:
             _log(run_merge(argv[1:]))
             return 0
         command_line = parse_command_line(argv)
-        shards = open_inputs(command_line.arguments)
-        for note in command_line.notes:
+        inputs = open_inputs(command_line.arguments)
+        for note in (*command_line.notes, *inputs.start.notes):
             _say(f"note: {note}")
+        if inputs.start.is_finished:
+            return 0
         os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-        from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
+        with StopRequest() as stop:
+            from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
-        train(command_line.arguments, shards, _log)
+            train(command_line.arguments, inputs, _log, stop)
     except UsageError as error:
         _say(f"error: {error}")
         return 2

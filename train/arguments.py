@@ -13,6 +13,8 @@ from train.schedule import COSINE_WITH_MIN, SCHEDULES
 
 OPTIMIZER = "adamw_mindspore"
 DEVICES = ("auto", "Ascend", "CPU")
+STRATEGIES = ("no", "steps", "epoch")
+REPORTERS = ("tensorboard",)  # besides metrics.jsonl and the log, which every run has
 
 
 class UsageError(Exception):
@@ -27,14 +29,11 @@ class TrainingFailed(Exception):
 _ONLY_VALUES: Mapping[str, tuple[Any, str]] = MappingProxyType(
     {
         "optim": (OPTIMIZER, f"the only optimizer is {OPTIMIZER}: AdamW as in PyTorch, compiled"),
-        "save_strategy": ("no", "the weights are saved once, when training ends; `no` is the only strategy"),
-        "eval_strategy": ("no", "there is no evaluation while training; `no` is the only strategy"),
-        "report_to": (
-            "none",
-            "metrics go to OUTPUT_DIR/metrics.jsonl and to standard output; `none` is the only reporter",
-        ),
     }
 )
+
+_BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+_AT_LEAST_1 = (*_BATCH, "logging_steps", "save_steps", "eval_steps")
 
 
 def _flag(default: Any, help_text: str) -> Any:
@@ -47,7 +46,7 @@ class TrainArguments:
 
     shards: Path = field(metadata={"help": "folder written by `python -m preprocess run`"})
     model: Path = field(metadata={"help": "Hugging Face model folder to start from: JSON files and weights"})
-    output_dir: Path = field(metadata={"help": "new folder for the trained model and metrics.jsonl"})
+    output_dir: Path = field(metadata={"help": "folder for the trained model, its checkpoints and metrics.jsonl"})
 
     num_train_epochs: float = _flag(1.0, "passes over the packs; fractions are fine")
     max_steps: int | None = _flag(None, "optimizer steps; where given, num_train_epochs is not used")
@@ -79,6 +78,8 @@ class TrainArguments:
 
     seed: int = _flag(42, "order of the packs, start of the adapters")
     logging_steps: int = _flag(1, "steps between two lines of the log")
+    disable_tqdm: bool = _flag(False, "log lines instead of a progress bar on a terminal")
+    report_to: str = _flag("none", "none, tensorboard or all: event files in OUTPUT_DIR/runs")
     device: str = _flag("auto", f"{', '.join(DEVICES)}; auto takes Ascend where MindSpore finds one")
 
     tune_mm_llm: bool = _flag(True, "train the language model and its head")
@@ -87,17 +88,29 @@ class TrainArguments:
     data_flatten: bool = _flag(True, "always holds within a row; False warns")
     bf16: bool = _flag(False, "compute in bfloat16, with float32 weights to update; Ascend only")
     gradient_checkpointing: bool = _flag(False, "compute each layer twice rather than keep its activations")
-    save_strategy: str = _flag("no", "no, so far: weights are saved when training ends")
-    eval_strategy: str = _flag("no", "no, so far")
-    report_to: str = _flag("none", "none, so far")
+
+    save_strategy: str = _flag("steps", f"when to save a checkpoint: {', '.join(STRATEGIES)}; the end is one more time")
+    save_steps: int = _flag(500, "optimizer steps between two checkpoints, with save_strategy steps")
+    save_total_limit: int | None = _flag(None, "checkpoints to keep, the newest; all where left out")
+    resume_from_checkpoint: bool | Path = field(
+        default=True,
+        metadata={"help": "True: go on from the newest checkpoint in output_dir; False: don't; or a checkpoint folder"},
+    )
+    eval_shards: Path | None = field(
+        default=None, metadata={"help": "folder of shards to evaluate on, written like `shards`"}
+    )
+    eval_strategy: str = _flag("no", f"when to evaluate on eval_shards: {', '.join(STRATEGIES)}")
+    eval_steps: int = _flag(500, "optimizer steps between two evaluations, with eval_strategy steps")
 
     def __post_init__(self) -> None:
         for name, (value, why) in _ONLY_VALUES.items():
             if getattr(self, name) != value:
                 raise UsageError(f"{name} {getattr(self, name)} is not supported: {why}")
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
+        for name in _AT_LEAST_1:
             self._require(getattr(self, name) >= 1, name, "must be at least 1")
-        self._require(self.max_steps is None or self.max_steps >= 1, "max_steps", "must be at least 1; or leave it out")
+        for name in ("max_steps", "save_total_limit"):
+            value = getattr(self, name)
+            self._require(value is None or value >= 1, name, "must be at least 1; or leave it out")
         self._require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", "must not be negative")
         self._require(0 <= self.warmup_ratio <= 1, "warmup_ratio", "must be between 0 and 1")
         self._require(_is_positive(self.num_train_epochs), "num_train_epochs", "must be above 0")
@@ -114,6 +127,23 @@ class TrainArguments:
         self._require(self.seed >= 0, "seed", "must not be negative")
         self._require_known("lr_scheduler_type", SCHEDULES)
         self._require_known("device", DEVICES)
+        self._require_known("save_strategy", STRATEGIES)
+        self._require_known("eval_strategy", STRATEGIES)
+        self._require(
+            set(self.reporters) <= set(REPORTERS),
+            "report_to",
+            f"is not supported: take none, all or {', '.join(REPORTERS)}; every run writes metrics.jsonl",
+        )
+        self._require(
+            self.eval_strategy == "no" or self.eval_shards is not None,
+            "eval_strategy",
+            "needs --eval_shards DIR, a folder written like that of --shards",
+        )
+        self._require(
+            self.eval_shards is None or self.eval_strategy != "no",
+            "eval_shards",
+            "is not used: give --eval_strategy steps or epoch with it",
+        )
         for name in ("mm_projector_lr", "vision_tower_lr"):
             rate = getattr(self, name)
             self._require(rate is None or _is_positive(rate), name, "must be above 0; or leave it out")
@@ -159,6 +189,13 @@ class TrainArguments:
             self._require(
                 0 <= self.lowest_factor <= 1, given[0], "must be between 0 and learning_rate, or the share 1 of it"
             )
+
+    @property
+    def reporters(self) -> tuple[str, ...]:
+        """`report_to` as a list; commas separate."""
+        if self.report_to in ("none", "all"):
+            return REPORTERS if self.report_to == "all" else ()
+        return tuple(dict.fromkeys(name.strip() for name in self.report_to.split(",")))
 
     def _require(self, holds: bool, name: str, rule: str) -> None:
         if not holds:

@@ -3,39 +3,77 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from shards import ModelFolderError, ShardError, ShardSet, open_shards, read_model_constants
 from shards.manifest import MANIFEST_NAME
-from train.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from shards.order import PackOrder, num_positions
 from train.arguments import TrainArguments, UsageError
-from train.metrics import METRICS_NAME
-from train.weight_files import INDEX_FILE, SINGLE_FILE
+from train.resume import Start, find_start
+from train.trainer_state import RunIdentity
 
-# Files that show that a folder is something already, and that a run would mix with its own.
-_OCCUPYING = (METRICS_NAME, SINGLE_FILE, INDEX_FILE, "config.json", CONFIG_FILE, WEIGHTS_FILE, MANIFEST_NAME)
 _WORLD_SIZES = ("RANK_SIZE", "MS_WORKER_NUM")  # set by rank tables and by msrun
 
 
-def open_inputs(arguments: TrainArguments) -> ShardSet:
-    """The shards of a run whose arguments, folders and model agree. Raises UsageError otherwise."""
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run works on. Arguments, folders and model agree."""
+
+    shards: ShardSet
+    eval_shards: ShardSet | None
+    order: PackOrder
+    identity: RunIdentity
+    start: Start
+
+
+def open_inputs(arguments: TrainArguments) -> Inputs:
+    """Raises UsageError where something is missing or does not fit."""
     _require_one_process()
-    _require_free(arguments.output_dir)
+    _require_reporters(arguments)
     try:
-        shards = open_shards(arguments.shards)
+        shards = _open(arguments.shards)
+        eval_shards = _open(arguments.eval_shards) if arguments.eval_shards else None
         constants = read_model_constants(arguments.model)
-        constants.require_equal(shards.manifest.model, mine=str(arguments.model), theirs=str(arguments.shards))
+        for each in filter(None, (shards, eval_shards)):
+            constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
     except (ShardError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
-    if not len(shards):
-        raise UsageError(
-            f"{arguments.shards} holds no pack; preprocess again, its rejects.jsonl says what was left out"
-        )
     if not any(arguments.model.glob("*.safetensors")):
         raise UsageError(
             f"{arguments.model} holds no *.safetensors; --model is the Hugging Face model folder that the shards were "
             "made with (their own model/ keeps no weights)"
         )
+    order = order_of_run(arguments, len(shards))
+    identity = RunIdentity.of(arguments, shards.manifest)
+    return Inputs(
+        shards=shards,
+        eval_shards=eval_shards,
+        order=order,
+        identity=identity,
+        start=find_start(arguments, identity, order),
+    )
+
+
+def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
+    return PackOrder(
+        num_packs=num_packs,
+        seed=arguments.seed,
+        packs_per_step=arguments.packs_per_step,
+        num_positions=num_positions(
+            num_packs,
+            packs_per_step=arguments.packs_per_step,
+            num_epochs=arguments.num_train_epochs,
+            max_steps=arguments.max_steps,
+        ),
+    )
+
+
+def _open(folder: Path) -> ShardSet:
+    shards = open_shards(folder)
+    if not len(shards):
+        raise UsageError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
     return shards
 
 
@@ -46,14 +84,9 @@ def _require_one_process() -> None:
             raise UsageError(f"{name} is {size}, but this version trains in one process: start it without msrun")
 
 
-def _require_free(output_dir: Path) -> None:
-    if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError(f"output_dir {output_dir} is a file; give a new folder")
-    for name in _OCCUPYING:
-        if (output_dir / name).exists():
-            raise UsageError(
-                f"output_dir {output_dir} holds {name} of another run; give a new folder, or delete it first"
-            )
+def _require_reporters(arguments: TrainArguments) -> None:
+    if "tensorboard" in arguments.reporters and find_spec("tensorboardX") is None:
+        raise UsageError("report_to tensorboard needs tensorboardX: pip install 'qwen-vl-shards[tensorboard]'")
 
 
 def require_no_code_package(folder: Path) -> None:

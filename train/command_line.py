@@ -26,7 +26,9 @@ from train.checks import require_no_code_package
 from train.flags import ELSEWHERE, Alias, Ignored, Refused
 
 _TYPES = get_type_hints(TrainArguments)
-_PATHS = ("shards", "model", "output_dir", "model_name_or_path", "lora_adapter")
+_PATHS = ("shards", "eval_shards", "model", "output_dir", "model_name_or_path", "lora_adapter")
+_PATHS_OR_BOOLEANS = ("resume_from_checkpoint",)
+_BOOLEANS = ("true", "false")
 _KNOWN = (*FIELDS, *ELSEWHERE, "config")
 _INTEGERS = (int, int | None)
 _IN_WORDS = {
@@ -35,11 +37,12 @@ _IN_WORDS = {
     int | None: "an integer",
     float: "a number",
     float | None: "a number",
+    bool | Path: "True, False or a checkpoint folder",
 }
 _MISSING = {
     "shards": "give the OUTPUT_DIR of `python -m preprocess run`",
     "model": "give the Hugging Face model folder to start from (the shards keep its config.json, but no weights)",
-    "output_dir": "give a new folder for the trained model",
+    "output_dir": "give a folder for the trained model",
 }
 
 
@@ -142,7 +145,7 @@ def _read_config(flag: Setting) -> Iterator[Setting]:
         is_plain = isinstance(value, yaml.ScalarNode) and text not in ("", "~", "null")
         if not is_plain and not isinstance(ELSEWHERE.get(name), Refused):  # those say themselves what to write
             raise UsageError(f"--config {path}: {name} needs one plain value; leave the line out for the default")
-        if name in _PATHS:
+        if name in _PATHS or (name in _PATHS_OR_BOOLEANS and text.lower() not in _BOOLEANS):
             text = str(path.absolute().parent / text)
         yield Setting(name=name, value=text, source=f"--config {path}: {name}")
 
@@ -163,7 +166,7 @@ def _resolve(setting: Setting, notes: list[str]) -> Setting | None:
         near = get_close_matches(name, _KNOWN, n=1, cutoff=0.6)
         advice = f"did you mean {near[0]}?" if near else "`python -m train --help` lists the flags"
         raise UsageError(f"{setting.source} is not known; {advice}")
-    if value is None and _TYPES[name] is bool:
+    if value is None and _TYPES[name] in (bool, bool | Path):
         value = "true"
     elif value is None:
         raise UsageError(f"{setting.source} needs a value")

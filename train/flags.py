@@ -32,7 +32,6 @@ class Refused:
 
 
 _FIXED = "belongs to `python -m preprocess run`: the shards fixed it; preprocess again to change it"
-_NO_CHECKPOINTS = "is not supported: this version saves the weights once, when training ends"
 
 ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
     {
@@ -42,7 +41,7 @@ ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
         "run_name": Ignored("a run is named by its output_dir"),
         "lr_scheduler_kwargs": Refused("has flags of its own here: --min_lr or --min_lr_rate"),
         "dataloader_num_workers": Ignored("packs are mapped into memory; one thread reads ahead"),
-        "per_device_eval_batch_size": Ignored("there is no evaluation while training"),
+        "per_device_eval_batch_size": Ignored("evaluation takes one pack at a time, which does not change the loss"),
         # What went into the shards.
         "dataset_use": Refused(_FIXED),
         "datasets": Refused(_FIXED),
@@ -59,8 +58,6 @@ ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
         "video_max_frame_pixels": Refused(_FIXED),
         "video_min_frame_pixels": Refused(_FIXED),
         # What this version can't do.
-        "save_steps": Refused(_NO_CHECKPOINTS),
-        "save_total_limit": Refused(_NO_CHECKPOINTS),
         "deepspeed": Refused("is PyTorch's: this version trains in one process of MindSpore; leave the flag out"),
     }
 )

@@ -1,85 +1,233 @@
-"""The training loop.
+"""A training run, from its inputs to the trained model.
 
-    order.packs_of_step(s) -> pack -> batch            read ahead, in a thread      shards.order, shards.batch
-    accumulate(batch) -> loss sum, gradients added     G times a step               train.optimizer
-    optimizer.step(rate, all supervised tokens)        once a step                  train.optimizer, train.schedule
-    line of the log, record of metrics.jsonl                                        train.metrics
-    weights, at the end                                                             train.export
-
-The loss of a step is the sum over the supervised tokens of all its packs, divided by their number, once: a pack with
-few of them weighs little, and how packs are spread over micro-steps does not matter.
+shards.order -> packs of a step -> train.step -> new weights        what a run is
+train.metrics, train.reporting                                      what it says, every `logging_steps`
+train.evaluate                                                      the loss on other data, every `eval_steps`
+train.saving, train.checkpoint                                      what it keeps, every `save_steps`
+train.export                                                        the model, at the end
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import chain, islice
+from pathlib import Path
 
 import mindspore as ms
+from safetensors import SafetensorError
 
-from shards import ModelFolderError, ShardError, ShardSet
-from shards.batch import Batch, BatchShape, make_batch
-from shards.order import PackOrder, num_positions
+from shards import ModelFolderError
+from shards.batch import BatchShape
+from shards.order import PackOrder
 from train.arguments import TrainArguments, TrainingFailed, UsageError
+from train.checkpoint import remove_left_behind
+from train.checks import Inputs
 from train.config import ConfigError
+from train.evaluate import Evaluation
 from train.export import export_model
+from train.flops import peak_flops
 from train.groups import describe, freeze, group_parameters, indices_of
 from train.lora import Adapters, adapters_of
-from train.metrics import METRICS_NAME, MetricsFile, Progress, StepSums
+from train.metrics import Progress, StepSums
 from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
 from train.precision import Precision, choose_precision
+from train.reporting import Log, Reporting
+from train.saving import Saver, describe_failure, restore_optimizer
 from train.schedule import factor_at, warmup_steps_of
+from train.step import MicroBatch, compile_graphs, load_micro_batch, make_step
+from train.stop import StopRequest
 from train.stream import ReadAhead
+from train.trainer_state import STATE_NAME, TrainerState, write_state
 from train.weight_files import WeightsError
 
 READ_AHEAD = 4  # batches
-
-Log = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicroBatch:
-    """One pack, ready for the device."""
-
-    batch: Batch
-    num_tokens: int
-    num_label_tokens: int
-    sample_keys: tuple[str, ...]
+CONTINUE = "the same command goes on from there"
 
 
-def train(arguments: TrainArguments, shards: ShardSet, log: Log) -> None:
-    """Train and write output_dir, which must be free (`train.checks.open_inputs`).
+def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest) -> None:
+    """Train and write output_dir. `inputs` are those of `train.checks.open_inputs`, with something left to do.
 
-    Raises UsageError before anything is written, TrainingFailed after.
+    Raises UsageError before anything is written, TrainingFailed after. Once `stop` is set, the step at hand is finished
+    and saved, and the function returns.
     """
     device = choose_device(arguments.device)
+    order, start = inputs.order, inputs.start
     precision = choose_precision(bf16=arguments.bf16, device=device)
-    model, adapters = _build(arguments, precision)
-    order = order_of_run(arguments, len(shards))
-    log(
-        f"{order.num_steps} steps of {order.packs_per_step} out of {len(shards)} packs in {arguments.shards} | "
-        f"{_count_parameters(model):,} parameters | {precision} | {device}"
-    )
-    if adapters is not None:
-        log(adapters.to_line())
-    else:
-        freeze(model, arguments.trained_groups)
-    if arguments.gradient_checkpointing:
-        model.recompute_layers()
-        if device == "CPU":
-            log("note: gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    with MetricsFile(arguments.output_dir / METRICS_NAME) as metrics:
-        for progress in run_steps(arguments, shards, order, model, adapters, log):
-            metrics.write(progress)
-            log(progress.to_line())
-    begin = time.perf_counter()
-    export_model(arguments.output_dir, model, arguments.model, adapters)
-    log(f"saved {arguments.output_dir} in {time.perf_counter() - begin:.1f} s")
+    model, adapters = _build(arguments, inputs, precision)
+    with _prepare(arguments, inputs, log) as reporting:
+        reporting.say(
+            f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "
+            f"{arguments.shards} | {_count_parameters(model):,} parameters trained | {precision} | {device}"
+        )
+        if arguments.gradient_checkpointing and device == "CPU":
+            reporting.say("gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
+        if start.checkpoint:
+            reporting.say(f"going on after step {start.step}, from {start.checkpoint.folder}")
+        run = Run(arguments, inputs, model, adapters, reporting)
+        try:
+            if run.make_steps(stop):
+                run.finish()
+        except TrainingFailed as error:
+            raise TrainingFailed(f"{error}; {run.saver.what_is_saved()}") from error.__cause__
+        except (OSError, SafetensorError) as error:
+            raise TrainingFailed(f"{describe_failure(error)}; {run.saver.what_is_saved()}") from error
+
+
+class Run:
+    """What the steps of a run work with."""
+
+    def __init__(
+        self,
+        arguments: TrainArguments,
+        inputs: Inputs,
+        model: Qwen25VL,
+        adapters: Adapters | None,
+        reporting: Reporting,
+    ) -> None:
+        self.arguments = arguments
+        self.inputs = inputs
+        self.order = inputs.order
+        self.model = model
+        self.adapters = adapters
+        self.reporting = reporting
+        groups = group_parameters(model, arguments.peaks)
+        reporting.say(describe(groups, weight_decay=arguments.weight_decay))
+        if adapters is not None:
+            reporting.say(adapters.to_line())
+        self.groups = [group for group in groups if group.trained]
+        self.accumulate = AccumulateGradients(model)
+        parameters = model.trainable_params()
+        self.optimizer = AdamW(
+            parameters,
+            self.accumulate.sums,
+            groups=indices_of(parameters, self.groups),
+            weight_decay=arguments.weight_decay,
+            max_grad_norm=arguments.max_grad_norm,
+        )
+        self.evaluation = Evaluation(model, inputs.eval_shards) if inputs.eval_shards else None
+        self.saver = Saver(arguments, inputs, model, adapters, self.optimizer)
+        self._shape = BatchShape.of(inputs.shards.manifest)
+        self._peak_flops = peak_flops(ms.hal.get_device_name(0))
+        self._warmup_steps = warmup_steps_of(
+            self.order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
+        )
+
+    def make_steps(self, stop: StopRequest) -> bool:
+        """Make the steps that are left. False if `stop` was set before all was done."""
+        arguments, order, start = self.arguments, self.order, self.inputs.start
+        packs = chain.from_iterable(order.packs_of_step(step) for step in range(start.step, order.num_steps))
+        with ReadAhead(self._load, packs, depth=READ_AHEAD) as micro_batches:
+            self._compile_and_restore()
+            stop.listen_again()
+            self._evaluate(start.step, stop, due=start.evaluates_first)
+            since_report = start.since_report
+            if stop.is_requested:
+                self.reporting.say(f"{stop.signal_name}: stopped before step {start.step + 1}; {CONTINUE}")
+                return False
+            for step in range(start.step + 1, order.num_steps + 1):
+                waited, begin = micro_batches.seconds_waited, time.perf_counter()
+                factor = self._schedule_factor(step)
+                rates = [factor * group.peak for group in self.groups]
+                sums, grad_norm = make_step(
+                    step, islice(micro_batches, order.packs_per_step), self._accumulator(step), self.optimizer, rates
+                )
+                seconds, data_wait = time.perf_counter() - begin, micro_batches.seconds_waited - waited
+                since_report += sums + StepSums(seconds=seconds, data_wait_seconds=data_wait)
+                self.reporting.advance()
+                if step % arguments.logging_steps == 0 or step == order.num_steps:
+                    self.reporting.report(self._progress(step, rates, grad_norm, since_report))
+                    since_report = StepSums()
+                is_evaluated = self._evaluate(
+                    step, stop, due=is_due(arguments.eval_strategy, arguments.eval_steps, step, order)
+                )
+                stopping = stop.is_requested  # asked once: a signal may come at any time
+                if stopping or is_due(arguments.save_strategy, arguments.save_steps, step, order):
+                    self._save(step, since_report, is_evaluated, stop)
+                if stopping:
+                    self.reporting.say(f"{stop.signal_name}: stopped after step {step}; {CONTINUE}")
+                    return False
+        return True
+
+    def finish(self) -> None:
+        """Write the trained model, then the state that says so."""
+        begin = time.perf_counter()
+        output_dir = self.arguments.output_dir
+        export_model(output_dir, self.model, self.arguments.model, self.adapters)
+        _write_state(output_dir, self.inputs, step=self.order.num_steps)
+        self.reporting.say(f"saved {output_dir} in {time.perf_counter() - begin:.1f} s")
+
+    def _compile_and_restore(self) -> None:
+        seconds = compile_graphs(self.accumulate, self.optimizer, self._load(None).batch)
+        if self.evaluation:
+            seconds += self.evaluation.compile()
+        self.reporting.say(f"compiled in {seconds:.1f} s")
+        if checkpoint := self.inputs.start.checkpoint:
+            restore_optimizer(self.optimizer, checkpoint.folder, step=checkpoint.state.step)
+
+    def _load(self, pack_index: int | None) -> MicroBatch:
+        return load_micro_batch(pack_index, self.inputs.shards, self._shape, self.model.config)
+
+    def _accumulator(self, step: int) -> Callable[..., ms.Tensor]:
+        """What adds up the gradients of the packs of a step, with the dropout of their positions in the run."""
+        if self.adapters is None:
+            return self.accumulate
+        return self.adapters.seeded(self.accumulate, (step - 1) * self.order.packs_per_step)
+
+    def _schedule_factor(self, step: int) -> float:
+        return factor_at(
+            step - 1,
+            schedule=self.arguments.lr_scheduler_type,
+            warmup_steps=self._warmup_steps,
+            max_steps=self.order.num_steps,
+            lowest=self.arguments.lowest_factor,
+        )
+
+    def _progress(self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums) -> Progress:
+        differ = len(set(rates)) > 1
+        return Progress(
+            step=step,
+            num_steps=self.order.num_steps,
+            epoch=epoch_after(step, self.order),
+            learning_rate=rates[0],
+            learning_rates=dict(zip((group.name for group in self.groups), rates, strict=True)) if differ else {},
+            grad_norm=grad_norm,
+            sums=since_report,
+            peak_flops=self._peak_flops,
+        )
+
+    def _evaluate(self, step: int, stop: StopRequest, *, due: bool) -> bool:
+        """Evaluate, if it is due. False if it was due and `stop` was set before all packs were seen."""
+        if not due or self.evaluation is None:
+            return True
+        result = self.evaluation.run(stop, step=step, epoch=epoch_after(step, self.order))
+        if result is not None:
+            self.reporting.report(result)
+        return result is not None
+
+    def _save(self, step: int, since_report: StepSums, is_evaluated: bool, stop: StopRequest) -> None:
+        if self.arguments.save_strategy == "no":
+            raise TrainingFailed(f"{stop.signal_name}: stopped after step {step}, and save_strategy is no")
+        self.reporting.sync()
+        self.reporting.say(self.saver.save(step, since_report, is_evaluated=is_evaluated))
+
+
+def is_due(strategy: str, every: int, step: int, order: PackOrder) -> bool:
+    """Whether what happens by `strategy` (no, steps, epoch) happens after `step` steps; it does after the last one."""
+    if strategy == "no":
+        return False
+    if step == order.num_steps:
+        return True
+    if strategy == "steps":
+        return step % every == 0
+    epochs_before, epochs_now = ((each * order.packs_per_step) // order.num_packs for each in (step - 1, step))
+    return epochs_now > epochs_before
+
+
+def epoch_after(step: int, order: PackOrder) -> float:
+    return min(step * order.packs_per_step, order.num_positions) / order.num_packs
 
 
 def choose_device(wanted: str) -> str:
@@ -93,158 +241,40 @@ def choose_device(wanted: str) -> str:
     return device
 
 
-def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
-    return PackOrder(
-        num_packs=num_packs,
-        seed=arguments.seed,
-        packs_per_step=arguments.packs_per_step,
-        num_positions=num_positions(
-            num_packs,
-            packs_per_step=arguments.packs_per_step,
-            num_epochs=arguments.num_train_epochs,
-            max_steps=arguments.max_steps,
-        ),
-    )
-
-
-def run_steps(
-    arguments: TrainArguments,
-    shards: ShardSet,
-    order: PackOrder,
-    model: Qwen25VL,
-    adapters: Adapters | None,
-    log: Log,
-) -> Iterator[Progress]:
-    """Make all steps; yields every `logging_steps` and after the last one."""
-    groups = group_parameters(model, arguments.peaks)
-    log(describe(groups, weight_decay=arguments.weight_decay))
-    trained = [group for group in groups if group.trained]
-    accumulate = AccumulateGradients(model)
-    parameters = model.trainable_params()
-    optimizer = AdamW(
-        parameters,
-        accumulate.sums,
-        groups=indices_of(parameters, trained),
-        weight_decay=arguments.weight_decay,
-        max_grad_norm=arguments.max_grad_norm,
-    )
-    warmup_steps = warmup_steps_of(
-        order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
-    )
-    shape = BatchShape.of(shards.manifest)
-
-    def load(pack_index: int | None) -> MicroBatch:
-        return load_micro_batch(pack_index, shards, shape)
-
-    packs = chain.from_iterable(order.packs_of_step(step) for step in range(order.num_steps))
-    with ReadAhead(load, packs, depth=READ_AHEAD) as micro_batches:
-        log(f"compiled in {compile_graphs(accumulate, optimizer, load(None).batch):.1f} s")
-        since_report = StepSums()
-        waited, last = micro_batches.seconds_waited, time.perf_counter()
-        for step in range(order.num_steps):
-            factor = factor_at(
-                step,
-                schedule=arguments.lr_scheduler_type,
-                warmup_steps=warmup_steps,
-                max_steps=order.num_steps,
-                lowest=arguments.lowest_factor,
-            )
-            learning_rates = [factor * group.peak for group in trained]
-            # Positions in the run, not counted calls: a pack gets the same dropout whenever and wherever it is taken.
-            seeded = adapters.seeded(accumulate, step * order.packs_per_step) if adapters else accumulate
-            done, grad_norm = make_step(
-                step, islice(micro_batches, order.packs_per_step), seeded, optimizer, learning_rates
-            )
-            now = time.perf_counter()
-            since_report += done + StepSums(seconds=now - last, data_wait_seconds=micro_batches.seconds_waited - waited)
-            waited, last = micro_batches.seconds_waited, now
-            if (step + 1) % arguments.logging_steps == 0 or step + 1 == order.num_steps:
-                yield Progress(
-                    step=step + 1,
-                    num_steps=order.num_steps,
-                    epoch=min((step + 1) * order.packs_per_step, order.num_positions) / order.num_packs,
-                    learning_rate=factor * arguments.learning_rate,
-                    grad_norm=grad_norm,
-                    sums=since_report,
-                )
-                since_report = StepSums()
-
-
-def make_step(
-    step: int,
-    micro_batches: Iterator[MicroBatch],
-    accumulate: Callable[..., ms.Tensor],
-    optimizer: AdamW,
-    learning_rates: Sequence[float],
-) -> tuple[StepSums, float]:
-    """One optimizer step over its packs. Returns its sums (without times) and the norm of its gradient.
-
-    Raises TrainingFailed where a loss or the gradient is not finite, before the weights are saved anywhere.
-    """
-    packs: list[MicroBatch] = []
-    losses: list[ms.Tensor] = []
-    for micro_batch in micro_batches:
-        # The device may still be busy with the batch before: its loss is fetched after the last one.
-        losses.append(accumulate(*to_device(micro_batch.batch)))
-        packs.append(micro_batch)
-    loss_sums = [float(loss.asnumpy()) for loss in losses]
-    broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
-    if broken:
-        raise TrainingFailed(f"step {step + 1}: the loss is not finite in {_name_samples(broken)}; nothing was saved")
-    num_label_tokens = sum(pack.num_label_tokens for pack in packs)
-    grad_norm = optimizer.step(learning_rates, divisor=max(1, num_label_tokens))
-    if not math.isfinite(grad_norm):
-        raise TrainingFailed(
-            f"step {step + 1}: the gradient is not finite in {_name_samples(packs)}; nothing was saved"
-        )
-    sums = StepSums(
-        num_tokens=sum(pack.num_tokens for pack in packs),
-        num_label_tokens=num_label_tokens,
-        loss_sum=math.fsum(loss_sums),
-    )
-    return sums, grad_norm
-
-
-def compile_graphs(accumulate: AccumulateGradients, optimizer: AdamW, empty: Batch) -> float:
-    """Build both graphs by running them on a batch without supervised token, which changes no weight. Seconds taken."""
-    begin = time.perf_counter()
-    accumulate(*to_device(empty)).asnumpy()
-    optimizer.compile()
-    return time.perf_counter() - begin
-
-
-def to_device(batch: Batch) -> list[ms.Tensor]:
-    return [ms.Tensor(array) for array in batch]
-
-
-def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape) -> MicroBatch:
-    """Read and pad one pack; an empty one for None. Raises TrainingFailed naming the pack where it can't be read."""
+def _build(arguments: TrainArguments, inputs: Inputs, precision: Precision) -> tuple[Qwen25VL, Adapters | None]:
+    """The model as it is at the start of this process, with what is not trained frozen."""
+    checkpoint = inputs.start.checkpoint
     try:
-        pack = None if pack_index is None else shards[pack_index]
-        batch = make_batch(pack, shape, shards.manifest.model)
-    except (ShardError, OSError) as error:
-        raise TrainingFailed(f"pack {pack_index} of {shards.folder} can't be read: {error}") from error
-    except Exception as error:
-        raise RuntimeError(f"no batch can be made of pack {pack_index} of {shards.folder}") from error
-    return MicroBatch(
-        batch=batch,
-        num_tokens=pack.num_tokens if pack else 0,
-        num_label_tokens=pack.num_label_tokens if pack else 0,
-        sample_keys=pack.sample_keys if pack else (),
-    )
-
-
-def _build(arguments: TrainArguments, precision: Precision) -> tuple[Qwen25VL, Adapters | None]:
-    try:
-        model = build_model(arguments.model, precision)
-        return model, adapters_of(arguments, model)
+        if arguments.lora_enable:  # a checkpoint holds the adapters alone
+            model = build_model(arguments.model, precision)
+            adapters = adapters_of(arguments, model)
+            if checkpoint and adapters:
+                adapters.load(checkpoint.folder)
+        else:
+            model = build_model(checkpoint.folder if checkpoint else arguments.model, precision)
+            adapters = None
+            freeze(model, arguments.trained_groups)
+        if arguments.gradient_checkpointing:
+            model.recompute_layers()
+        return model, adapters
     except (ConfigError, WeightsError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
 
 
+def _prepare(arguments: TrainArguments, inputs: Inputs, log: Log) -> Reporting:
+    """Make output_dir a folder of this run, and open its reports."""
+    try:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+        remove_left_behind(arguments.output_dir)
+        _write_state(arguments.output_dir, inputs, step=0)
+        return Reporting(arguments, log, first_step=inputs.start.step, num_steps=inputs.order.num_steps)
+    except OSError as error:
+        raise UsageError(f"output_dir {arguments.output_dir} can't be written: {error.strerror}") from error
+
+
+def _write_state(output_dir: Path, inputs: Inputs, *, step: int) -> None:
+    write_state(output_dir / STATE_NAME, TrainerState.after(step, inputs.order, inputs.identity), files={})
+
+
 def _count_parameters(model: Qwen25VL) -> int:
-    return sum(math.prod(parameter.shape) for parameter in model.get_parameters())
-
-
-def _name_samples(packs: list[MicroBatch]) -> str:
-    return "; ".join(f"pack ({', '.join(pack.sample_keys)})" for pack in packs if pack.sample_keys)
+    return sum(math.prod(parameter.shape) for parameter in model.trainable_params())

@@ -117,6 +117,11 @@ class AdamW:
         decayed = tuple(bool(weight_decay) and is_decayed(each) for each in parameters)
         self._update = _Update(ParameterTuple(parameters), gradient_sums, tuple(groups), decayed, max_grad_norm)
 
+    @property
+    def state(self) -> tuple[Parameter, ...]:
+        """What must be kept, with `num_steps`, to go on exactly: float32, each with a name of its own."""
+        return (*self._update.exp_avg, *self._update.exp_avg_sq)
+
     def step(self, learning_rates: Sequence[float], *, divisor: int) -> float:
         """One step with the gradients `sums / divisor`. Returns their global norm, over all groups, before clipping.
 
@@ -135,7 +140,7 @@ class AdamW:
         )
 
     def compile(self) -> None:
-        """Build the graph by a step that leaves every weight and moment as it is: all sums must be zero."""
+        """Build the graph by a step that leaves every weight as it is: all sums and moments must be zero."""
         self._run(scale=1.0, epsilon=EPSILON, step_sizes=[0.0] * self._num_groups, kept=[1.0] * self._num_groups)
 
     def _run(self, *, scale: float, epsilon: float, step_sizes: Sequence[float], kept: Sequence[float]) -> float:

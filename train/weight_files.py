@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from train.trainer_state import STATE_NAME
+
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5 * 10**9  # of one file's tensors, as transformers 4.57.1 splits them
@@ -29,6 +31,8 @@ NESTED_PREFIXES = (("model.visual.", "visual."), ("model.language_model.", "mode
 STORED_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 MAX_NAMED = 10
 _COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
+# The first names files that stay behind; the second is about the run that made them.
+_NOT_COPIED = (INDEX_FILE, STATE_NAME)
 
 
 class WeightsError(Exception):
@@ -162,7 +166,7 @@ def write_file(path: Path, weights: Sequence[WeightToWrite]) -> None:
 def copy_companions(model_folder: Path, folder: Path) -> None:
     """Copy what says how to use the weights of `model_folder`: configuration, tokenizer, processor."""
     for source in sorted(model_folder.iterdir()):
-        if source.suffix in _COPIED_SUFFIXES and source.name != INDEX_FILE:  # it names files that stay behind
+        if source.suffix in _COPIED_SUFFIXES and source.name not in _NOT_COPIED:
             shutil.copyfile(source, folder / source.name)
 
 

@@ -58,8 +58,11 @@ LAUNCH_SCRIPT = [
     ("min_lr_rate", "0.1", "needs lr_scheduler_type cosine_with_min_lr"),
     ("weight_decay", "0.01", 0.01),
     ("logging_steps", "10", 10),
-    ("save_steps", "1000", "saves the weights once"),
-    ("save_total_limit", "1", "saves the weights once"),
+    ("save_steps", "1000", 1000),
+    ("save_total_limit", "1", 1),
+    ("resume_from_checkpoint", "True", True),
+    ("resume_from_checkpoint", "false", False),
+    ("resume_from_checkpoint", None, True),
     ("deepspeed", "zero3.json", "leave the flag out"),
     ("gradient_checkpointing", "False", False),
     ("gradient_checkpointing", "True", True),
@@ -69,11 +72,15 @@ LAUNCH_SCRIPT = [
     ("seed", "7", 7),
     ("run_name", "mine", "note"),
     ("report_to", "none", "none"),
+    ("report_to", "tensorboard", "tensorboard"),
     ("report_to", "wandb", "metrics.jsonl"),
+    ("disable_tqdm", "True", True),
     ("save_strategy", "no", "no"),
-    ("save_strategy", "steps", "saved once"),
+    ("save_strategy", "epoch", "epoch"),
+    ("save_strategy", "best", "no, steps, epoch"),
     ("eval_strategy", "no", "no"),
-    ("eval_strategy", "steps", "no evaluation"),
+    ("eval_strategy", "steps", "--eval_shards"),
+    ("eval_steps", "100", 100),
     ("per_device_eval_batch_size", "8", "note"),
     ("dataloader_num_workers", "4", "note"),
     ("tune_mm_lora", "True", "note"),
@@ -122,7 +129,7 @@ def test_every_flag_of_the_launch_script_has_its_answer(
 
 def test_the_list_holds_every_flag_that_is_not_our_own() -> None:
     listed = {name for name, _, _ in LAUNCH_SCRIPT}
-    ours = {"shards", "model", "device", "datasets", "pack_length", "pack_patches", "packing"}
+    ours = {"shards", "eval_shards", "model", "device", "datasets", "pack_length", "pack_patches", "packing"}
     assert listed | ours == set(FIELDS) | set(ELSEWHERE)
     assert not set(FIELDS) & set(ELSEWHERE)
 
@@ -152,6 +159,32 @@ def test_lora_flags_are_taken_with_lora_enable(tmp_path: Path) -> None:
     assert (arguments.lora_r, arguments.lora_alpha, arguments.lora_dropout) == (8, 16, 0.05)
     assert arguments.lora_target_modules == "q_proj,v_proj"
     assert not any("no effect" in note for note in parse("--lora_enable", "--lora_r", "8").notes)
+
+
+def test_evaluation_needs_shards_and_a_strategy() -> None:
+    assert "--eval_strategy" in refusal("--eval_shards", "other")
+    parsed = parse("--eval_shards", "other", "--eval_strategy", "epoch").arguments
+    assert parsed.eval_shards == Path("other")
+
+
+def test_a_checkpoint_to_resume_from_is_a_path_and_relative_to_the_file(tmp_path: Path) -> None:
+    assert parse("--resume_from_checkpoint", "out/checkpoint-5").arguments.resume_from_checkpoint == Path(
+        "out/checkpoint-5"
+    )
+    (tmp_path / "run.yaml").write_text("resume_from_checkpoint: out/checkpoint-5\n")
+    arguments = parse("--config", str(tmp_path / "run.yaml")).arguments
+    assert arguments.resume_from_checkpoint == tmp_path / "out" / "checkpoint-5"
+
+
+@pytest.mark.parametrize(
+    ("text", "reporters"),
+    [("none", ()), ("all", ("tensorboard",)), ("tensorboard", ("tensorboard",)), ("tensorboard,", None)],
+)
+def test_reporters_are_a_list(text: str, reporters: tuple[str, ...] | None) -> None:
+    if reporters is None:
+        assert "report_to" in refusal("--report_to", text)
+    else:
+        assert parse("--report_to", text).arguments.reporters == reporters
 
 
 def test_dashes_are_underscores() -> None:
@@ -221,6 +254,10 @@ def test_wrong_files_are_answered_in_one_line(text: str, words: str, tmp_path: P
         ("per_device_train_batch_size", 0, "at least 1"),
         ("gradient_accumulation_steps", -1, "at least 1"),
         ("logging_steps", 0, "at least 1"),
+        ("save_steps", 0, "at least 1"),
+        ("eval_steps", 0, "at least 1"),
+        ("save_total_limit", 0, "at least 1"),
+        ("report_to", "tensorboard,wandb", "none, all or tensorboard"),
         ("max_steps", 0, "at least 1"),
         ("warmup_steps", -1, "not be negative"),
         ("warmup_ratio", 1.5, "between 0 and 1"),
@@ -290,8 +327,8 @@ def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_wrong_usage_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*FLAGS, "--save_steps", "10"]) == 2
+    assert main([*FLAGS, "--deepspeed", "zero3.json"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("train: error: --save_steps ")
+    assert err.startswith("train: error: --deepspeed ")
     assert err.count("\n") == 1

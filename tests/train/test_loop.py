@@ -4,21 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
-from shards import DamagedShard, ModelConstants, open_shards
+from shards import ModelConstants, open_shards
 from shards.batch import BatchShape
+from shards.order import PackOrder
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
-from train.arguments import TrainArguments, TrainingFailed, UsageError
-from train.checks import open_inputs
-from train.loop import MicroBatch, choose_device, load_micro_batch, make_step, order_of_run, to_device, train
-from train.metrics import StepSums
+from train.arguments import TrainArguments, UsageError
+from train.checks import open_inputs, order_of_run
+from train.loop import choose_device, is_due, train
 from train.model import build_model, loss_and_gradients
+from train.step import load_micro_batch, to_device
+from train.stop import StopRequest
 
 NUM_PACKS = 6
-TIMES = ("seconds", "data_wait_seconds", "tokens_per_second")
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ def constants(tmp_path_factory: pytest.TempPathFactory) -> ModelConstants:
 
 @pytest.fixture(scope="module")
 def root(constants: ModelConstants, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with model/ and shards/; read only."""
+    """A folder with model/, shards/ and eval/; read only."""
     root = tmp_path_factory.getbasetemp() / "loop"
     write_tiny_shards(root / "shards", make_packs(constants, num_packs=NUM_PACKS), constants)
+    write_tiny_shards(root / "eval", make_packs(constants, num_packs=3, seed=1), constants)
     return root
 
 
@@ -59,13 +60,22 @@ def arguments_of(root: Path, output_dir: Path, **changes: object) -> TrainArgume
         learning_rate=1e-2,
         weight_decay=0.01,
         warmup_ratio=0.1,
+        eval_shards=root / "eval",
+        eval_strategy="steps",
+        eval_steps=4,
+        save_steps=4,
     )
     return replace(arguments, **changes)
 
 
+def split(metrics: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Records of training, and of evaluations."""
+    return [each for each in metrics if "loss" in each], [each for each in metrics if "eval_loss" in each]
+
+
 def run_training(arguments: TrainArguments) -> Run:
     lines: list[str] = []
-    train(arguments, open_inputs(arguments), lines.append)
+    train(arguments, open_inputs(arguments), lines.append, StopRequest())
     return Run(arguments, lines)
 
 
@@ -75,27 +85,30 @@ def run(root: Path) -> Run:
 
 
 def test_the_loss_falls(run: Run) -> None:
-    losses = [record["loss"] for record in run.metrics]
+    losses = [record["loss"] for record in split(run.metrics)[0]]
     assert len(losses) == 10
     assert losses[0] == pytest.approx(np.log(300), abs=0.3)
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_every_step_is_logged_and_compiling_has_its_own_line(run: Run) -> None:
-    start, groups, compiled, *steps, saved = run.lines
+    start, groups, compiled, *others, checkpoint, saved = run.lines
+    steps = [line for line in others if line.startswith("step ")]
+    assert len(steps) == 10
     assert start.startswith(f"10 steps of 4 out of {NUM_PACKS} packs in ")
     assert [line.split()[0] for line in groups.splitlines()] == ["group", "llm", "mlp", "vision"]
     assert compiled.startswith("compiled in ")
-    assert saved.startswith("saved ")
+    assert checkpoint.startswith("saved checkpoint-10 in ")
+    assert saved.startswith(f"saved {run.arguments.output_dir} in ")
     for number, line in enumerate(steps, start=1):
         names = [part.split(" ")[0] for part in line.split(" | ")]
         assert line.startswith(f"step {number}/10 | loss ")
-        assert names == ["step", "loss", "lr", line.split(" | ")[3].split(" ")[0], "data"]
+        assert names == ["step", "loss", "lr", line.split(" | ")[3].split(" ")[0], "padding", "data"]
         assert line.split(" | ")[3].endswith(" tokens/s")
 
 
 def test_metrics_hold_what_the_lines_say_and_more(run: Run, root: Path) -> None:
-    metrics = run.metrics
+    metrics, _ = split(run.metrics)
     totals = open_shards(root / "shards").manifest.totals
     assert [record["step"] for record in metrics] == list(range(1, 11))
     assert metrics[-1]["epoch"] == 6.5
@@ -122,20 +135,80 @@ def test_the_output_is_a_model_folder(run: Run) -> None:
     assert all(np.any(after[name] != before[name]) for name in before), "every parameter is trained"
 
 
-def test_micro_steps_may_be_batch_or_accumulation_bit_for_bit(run: Run, root: Path) -> None:
-    changed = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "logging_steps": 4}
-    other = run_training(arguments_of(root, root / "out-4x1", **changed))
+def test_a_run_that_was_stopped_and_goes_on_ends_with_the_same_bits(run: Run, root: Path) -> None:
+    """The same packs in one batch of 4, which may change nothing either, stopped in the middle of a report."""
+    changed = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "logging_steps": 4, "save_steps": 3}
+    arguments = arguments_of(root, root / "out-stopped", **changed)
+    stop, lines = StopRequest(), []
+
+    def stop_after_saving(line: str) -> None:
+        lines.append(line)
+        if line.startswith("saved checkpoint-6 "):
+            stop.signal_name = "SIGTERM"  # comes while step 7 is made
+
+    train(arguments, open_inputs(arguments), stop_after_saving, stop)
+    assert lines[-1] == "SIGTERM: stopped after step 7; the same command goes on from there"
+    assert not (arguments.output_dir / "model.safetensors").exists()
+    other = run_training(arguments)
+    assert f"going on after step 7, from {arguments.output_dir / 'checkpoint-7'}" in other.lines
     for name, weight in run.weights.items():
         assert weight.tobytes() == other.weights[name].tobytes(), name
 
     # Reported every 4 steps and at the end: the sums of the steps since the report before.
-    assert [record["step"] for record in other.metrics] == [4, 8, 10]
-    first_four = run.metrics[:4]
-    labels = [record["num_label_tokens"] for record in first_four]
-    assert other.metrics[0]["num_label_tokens"] == sum(labels)
-    mean = np.average([record["loss"] for record in first_four], weights=labels)
-    assert other.metrics[0]["loss"] == pytest.approx(mean)
-    assert other.metrics[0]["grad_norm"] == run.metrics[3]["grad_norm"]
+    reports, evaluations = split(other.metrics)
+    assert [record["step"] for record in reports] == [4, 8, 10]
+    for report, steps in zip(reports, (slice(0, 4), slice(4, 8), slice(8, 10)), strict=True):
+        singles = split(run.metrics)[0][steps]
+        labels = [record["num_label_tokens"] for record in singles]
+        assert report["num_label_tokens"] == sum(labels)
+        assert report["loss"] == pytest.approx(np.average([record["loss"] for record in singles], weights=labels))
+        assert report["grad_norm"] == singles[-1]["grad_norm"]
+    assert [record["eval_loss"] for record in evaluations] == [record["eval_loss"] for record in split(run.metrics)[1]]
+
+
+def test_evaluations_are_of_the_weights_at_that_step(run: Run, root: Path) -> None:
+    _, evaluations = split(run.metrics)
+    assert [record["step"] for record in evaluations] == [4, 8, 10]
+    shards = open_shards(root / "eval")
+    assert evaluations[0]["eval_num_label_tokens"] == shards.manifest.totals.num_label_tokens
+    shape = BatchShape.of(shards.manifest)
+    for record, folder in zip(evaluations[1:], ("checkpoint-8", "checkpoint-10"), strict=True):
+        model = build_model(run.arguments.output_dir / folder)
+        batches = [load_micro_batch(index, shards, shape, model.config).batch for index in range(len(shards))]
+        loss = sum(float(model(*to_device(batch)).asnumpy()) for batch in batches)
+        assert record["eval_loss"] == pytest.approx(loss / shards.manifest.totals.num_label_tokens, rel=1e-5)
+    assert evaluations[1]["eval_loss"] != evaluations[2]["eval_loss"]
+
+
+def test_a_finished_run_started_again_says_so_and_does_nothing(
+    run: Run, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.arguments.output_dir.rglob("*")}
+    argv = ["--shards", str(root / "shards"), "--model", str(root / "model")]
+    argv += ["--output_dir", str(run.arguments.output_dir), "--num_train_epochs", "6.5", "--learning_rate", "1e-2"]
+    argv += ["--per_device_train_batch_size", "4", "--weight_decay", "0.01", "--warmup_ratio", "0.1"]
+    assert main(argv) == 0
+    assert capsys.readouterr().err == (
+        f"train: note: {run.arguments.output_dir} holds the model after 10 steps: finished\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in run.arguments.output_dir.rglob("*")} == before
+
+
+def test_a_checkpoint_is_a_model_folder(run: Run) -> None:
+    checkpoint = run.arguments.output_dir / "checkpoint-10"
+    for path in run.arguments.output_dir.iterdir():
+        if path.suffix in (".json", ".safetensors") and path.name != "trainer_state.json":
+            assert path.read_bytes() == (checkpoint / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "every", "due"),
+    [("no", 1, []), ("steps", 4, [4, 8, 10]), ("steps", 5, [5, 10]), ("epoch", 1, [2, 3, 5, 6, 8, 9, 10])],
+)
+def test_strategies_say_after_which_steps(strategy: str, every: int, due: list[int]) -> None:
+    """Steps of 4 out of 6 packs: epochs end within steps 2, 3, 5, 6, ..."""
+    order = PackOrder(num_packs=6, seed=0, packs_per_step=4, num_positions=39)
+    assert [step for step in range(1, order.num_steps + 1) if is_due(strategy, every, step, order)] == due
 
 
 def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Path) -> None:
@@ -145,10 +218,10 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     step = loss_and_gradients(model)
     losses, counts, gradients = [], [], []
     for index in order_of_run(run.arguments, len(shards)).packs_of_step(0):
-        micro_batch = load_micro_batch(index, shards, shape)
+        micro_batch = load_micro_batch(index, shards, shape, model.config)
         loss, gradient = step(*to_device(micro_batch.batch))
         losses.append(float(loss.asnumpy()))
-        counts.append(micro_batch.num_label_tokens)
+        counts.append(micro_batch.sums.num_label_tokens)
         gradients.append([each.asnumpy().astype(np.float64) for each in gradient])
     assert len(set(counts)) > 1
 
@@ -157,49 +230,6 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     assert first["loss"] != pytest.approx(np.mean([loss / n for loss, n in zip(losses, counts, strict=True)]), rel=1e-6)
     mean = [sum(parts) / sum(counts) for parts in zip(*gradients, strict=True)]
     assert first["grad_norm"] == pytest.approx(np.sqrt(sum((part**2).sum() for part in mean)), rel=1e-5)
-
-
-class FakeOptimizer:
-    def __init__(self, norm: float) -> None:
-        self.norm = norm
-        self.divisors: list[int] = []
-
-    def step(self, learning_rates: list[float], *, divisor: int) -> float:
-        self.divisors.append(divisor)
-        return self.norm
-
-
-def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums]:
-    """`make_step` as the third of a run, with a made-up loss for each of its packs, of 1, 2, ... supervised tokens."""
-    packs = [
-        MicroBatch(
-            batch=(), num_tokens=10, num_label_tokens=number, sample_keys=(f"tiny:{number}.0", f"tiny:{number}.1")
-        )
-        for number in range(1, len(losses) + 1)
-    ]
-    returned = iter(losses)
-    optimizer = FakeOptimizer(norm)
-    sums, _ = make_step(2, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, [1e-3])
-    return optimizer, sums
-
-
-def test_a_step_divides_once_by_all_its_supervised_tokens() -> None:
-    optimizer, sums = fake_step([1.0, 5.0, 6.0], norm=1.0)
-    assert optimizer.divisors == [1 + 2 + 3]
-    assert sums == StepSums(num_tokens=30, num_label_tokens=6, loss_sum=12.0)
-    assert sums.loss == 2.0
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_names_its_step_and_samples_and_no_others(value: float) -> None:
-    with pytest.raises(TrainingFailed) as error:
-        fake_step([1.0, value, 1.0], norm=1.0)
-    assert "step 3: the loss is not finite in pack (tiny:2.0, tiny:2.1);" in str(error.value)
-
-
-def test_a_gradient_that_is_not_finite_names_its_step_and_samples() -> None:
-    with pytest.raises(TrainingFailed, match=r"step 3: the gradient is not finite in pack \(tiny:1.*pack \(tiny:2"):
-        fake_step([1.0, 1.0], norm=np.nan)
 
 
 @pytest.mark.slow
@@ -256,7 +286,7 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(root: P
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     arguments = arguments_of(root, tmp_path / "out", model=tmp_path / "model")
     with pytest.raises(UsageError, match=r"model\.norm\.weight"):
-        train(arguments, open_inputs(arguments), print)
+        train(arguments, open_inputs(arguments), print, StopRequest())
     assert not (tmp_path / "out").exists()
 
 
@@ -274,23 +304,3 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match="no Ascend libraries"):
         choose_device("Ascend")
     assert choose_device("auto") == "CPU"
-
-
-def test_a_pack_that_cannot_be_read_is_named(root: Path) -> None:
-    shards = open_shards(root / "shards")
-    shape = BatchShape.of(shards.manifest)
-
-    class Broken:
-        folder = shards.folder
-        manifest = shards.manifest
-
-        def __init__(self, error: Exception) -> None:
-            self.error = error
-
-        def __getitem__(self, index: int) -> None:
-            raise self.error
-
-    with pytest.raises(TrainingFailed, match=r"pack 3 of .*shards can't be read: shard-000001 is short"):
-        load_micro_batch(3, Broken(DamagedShard("shard-000001 is short")), shape)
-    with pytest.raises(RuntimeError, match="no batch can be made of pack 3"):
-        load_micro_batch(3, Broken(KeyError("a bug")), shape)

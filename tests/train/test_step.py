@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from shards import DamagedShard, open_shards
+from shards.batch import BatchShape
+from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
+from train.arguments import TrainingFailed
+from train.config import read_model_config
+from train.metrics import StepSums
+from train.step import MicroBatch, load_micro_batch, make_step
+
+
+class FakeOptimizer:
+    def __init__(self, norm: float) -> None:
+        self.norm = norm
+        self.divisors: list[int] = []
+
+    def step(self, learning_rate: float, *, divisor: int) -> float:
+        self.divisors.append(divisor)
+        return self.norm
+
+
+def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums]:
+    """`make_step` as the third of a run, with a made-up loss for each of its packs, of 1, 2, ... supervised tokens."""
+    packs = [
+        MicroBatch(
+            batch=(),
+            sums=StepSums(num_tokens=10, num_label_tokens=number),
+            sample_keys=(f"tiny:{number}.0", f"tiny:{number}.1"),
+        )
+        for number in range(1, len(losses) + 1)
+    ]
+    returned = iter(losses)
+    optimizer = FakeOptimizer(norm)
+    sums, _ = make_step(3, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, 1e-3)
+    return optimizer, sums
+
+
+def test_a_step_divides_once_by_all_its_supervised_tokens() -> None:
+    optimizer, sums = fake_step([1.0, 5.0, 6.0], norm=1.0)
+    assert optimizer.divisors == [1 + 2 + 3]
+    assert sums == StepSums(num_tokens=30, num_label_tokens=6, loss_sum=12.0)
+    assert sums.loss == 2.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_names_its_step_and_samples_and_no_others(value: float) -> None:
+    with pytest.raises(TrainingFailed) as error:
+        fake_step([1.0, value, 1.0], norm=1.0)
+    assert "step 3: the loss is not finite in pack (tiny:2.0, tiny:2.1)" in str(error.value)
+
+
+def test_a_gradient_that_is_not_finite_names_its_step_and_samples() -> None:
+    with pytest.raises(TrainingFailed, match=r"step 3: the gradient is not finite in pack \(tiny:1.*pack \(tiny:2"):
+        fake_step([1.0, 1.0], norm=np.nan)
+
+
+def test_a_pack_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    constants = write_tiny_model(tmp_path / "model")
+    write_tiny_shards(tmp_path / "shards", make_packs(constants, num_packs=2), constants)
+    shards = open_shards(tmp_path / "shards")
+    shape, config = BatchShape.of(shards.manifest), read_model_config(tmp_path / "model" / "config.json")
+
+    class Broken:
+        folder = shards.folder
+        manifest = shards.manifest
+
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def __getitem__(self, index: int) -> None:
+            raise self.error
+
+    with pytest.raises(TrainingFailed, match=r"pack 3 of .*shards can't be read: shard-000001 is short"):
+        load_micro_batch(3, Broken(DamagedShard("shard-000001 is short")), shape, config)
+    with pytest.raises(RuntimeError, match="no batch can be made of pack 3"):
+        load_micro_batch(3, Broken(KeyError("a bug")), shape, config)

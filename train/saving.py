@@ -1,0 +1,86 @@
+"""Checkpoints of a running training: the model and the optimizer on the device -> a checkpoint, and back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+from mindspore import ops
+from safetensors import SafetensorError
+
+from train.arguments import TrainArguments, TrainingFailed
+from train.checkpoint import OPTIMIZER_NAME, delete_older, read_arrays, write_arrays, write_checkpoint
+from train.checks import Inputs
+from train.export import export_model
+from train.lora import Adapters
+from train.metrics import StepSums
+from train.model import Qwen25VL
+from train.optimizer import AdamW
+from train.trainer_state import TrainerState
+
+
+class Saver:
+    """Saves checkpoints of one run, and deletes the oldest where their number is limited."""
+
+    def __init__(
+        self,
+        arguments: TrainArguments,
+        inputs: Inputs,
+        model: Qwen25VL,
+        adapters: Adapters | None,
+        optimizer: AdamW,
+    ) -> None:
+        checkpoint = inputs.start.checkpoint
+        self.newest = checkpoint.folder if checkpoint else None  # what a run that is started now goes on from
+        self._arguments = arguments
+        self._inputs = inputs
+        self._model = model
+        self._adapters = adapters
+        self._optimizer = optimizer
+
+    def save(self, step: int, since_report: StepSums, *, is_evaluated: bool) -> str:
+        """Save a checkpoint after `step` steps. Returns a line for the log; raises TrainingFailed."""
+        begin = time.perf_counter()
+        output_dir, limit = self._arguments.output_dir, self._arguments.save_total_limit
+        state = TrainerState.after(
+            step, self._inputs.order, self._inputs.identity, since_report=since_report, is_evaluated=is_evaluated
+        )
+        try:
+            self.newest = write_checkpoint(output_dir, state, self._write_contents)
+        except (OSError, SafetensorError) as error:
+            raise TrainingFailed(f"checkpoint-{step} can't be saved: {describe_failure(error)}") from error
+        deleted = delete_older(self.newest, keep=limit) if limit else []
+        seconds = time.perf_counter() - begin
+        also = f", deleted {', '.join(path.name for path in deleted)}" if deleted else ""
+        return f"saved {self.newest.name} in {seconds:.1f} s{also}"
+
+    def what_is_saved(self) -> str:
+        return f"{self.newest} is the newest checkpoint" if self.newest else "nothing was saved"
+
+    def _write_contents(self, folder: Path) -> None:
+        export_model(folder, self._model, self._arguments.model, self._adapters)
+        write_arrays(folder / OPTIMIZER_NAME, {each.name: each.asnumpy() for each in self._optimizer.state})
+
+
+def describe_failure(error: OSError | SafetensorError) -> str:
+    """What went wrong while writing, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def restore_optimizer(optimizer: AdamW, checkpoint: Path, *, step: int) -> None:
+    """Fill the optimizer, whose graph must be compiled already, with what a checkpoint holds."""
+    parameters = {each.name: each for each in optimizer.state}
+
+    def write(name: str, array: npt.NDArray[np.float32]) -> None:
+        # Not set_data: the compiled graph would go on reading the old memory.
+        ops.assign(parameters.pop(name), ms.Tensor(array))
+
+    read_arrays(checkpoint / OPTIMIZER_NAME, write)
+    if parameters:
+        raise ValueError(f"{checkpoint / OPTIMIZER_NAME} lacks {', '.join(parameters)}")
+    optimizer.num_steps = step

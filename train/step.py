@@ -1,0 +1,108 @@
+"""One step: packs -> batches -> gradients, added up -> new weights.
+
+    load_micro_batch(pack)                             in a thread, ahead           shards.batch
+    accumulate(batch) -> loss sum, gradients added     G times a step               train.optimizer
+    optimizer.step(rates, all supervised tokens)       once                         train.optimizer
+
+The loss of a step is the sum over the supervised tokens of all its packs, divided by their number, once: a pack with
+few of them weighs little, and how packs are spread over micro-steps does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import mindspore as ms
+
+from shards import ShardError, ShardSet
+from shards.batch import Batch, BatchShape, make_batch
+from train.arguments import TrainingFailed
+from train.config import ModelConfig
+from train.flops import count_work, training_flops
+from train.metrics import StepSums
+from train.optimizer import AccumulateGradients, AdamW
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """One pack, ready for the device."""
+
+    batch: Batch
+    sums: StepSums  # what it adds to those of its step, without loss and times
+    sample_keys: tuple[str, ...]
+
+
+def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape, config: ModelConfig) -> MicroBatch:
+    """Read and pad one pack; an empty one for None. Raises TrainingFailed naming the pack where it can't be read."""
+    try:
+        pack = None if pack_index is None else shards[pack_index]
+        batch = make_batch(pack, shape, shards.manifest.model)
+    except (ShardError, OSError) as error:
+        raise TrainingFailed(f"pack {pack_index} of {shards.folder} can't be read: {error}") from error
+    except Exception as error:
+        raise RuntimeError(f"no batch can be made of pack {pack_index} of {shards.folder}") from error
+    work = count_work(
+        batch,
+        num_tokens=pack.num_tokens if pack else 0,
+        num_label_tokens=pack.num_label_tokens if pack else 0,
+        merge_unit=config.vision.merge_unit,
+    )
+    sums = StepSums(
+        num_tokens=work.tokens,
+        num_label_tokens=work.label_tokens,
+        num_patches=work.patches,
+        num_token_slots=shape.pack_length,
+        num_patch_slots=shape.patches,
+        flops=training_flops(config, work),
+    )
+    return MicroBatch(batch=batch, sums=sums, sample_keys=pack.sample_keys if pack else ())
+
+
+def to_device(batch: Batch) -> list[ms.Tensor]:
+    return [ms.Tensor(array) for array in batch]
+
+
+def compile_graphs(accumulate: AccumulateGradients, optimizer: AdamW, empty: Batch) -> float:
+    """Build both graphs by running them on a batch without supervised token, which changes no weight. Seconds taken.
+
+    All moments must still be zero.
+    """
+    begin = time.perf_counter()
+    accumulate(*to_device(empty)).asnumpy()
+    optimizer.compile()
+    return time.perf_counter() - begin
+
+
+def make_step(
+    step: int,
+    micro_batches: Iterator[MicroBatch],
+    accumulate: Callable[..., ms.Tensor],
+    optimizer: AdamW,
+    learning_rates: Sequence[float],
+) -> tuple[StepSums, float]:
+    """Optimizer step number `step`, from 1, over its packs. Returns its sums (without times) and its gradient's norm.
+
+    Raises TrainingFailed where a loss or the gradient is not finite.
+    """
+    packs: list[MicroBatch] = []
+    losses: list[ms.Tensor] = []
+    for micro_batch in micro_batches:
+        # The device may still be busy with the batch before: its loss is fetched after the last one.
+        losses.append(accumulate(*to_device(micro_batch.batch)))
+        packs.append(micro_batch)
+    loss_sums = [float(loss.asnumpy()) for loss in losses]
+    broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
+    if broken:
+        raise TrainingFailed(f"step {step}: the loss is not finite in {_name_samples(broken)}")
+    sums = sum((pack.sums for pack in packs), StepSums(loss_sum=math.fsum(loss_sums)))
+    grad_norm = optimizer.step(learning_rates, divisor=max(1, sums.num_label_tokens))
+    if not math.isfinite(grad_norm):
+        raise TrainingFailed(f"step {step}: the gradient is not finite in {_name_samples(packs)}")
+    return sums, grad_norm
+
+
+def _name_samples(packs: list[MicroBatch]) -> str:
+    return "; ".join(f"pack ({', '.join(pack.sample_keys)})" for pack in packs if pack.sample_keys)

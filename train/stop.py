@@ -1,0 +1,47 @@
+"""Stopping by signal, with the work done so far saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+_STDERR = 2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)  # what schedulers send before they kill; Ctrl-C
+
+
+class StopRequest:
+    """In its context, the first SIGTERM or SIGINT only sets `signal_name`; a second one ends the process at once.
+
+    For the main thread only. Outside of the context nothing is ever requested.
+    """
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+        self._handlers: dict[signal.Signals, signal._HANDLER] = {}
+
+    @property
+    def is_requested(self) -> bool:
+        return self.signal_name is not None
+
+    def __enter__(self) -> StopRequest:
+        self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def listen_again(self) -> None:
+        """Take the signals back: MindSpore (2.7.0) makes SIGINT its own, a SIGTERM, when it first runs something."""
+        if self._handlers and not self.is_requested:
+            for number in _SIGNALS:
+                signal.signal(number, self._note)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal_name = signal.Signals(number).name
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        # Not print: the signal may have come in the middle of one.
+        message = f"train: {self.signal_name}: stopping after this step and saving; a second signal stops at once\n"
+        os.write(_STDERR, message.encode())
