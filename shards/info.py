@@ -15,14 +15,14 @@ from shards.readable import dataset_table, readable_bytes, reasons_of, share, vi
 
 def info_text(manifest: Manifest, folder: Path) -> str:
     """Several tables, for a terminal."""
-    num_bytes = [shard.num_bytes for shard in manifest.shards]
+    num_bytes = [sum(file.num_bytes for file in shard.files()) for shard in manifest.shards]
     totals, slots = manifest.totals, manifest.num_packs * manifest.pack_length
     patches = totals.num_image_patches + totals.num_video_patches
     summary = [
         (visible(str(folder)), ""),
         ("format", f"{manifest.format}, version {FORMAT_VERSION}"),
         ("fingerprint", manifest.fingerprint),
-        ("shards", f"{len(num_bytes):,} files, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
+        ("shards", f"{len(num_bytes):,}, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
         ("packs", f"{manifest.num_packs:,}"),
         ("tokens used", f"{share(totals.num_tokens, slots)} of {manifest.pack_length:,} a pack"),
         ("patches used", f"{share(patches, manifest.num_packs * manifest.pack_patches)} of {manifest.pack_patches:,}"),

@@ -24,6 +24,7 @@ from shards.manifest import (
     MODEL_DIR,
     MODEL_FILES,
     Manifest,
+    PayloadFile,
     read_manifest,
 )
 from shards.model_constants import ModelFolderError, read_model_constants
@@ -133,15 +134,11 @@ class _ShardVerifier:
         return cls(ShardSet(folder, manifest), tuple(ends), quick)
 
     def __call__(self, number: int) -> ShardFindings:
-        entry, folder = self.shards.manifest.shards[number], self.shards.folder
-        try:
-            found = sha256_of_file(folder / entry.name)
-        except OSError as error:
-            problem = Problem(file=entry.name, what=f"it can't be read ({error.strerror})", advice=_REWRITE)
-            return ShardFindings(problems=(problem,))
-        if found != entry.sha256:
-            return ShardFindings(problems=(_other_hash(entry.name, found, entry.sha256),))
-        return ShardFindings() if self.quick else self._check_rows(number)
+        files = self.shards.manifest.shards[number].files()
+        problems = [problem for file in files for problem in _hash_problems(self.shards.folder, file)]
+        if problems or self.quick:
+            return ShardFindings(problems=tuple(problems))
+        return self._check_rows(number)
 
     def _check_rows(self, number: int) -> ShardFindings:
         manifest = self.shards.manifest
@@ -160,6 +157,16 @@ class _ShardVerifier:
                 continue
             maxima = maxima.merge(measure_pack(pack, manifest.model))
         return ShardFindings(problems=tuple(problems), maxima=maxima, datasets=datasets)
+
+
+def _hash_problems(folder: Path, file: PayloadFile) -> Iterator[Problem]:
+    try:
+        found = sha256_of_file(folder / file.name)
+    except OSError as error:
+        yield Problem(file=file.name, what=f"it can't be read ({error.strerror})", advice=_REWRITE)
+        return
+    if found != file.sha256:
+        yield _other_hash(file.name, found, file.sha256)
 
 
 def _check_capacity(pack: Pack, manifest: Manifest) -> None:

@@ -18,7 +18,7 @@ def test_the_manifest_in_tables(small_run: Path) -> None:
     assert f"fingerprint {manifest.fingerprint}" in lines
     assert f"packs {manifest.num_packs}" in lines
     [shards] = [line for line in lines if line.startswith("shards ")]
-    assert shards.startswith(f"shards {len(manifest.shards)} files, {num_bytes / (1 << 20):.1f} MiB (")
+    assert shards.startswith(f"shards {len(manifest.shards)}, {num_bytes / (1 << 20):.1f} MiB (")
     used = manifest.totals.num_tokens / (manifest.num_packs * manifest.pack_length)
     assert f"tokens used {used:.1%} of 768 a pack" in lines
     assert f"windows {manifest.maxima.windows}" in lines

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_build import Demo
 
 from shards import Manifest, NotADataset, Pack, UnsupportedVersion, open_shards, read_manifest, write_manifest
 from shards.arrow import ArrowShardWriter
 from shards.hashing import sha256_of_file
 from shards.manifest import FORMAT_VERSION
 from shards.verify import Problem, verify
+from tests.shards.conftest import preprocess_demo
 
 NUM_FLIPS = 200
 
@@ -82,6 +84,20 @@ def test_random_flips_of_single_bits_are_all_found_and_the_file_is_named(dataset
         flip(path, byte, bit)
         assert any(path.name in str(problem) for problem in found), (path.name, byte, bit, found)
     assert problems_of(dataset, quick=True) == []
+
+
+def test_both_files_of_a_mindrecord_shard_count(demo: Demo, tmp_path: Path) -> None:
+    folder = tmp_path / "mindrecord"
+    preprocess_demo(demo, folder, "--dataset_use=talk%20,scenes%20", "--format=mindrecord")
+    assert problems_of(folder) == []
+    files = sorted(path for path in folder.iterdir() if path.name.startswith("shard-"))
+    assert [path.name for path in files] == ["shard-000000.mindrecord", "shard-000000.mindrecord.db"]
+    random = np.random.default_rng(0)
+    for path in files:
+        for byte in random.integers(path.stat().st_size, size=5).tolist():
+            flip(path, byte, bit=byte % 8)
+            assert [problem.file for problem in problems_of(folder)] == [path.name]
+            flip(path, byte, bit=byte % 8)
 
 
 def test_every_byte_of_the_hash_file_counts(dataset: Path) -> None:
