@@ -1,6 +1,6 @@
 """The training loop.
 
-    order.packs_of_step(s) -> pack -> batch            read ahead, in a thread      shards.order, shards.batch
+    packs of the step, padded                          read ahead, in a thread      shards.dataset, train.stream
     accumulate(batch) -> loss sum, gradients added     G times a step               train.optimizer
     optimizer.step(rate, all supervised tokens)        once a step                  train.optimizer, train.schedule
     line of the log, record of metrics.jsonl                                        train.metrics
@@ -15,13 +15,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 import mindspore as ms
 
-from shards import ModelFolderError, ShardError, ShardSet
-from shards.batch import Batch, BatchShape, make_batch
+from shards import ModelFolderError, PackStream, PaddedPack, ShardError, ShardSet, load_padded
+from shards.batch import Batch, BatchShape
 from shards.order import PackOrder, num_positions
 from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.config import ConfigError
@@ -36,16 +35,6 @@ from train.weights import WeightsError
 READ_AHEAD = 4  # batches
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicroBatch:
-    """One pack, ready for the device."""
-
-    batch: Batch
-    num_tokens: int
-    num_label_tokens: int
-    sample_keys: tuple[str, ...]
 
 
 def train(arguments: TrainArguments, shards: ShardSet, log: Log) -> None:
@@ -109,16 +98,11 @@ def run_steps(
     warmup_steps = warmup_steps_of(
         order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
     )
-    shape = BatchShape.of(shards.manifest)
-
-    def load(pack_index: int | None) -> MicroBatch:
-        return load_micro_batch(pack_index, shards, shape)
-
-    packs = chain.from_iterable(order.packs_of_step(step) for step in range(order.num_steps))
-    with ReadAhead(load, packs, depth=READ_AHEAD) as micro_batches:
-        log(f"compiled in {compile_graphs(accumulate, optimizer, load(None).batch):.1f} s")
+    empty = load_padded(shards, None, BatchShape.of(shards.manifest))
+    with ReadAhead(PackStream(shards, order), depth=READ_AHEAD) as packs:
+        log(f"compiled in {compile_graphs(accumulate, optimizer, empty.batch):.1f} s")
         since_report = StepSums()
-        waited, last = micro_batches.seconds_waited, time.perf_counter()
+        waited, last = packs.seconds_waited, time.perf_counter()
         for step in range(order.num_steps):
             learning_rate = learning_rate_at(
                 step,
@@ -127,12 +111,10 @@ def run_steps(
                 warmup_steps=warmup_steps,
                 max_steps=order.num_steps,
             )
-            done, grad_norm = make_step(
-                step, islice(micro_batches, order.packs_per_step), accumulate, optimizer, learning_rate
-            )
+            done, grad_norm = make_step(step, islice(packs, order.packs_per_step), accumulate, optimizer, learning_rate)
             now = time.perf_counter()
-            since_report += done + StepSums(seconds=now - last, data_wait_seconds=micro_batches.seconds_waited - waited)
-            waited, last = micro_batches.seconds_waited, now
+            since_report += done + StepSums(seconds=now - last, data_wait_seconds=packs.seconds_waited - waited)
+            waited, last = packs.seconds_waited, now
             if (step + 1) % arguments.logging_steps == 0 or step + 1 == order.num_steps:
                 yield Progress(
                     step=step + 1,
@@ -147,33 +129,37 @@ def run_steps(
 
 def make_step(
     step: int,
-    micro_batches: Iterator[MicroBatch],
+    packs: Iterator[PaddedPack],
     accumulate: AccumulateGradients,
     optimizer: AdamW,
     learning_rate: float,
 ) -> tuple[StepSums, float]:
     """One optimizer step over its packs. Returns its sums (without times) and the norm of its gradient.
 
-    Raises TrainingFailed where a loss or the gradient is not finite, before the weights are saved anywhere.
+    Raises TrainingFailed where a pack can't be read, and where a loss or the gradient is not finite, before the weights
+    are saved anywhere.
     """
-    packs: list[MicroBatch] = []
+    taken: list[PaddedPack] = []
     losses: list[ms.Tensor] = []
-    for micro_batch in micro_batches:
-        # The device may still be busy with the batch before: its loss is fetched after the last one.
-        losses.append(accumulate(*to_device(micro_batch.batch)))
-        packs.append(micro_batch)
+    try:
+        for pack in packs:
+            # The device may still be busy with the pack before: its loss is fetched after the last one.
+            losses.append(accumulate(*to_device(pack.batch)))
+            taken.append(pack)
+    except ShardError as error:
+        raise TrainingFailed(f"step {step + 1}: {error}") from error
     loss_sums = [float(loss.asnumpy()) for loss in losses]
-    broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
+    broken = [pack for pack, loss_sum in zip(taken, loss_sums, strict=True) if not math.isfinite(loss_sum)]
     if broken:
         raise TrainingFailed(f"step {step + 1}: the loss is not finite in {_name_samples(broken)}; nothing was saved")
-    num_label_tokens = sum(pack.num_label_tokens for pack in packs)
+    num_label_tokens = sum(pack.num_label_tokens for pack in taken)
     grad_norm = optimizer.step(learning_rate, divisor=max(1, num_label_tokens))
     if not math.isfinite(grad_norm):
         raise TrainingFailed(
-            f"step {step + 1}: the gradient is not finite in {_name_samples(packs)}; nothing was saved"
+            f"step {step + 1}: the gradient is not finite in {_name_samples(taken)}; nothing was saved"
         )
     sums = StepSums(
-        num_tokens=sum(pack.num_tokens for pack in packs),
+        num_tokens=sum(pack.num_tokens for pack in taken),
         num_label_tokens=num_label_tokens,
         loss_sum=math.fsum(loss_sums),
     )
@@ -192,23 +178,6 @@ def to_device(batch: Batch) -> list[ms.Tensor]:
     return [ms.Tensor(array) for array in batch]
 
 
-def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape) -> MicroBatch:
-    """Read and pad one pack; an empty one for None. Raises TrainingFailed naming the pack where it can't be read."""
-    try:
-        pack = None if pack_index is None else shards[pack_index]
-        batch = make_batch(pack, shape, shards.manifest.model)
-    except (ShardError, OSError) as error:
-        raise TrainingFailed(f"pack {pack_index} of {shards.folder} can't be read: {error}") from error
-    except Exception as error:
-        raise RuntimeError(f"no batch can be made of pack {pack_index} of {shards.folder}") from error
-    return MicroBatch(
-        batch=batch,
-        num_tokens=pack.num_tokens if pack else 0,
-        num_label_tokens=pack.num_label_tokens if pack else 0,
-        sample_keys=pack.sample_keys if pack else (),
-    )
-
-
 def _build(arguments: TrainArguments) -> Qwen25VL:
     try:
         return build_model(arguments.model)
@@ -220,5 +189,5 @@ def _count_parameters(model: Qwen25VL) -> int:
     return sum(math.prod(parameter.shape) for parameter in model.trainable_params())
 
 
-def _name_samples(packs: list[MicroBatch]) -> str:
+def _name_samples(packs: list[PaddedPack]) -> str:
     return "; ".join(f"pack ({', '.join(pack.sample_keys)})" for pack in packs if pack.sample_keys)

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import pytest
 from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
-from shards import DamagedShard, ModelConstants, open_shards
+from shards import DamagedShard, ModelConstants, PaddedPack, load_padded, open_shards
 from shards.batch import BatchShape
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.checks import open_inputs
-from train.loop import MicroBatch, choose_device, load_micro_batch, make_step, order_of_run, to_device, train
+from train.loop import choose_device, make_step, order_of_run, to_device, train
 from train.metrics import StepSums
 from train.model import build_model, loss_and_gradients
 
@@ -144,10 +145,10 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     step = loss_and_gradients(model)
     losses, counts, gradients = [], [], []
     for index in order_of_run(run.arguments, len(shards)).packs_of_step(0):
-        micro_batch = load_micro_batch(index, shards, shape)
-        loss, gradient = step(*to_device(micro_batch.batch))
+        pack = load_padded(shards, index, shape)
+        loss, gradient = step(*to_device(pack.batch))
         losses.append(float(loss.asnumpy()))
-        counts.append(micro_batch.num_label_tokens)
+        counts.append(pack.num_label_tokens)
         gradients.append([each.asnumpy().astype(np.float64) for each in gradient])
     assert len(set(counts)) > 1
 
@@ -171,9 +172,7 @@ class FakeOptimizer:
 def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums]:
     """`make_step` as the third of a run, with a made-up loss for each of its packs, of 1, 2, ... supervised tokens."""
     packs = [
-        MicroBatch(
-            batch=(), num_tokens=10, num_label_tokens=number, sample_keys=(f"tiny:{number}.0", f"tiny:{number}.1")
-        )
+        PaddedPack((), number, 10, number, sample_keys=(f"tiny:{number}.0", f"tiny:{number}.1"))
         for number in range(1, len(losses) + 1)
     ]
     returned = iter(losses)
@@ -275,21 +274,10 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert choose_device("auto") == "CPU"
 
 
-def test_a_pack_that_cannot_be_read_is_named(root: Path) -> None:
-    shards = open_shards(root / "shards")
-    shape = BatchShape.of(shards.manifest)
+def test_a_pack_that_cannot_be_read_stops_the_run_and_is_named() -> None:
+    def packs() -> Iterator[PaddedPack]:
+        yield PaddedPack((), 0, 10, 1, ("tiny:0.0",))
+        raise DamagedShard("shard-000001.arrow is short")
 
-    class Broken:
-        folder = shards.folder
-        manifest = shards.manifest
-
-        def __init__(self, error: Exception) -> None:
-            self.error = error
-
-        def __getitem__(self, index: int) -> None:
-            raise self.error
-
-    with pytest.raises(TrainingFailed, match=r"pack 3 of .*shards can't be read: shard-000001 is short"):
-        load_micro_batch(3, Broken(DamagedShard("shard-000001 is short")), shape)
-    with pytest.raises(RuntimeError, match="no batch can be made of pack 3"):
-        load_micro_batch(3, Broken(KeyError("a bug")), shape)
+    with pytest.raises(TrainingFailed, match=r"^step 3: shard-000001\.arrow is short"):
+        make_step(2, packs(), lambda *batch: Tensor(np.float32(1)), FakeOptimizer(1.0), 1e-3)
