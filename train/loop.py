@@ -99,10 +99,10 @@ def run_steps(
         order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
     )
     empty = load_padded(shards, None, BatchShape.of(shards.manifest))
-    with ReadAhead(PackStream(shards, order), depth=READ_AHEAD) as packs:
+    with ReadAhead(read_packs(shards, order), depth=READ_AHEAD) as micro_batches:
         log(f"compiled in {compile_graphs(accumulate, optimizer, empty.batch):.1f} s")
         since_report = StepSums()
-        waited, last = packs.seconds_waited, time.perf_counter()
+        waited, last = micro_batches.seconds_waited, time.perf_counter()
         for step in range(order.num_steps):
             learning_rate = learning_rate_at(
                 step,
@@ -111,10 +111,12 @@ def run_steps(
                 warmup_steps=warmup_steps,
                 max_steps=order.num_steps,
             )
-            done, grad_norm = make_step(step, islice(packs, order.packs_per_step), accumulate, optimizer, learning_rate)
+            done, grad_norm = make_step(
+                step, islice(micro_batches, order.packs_per_step), accumulate, optimizer, learning_rate
+            )
             now = time.perf_counter()
-            since_report += done + StepSums(seconds=now - last, data_wait_seconds=packs.seconds_waited - waited)
-            waited, last = packs.seconds_waited, now
+            since_report += done + StepSums(seconds=now - last, data_wait_seconds=micro_batches.seconds_waited - waited)
+            waited, last = micro_batches.seconds_waited, now
             if (step + 1) % arguments.logging_steps == 0 or step + 1 == order.num_steps:
                 yield Progress(
                     step=step + 1,
@@ -129,37 +131,33 @@ def run_steps(
 
 def make_step(
     step: int,
-    packs: Iterator[PaddedPack],
+    micro_batches: Iterator[PaddedPack],
     accumulate: AccumulateGradients,
     optimizer: AdamW,
     learning_rate: float,
 ) -> tuple[StepSums, float]:
     """One optimizer step over its packs. Returns its sums (without times) and the norm of its gradient.
 
-    Raises TrainingFailed where a pack can't be read, and where a loss or the gradient is not finite, before the weights
-    are saved anywhere.
+    Raises TrainingFailed where a loss or the gradient is not finite, before the weights are saved anywhere.
     """
-    taken: list[PaddedPack] = []
+    packs: list[PaddedPack] = []
     losses: list[ms.Tensor] = []
-    try:
-        for pack in packs:
-            # The device may still be busy with the pack before: its loss is fetched after the last one.
-            losses.append(accumulate(*to_device(pack.batch)))
-            taken.append(pack)
-    except ShardError as error:
-        raise TrainingFailed(f"step {step + 1}: {error}") from error
+    for micro_batch in micro_batches:
+        # The device may still be busy with the batch before: its loss is fetched after the last one.
+        losses.append(accumulate(*to_device(micro_batch.batch)))
+        packs.append(micro_batch)
     loss_sums = [float(loss.asnumpy()) for loss in losses]
-    broken = [pack for pack, loss_sum in zip(taken, loss_sums, strict=True) if not math.isfinite(loss_sum)]
+    broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
     if broken:
         raise TrainingFailed(f"step {step + 1}: the loss is not finite in {_name_samples(broken)}; nothing was saved")
-    num_label_tokens = sum(pack.num_label_tokens for pack in taken)
+    num_label_tokens = sum(pack.num_label_tokens for pack in packs)
     grad_norm = optimizer.step(learning_rate, divisor=max(1, num_label_tokens))
     if not math.isfinite(grad_norm):
         raise TrainingFailed(
-            f"step {step + 1}: the gradient is not finite in {_name_samples(taken)}; nothing was saved"
+            f"step {step + 1}: the gradient is not finite in {_name_samples(packs)}; nothing was saved"
         )
     sums = StepSums(
-        num_tokens=sum(pack.num_tokens for pack in taken),
+        num_tokens=sum(pack.num_tokens for pack in packs),
         num_label_tokens=num_label_tokens,
         loss_sum=math.fsum(loss_sums),
     )
@@ -176,6 +174,14 @@ def compile_graphs(accumulate: AccumulateGradients, optimizer: AdamW, empty: Bat
 
 def to_device(batch: Batch) -> list[ms.Tensor]:
     return [ms.Tensor(array) for array in batch]
+
+
+def read_packs(shards: ShardSet, order: PackOrder) -> Iterator[PaddedPack]:
+    """The packs of all steps, one after the other. Raises TrainingFailed where one can't be read."""
+    try:
+        yield from PackStream(shards, order)
+    except ShardError as error:
+        raise TrainingFailed(str(error)) from error
 
 
 def _build(arguments: TrainArguments) -> Qwen25VL:

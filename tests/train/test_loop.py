@@ -1,7 +1,7 @@
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.checks import open_inputs
-from train.loop import choose_device, make_step, order_of_run, to_device, train
+from train.loop import choose_device, make_step, order_of_run, read_packs, to_device, train
 from train.metrics import StepSums
 from train.model import build_model, loss_and_gradients
 
@@ -145,10 +145,10 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     step = loss_and_gradients(model)
     losses, counts, gradients = [], [], []
     for index in order_of_run(run.arguments, len(shards)).packs_of_step(0):
-        pack = load_padded(shards, index, shape)
-        loss, gradient = step(*to_device(pack.batch))
+        micro_batch = load_padded(shards, index, shape)
+        loss, gradient = step(*to_device(micro_batch.batch))
         losses.append(float(loss.asnumpy()))
-        counts.append(pack.num_label_tokens)
+        counts.append(micro_batch.num_label_tokens)
         gradients.append([each.asnumpy().astype(np.float64) for each in gradient])
     assert len(set(counts)) > 1
 
@@ -274,10 +274,10 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert choose_device("auto") == "CPU"
 
 
-def test_a_pack_that_cannot_be_read_stops_the_run_and_is_named() -> None:
-    def packs() -> Iterator[PaddedPack]:
-        yield PaddedPack((), 0, 10, 1, ("tiny:0.0",))
-        raise DamagedShard("shard-000001.arrow is short")
-
-    with pytest.raises(TrainingFailed, match=r"^step 3: shard-000001\.arrow is short"):
-        make_step(2, packs(), lambda *batch: Tensor(np.float32(1)), FakeOptimizer(1.0), 1e-3)
+def test_a_pack_that_cannot_be_read_stops_the_run_and_is_named(run: Run, tmp_path: Path, root: Path) -> None:
+    copytree(root / "shards", tmp_path / "shards")
+    shards = open_shards(tmp_path / "shards")
+    (tmp_path / "shards" / "shard-000001.arrow").unlink()
+    with pytest.raises(TrainingFailed, match=r"^\S+shard-000001\.arrow is missing") as error:
+        list(read_packs(shards, order_of_run(run.arguments, len(shards))))
+    assert isinstance(error.value.__cause__, DamagedShard)
