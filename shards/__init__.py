@@ -5,6 +5,7 @@ pack = shards[0]                            # NumPy views into the mapped file
 pack.input_ids[pack.cu_seqlens[0]:pack.cu_seqlens[1]]
 """
 
+from shards.dataset import PackStream, PaddedPack, load_padded, mindspore_dataset
 from shards.errors import (
     ConversionError,
     DamagedShard,
@@ -34,6 +35,8 @@ __all__ = [
     "Pack",
     "PackCounts",
     "PackMaxima",
+    "PackStream",
+    "PaddedPack",
     "RowTooLarge",
     "ShardEntry",
     "ShardError",
@@ -41,7 +44,9 @@ __all__ = [
     "UnsupportedVersion",
     "check_pack",
     "count_pack",
+    "load_padded",
     "measure_pack",
+    "mindspore_dataset",
     "num_windows",
     "open_shards",
     "read_manifest",

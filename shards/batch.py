@@ -95,102 +95,116 @@ class Batch(NamedTuple):
 
 
 def make_batch(pack: Pack | None, shape: BatchShape, constants: ModelConstants) -> Batch:
-    """Pad `pack` to `shape`. None is an empty pack: padding only, no supervised token.
+    """Pad `pack` to `shape`, in new arrays. None is an empty pack: padding only, no supervised token.
 
     Raises ValueError if the pack doesn't fit: it is not of the dataset that `shape` was made for.
     """
     if pack is None:
         pack = _empty_pack(constants)
-    vision = _lay_out_patches(pack, shape, constants)
+    out = _uninitialised_batch(shape, constants)
+    _fill(out.image_patches, pack.image_patches, "image patches")
+    _fill(out.video_patches, pack.video_patches, "video patches")
+    _lay_out_tokens(pack, out, constants)
+    _lay_out_targets(pack, out)
+    _lay_out_patches(_frames(pack, shape, constants), out)
+    _place_embeddings(pack, out, constants)
+    return out
+
+
+def _uninitialised_batch(shape: BatchShape, constants: ModelConstants) -> Batch:
+    """What the functions below write into: each value once, whether it is a pack's or padding."""
+    tokens, targets, patches, windows = shape.pack_length, shape.label_tokens, shape.patches, shape.windows
     return Batch(
-        **_lay_out_tokens(pack, shape, constants),
-        embedding_index=_place_embeddings(pack, vision["patch_index"], shape, constants),
-        **_lay_out_targets(pack, shape),
-        image_patches=_pad(pack.image_patches, shape.image_patches, "image patches"),
-        video_patches=_pad(pack.video_patches, shape.video_patches, "video patches"),
-        **vision,
+        input_ids=np.empty(tokens, np.int32),
+        position_ids=np.empty((3, tokens), np.int32),
+        token_keys=np.empty((tokens, 2), np.int32),
+        token_ends=np.empty(shape.segments + 1, np.int32),
+        embedding_index=np.empty(tokens, np.int32),
+        target_index=np.empty(targets, np.int32),
+        target_ids=np.empty(targets, np.int32),
+        target_weight=np.empty(targets, np.float32),
+        image_patches=np.empty((shape.image_patches, constants.image_patch_bytes), np.uint8),
+        video_patches=np.empty((shape.video_patches, constants.video_patch_bytes), np.uint8),
+        patch_index=np.empty(patches, np.int32),
+        patch_positions=np.empty((patches, 2), np.int32),
+        patch_keys=np.empty((patches, 2), np.int32),
+        patch_ends=np.empty(shape.temporal_slices + 1, np.int32),
+        window_index=np.empty((windows, window_patches(constants)), np.int32),
+        window_keys=np.empty((windows, window_patches(constants), 2), np.int32),
+        window_position=np.empty(patches, np.int32),
     )
 
 
-def _lay_out_tokens(pack: Pack, shape: BatchShape, constants: ModelConstants) -> dict[str, Any]:
-    length = shape.pack_length
-    starts = np.repeat(pack.cu_seqlens[:-1], np.diff(pack.cu_seqlens))
-    first = _pad(starts, length, "tokens", fill=pack.num_tokens)
-    itself = np.arange(length, dtype=np.int32)
-    return {
-        "input_ids": _pad(pack.input_ids, length, "tokens", fill=constants.pad_token_id),
-        "position_ids": np.ascontiguousarray(_pad(pack.position_ids.T, length, "tokens").T),
-        "token_keys": np.stack([first, itself + 1], axis=1).astype(np.int32),
-        "token_ends": _ends(pack.cu_seqlens[1:], shape.segments, length, "segments"),
-    }
+def _lay_out_tokens(pack: Pack, out: Batch, constants: ModelConstants) -> None:
+    _fill(out.input_ids, pack.input_ids, "tokens", padding=constants.pad_token_id)
+    _fill(out.position_ids.T, pack.position_ids.T, "tokens")
+    length, num_tokens = len(out.input_ids), pack.num_tokens
+    segment_starts = np.repeat(pack.cu_seqlens[:-1], np.diff(pack.cu_seqlens))
+    _fill(out.token_keys[:, 0], segment_starts, "tokens", padding=num_tokens)
+    out.token_keys[:, 1] = _count_up(length + 1)[1:]
+    _fill(out.token_ends[:-1], pack.cu_seqlens[1:], "segments", padding=length)
+    out.token_ends[-1] = length
 
 
-def _lay_out_targets(pack: Pack, shape: BatchShape) -> dict[str, Any]:
+def _lay_out_targets(pack: Pack, out: Batch) -> None:
     """Token s predicts label s + 1. That is never another segment's: the first label of each is IGNORE_INDEX."""
     index = np.flatnonzero(pack.labels[1:] != IGNORE_INDEX)
-    count = shape.label_tokens
-    return {
-        "target_index": _pad(index.astype(np.int32), count, "supervised tokens"),
-        "target_ids": _pad(pack.labels[index + 1], count, "supervised tokens"),
-        "target_weight": _pad(np.ones(len(index), np.float32), count, "supervised tokens"),
-    }
+    _fill(out.target_index, index, "supervised tokens")
+    _fill(out.target_ids, pack.labels[index + 1], "supervised tokens")
+    out.target_weight[: len(index)] = 1
+    out.target_weight[len(index) :] = 0
 
 
-def _place_embeddings(pack: Pack, patch_index: Int32, shape: BatchShape, constants: ModelConstants) -> Int32:
-    """(S,) row of concat([text embeddings, visual embeddings]): the visual ones are in window order, tokens are not.
+def _lay_out_patches(frames: list[tuple[int, FrameLayout]], out: Batch) -> None:
+    """The patches of one frame after the other, in windows. `frames`: see `_frames`."""
+    num_patches = sum(frame.num_patches for _, frame in frames)
+    num_windows = sum(frame.num_windows for _, frame in frames)
+    _check_room(num_patches, len(out.patch_index), "patches")
+    _check_room(len(frames), len(out.patch_ends) - 1, "temporal slices")
+    _check_room(num_windows, len(out.window_index), "windows")
+    length, capacity = len(out.patch_index), out.window_index.shape[1]
+
+    first = window = 0
+    for number, (stored_at, frame) in enumerate(frames):
+        last = first + frame.num_patches
+        np.add(frame.order, stored_at, out=out.patch_index[first:last])
+        out.patch_positions[first:last] = frame.positions
+        _fill_keys(out.patch_keys[first:last], first, last)
+        out.patch_ends[number] = last
+        windows = slice(window, window + frame.num_windows)
+        np.multiply(frame.window_is_real, first, out=out.window_index[windows])
+        out.window_index[windows] += frame.window_index
+        out.window_keys[windows] = frame.window_keys
+        np.add(frame.window_position, window * capacity, out=out.window_position[first:last])
+        first, window = last, windows.stop
+
+    out.patch_index[first:] = 0
+    out.patch_positions[first:] = 0
+    _fill_keys(out.patch_keys[first:], first, length)
+    out.patch_ends[len(frames) :] = length
+    out.window_index[window:] = 0
+    _fill_keys(out.window_keys[window:], 0, capacity)
+    out.window_position[first:] = 0
+
+
+def _place_embeddings(pack: Pack, out: Batch, constants: ModelConstants) -> None:
+    """The visual embeddings are in window order, the tokens that stand for them are not.
 
     The n-th image-pad token stands for the n-th merged cell of the image patches as stored; videos likewise.
     """
     merge_unit = constants.merge_size**2
+    length = len(out.input_ids)
     num_visual = (len(pack.image_patches) + len(pack.video_patches)) // merge_unit
     # The stored cell whose patches each visual embedding was made of; cells of videos come after the padded images.
-    stored_cell = patch_index[: num_visual * merge_unit : merge_unit] // merge_unit
-    num_cells = -(-(shape.image_patches + shape.video_patches) // merge_unit)
-    row_of_cell = np.zeros(num_cells, np.int32)
-    row_of_cell[stored_cell] = np.arange(num_visual, dtype=np.int32)
+    stored_cell = out.patch_index[: num_visual * merge_unit : merge_unit] // merge_unit
+    row_of_cell = np.zeros(-(-(len(out.image_patches) + len(out.video_patches)) // merge_unit), np.int32)
+    row_of_cell[stored_cell] = _count_up(length + num_visual)[length:]
 
-    index = np.arange(shape.pack_length, dtype=np.int32)
-    first_video_cell = shape.image_patches // merge_unit
+    out.embedding_index[:] = _count_up(length)
+    first_video_cell = len(out.image_patches) // merge_unit
     for token_id, first_cell in ((constants.image_token_id, 0), (constants.video_token_id, first_video_cell)):
         places = np.flatnonzero(pack.input_ids == token_id)
-        index[places] = shape.pack_length + row_of_cell[first_cell : first_cell + len(places)]
-    return index
-
-
-def _lay_out_patches(pack: Pack, shape: BatchShape, constants: ModelConstants) -> dict[str, Any]:
-    frames = _frame_layouts(pack, shape, constants)
-    total = sum(frame.num_patches for _, frame in frames)
-    frame_starts = np.cumsum([0] + [frame.num_patches for _, frame in frames])[:-1]
-    spans = [frame.num_patches for _, frame in frames]
-    slice_first = np.repeat(frame_starts, spans)
-    slice_last = slice_first + np.repeat(np.array(spans, dtype=np.int64), spans)
-    patch_keys = np.empty((shape.patches, 2), np.int32)
-    patch_keys[:, 0] = _pad(slice_first, shape.patches, "patches", fill=total)
-    patch_keys[:, 1] = _pad(slice_last, shape.patches, "patches", fill=shape.patches)
-    return {
-        "patch_index": _pad(_joined([start + frame.order for start, frame in frames]), shape.patches, "patches"),
-        "patch_positions": _pad(_joined([frame.positions for _, frame in frames], width=2), shape.patches, "patches"),
-        "patch_keys": patch_keys,
-        "patch_ends": _ends(np.cumsum(spans), shape.temporal_slices, shape.patches, "temporal slices"),
-        **_lay_out_windows(_joined([frame.window_sizes for _, frame in frames]), shape, constants),
-    }
-
-
-def _lay_out_windows(sizes: Int32, shape: BatchShape, constants: ModelConstants) -> dict[str, Any]:
-    """`sizes`: patches in each window of the sequence. Each becomes Q rows, padded where a border cut it."""
-    capacity = window_patches(constants)
-    slot = np.arange(capacity, dtype=np.int32)
-    size_of = _pad(sizes, shape.windows, "windows")[:, None]  # (W, 1)
-    first_row = np.cumsum(size_of, axis=0) - size_of
-    is_real = slot < size_of
-    real_slots = np.flatnonzero(is_real).astype(np.int32)
-    return {
-        "window_index": np.where(is_real, first_row + slot, 0).astype(np.int32),
-        "window_keys": np.stack([np.where(is_real, 0, size_of), np.where(is_real, size_of, capacity)], axis=-1).astype(
-            np.int32
-        ),
-        "window_position": _pad(real_slots, shape.patches, "patches"),
-    }
+        out.embedding_index[places] = row_of_cell[first_cell : first_cell + len(places)]
 
 
 def window_patches(constants: ModelConstants) -> int:
@@ -200,18 +214,26 @@ def window_patches(constants: ModelConstants) -> int:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """One frame's patches in window order. Arrays are shared: don't write to them."""
+    """One frame's n patches in window order, and its w windows of Q rows. Arrays are shared: don't write to them."""
 
     order: Int32  # (n,) where the patch stands among the frame's stored patches
     positions: Int32  # (n, 2) its row and column
     window_sizes: Int32  # (w,) patches in each window, never 0
+    window_index: Int32  # (w, Q) which of the n patches; 0 in rows that the border cut off
+    window_is_real: Int32  # (w, Q) 0 in rows that the border cut off, else 1
+    window_keys: Int32  # (w, Q, 2) keys [first, last) of the row's query, within its window
+    window_position: Int32  # (n,) the row of each patch in the flattened windows
 
     @property
     def num_patches(self) -> int:
         return len(self.order)
 
+    @property
+    def num_windows(self) -> int:
+        return len(self.window_sizes)
 
-@lru_cache(maxsize=4096)
+
+@lru_cache(maxsize=1024)
 def lay_out_frame(grid_h: int, grid_w: int, merge_size: int, window_side: int) -> FrameLayout:
     """Windows of window_side x window_side merged cells, row by row, cut at the border; cells row by row within each.
 
@@ -228,14 +250,25 @@ def lay_out_frame(grid_h: int, grid_w: int, merge_size: int, window_side: int) -
     inner_row, inner_column = np.divmod(np.arange(merge_unit), merge_size)
     patch_rows = (row[cells, None] * merge_size + inner_row).reshape(-1)
     patch_columns = (column[cells, None] * merge_size + inner_column).reshape(-1)
+
+    capacity = window_side**2 * merge_unit
+    sizes = np.bincount(window) * merge_unit
+    size_of, first_of = sizes[:, None], (np.cumsum(sizes) - sizes)[:, None]  # (w, 1)
+    slot = np.arange(capacity)
+    is_real = slot < size_of
+    keys = np.stack([np.where(is_real, 0, size_of), np.where(is_real, size_of, capacity)], axis=-1)
     return FrameLayout(
         order=(cells[:, None] * merge_unit + np.arange(merge_unit)).reshape(-1).astype(np.int32),
         positions=np.stack([patch_rows, patch_columns], axis=1).astype(np.int32),
-        window_sizes=(np.bincount(window) * merge_unit).astype(np.int32),
+        window_sizes=sizes.astype(np.int32),
+        window_index=np.where(is_real, first_of + slot, 0).astype(np.int32),
+        window_is_real=is_real.astype(np.int32),
+        window_keys=keys.astype(np.int32),
+        window_position=np.flatnonzero(is_real).astype(np.int32),
     )
 
 
-def _frame_layouts(pack: Pack, shape: BatchShape, constants: ModelConstants) -> list[tuple[int, FrameLayout]]:
+def _frames(pack: Pack, shape: BatchShape, constants: ModelConstants) -> list[tuple[int, FrameLayout]]:
     """Every temporal index of the images, then of the videos: row of its first embedded patch, and layout."""
     window_side = constants.window_size // constants.grid_factor
     frames = []
@@ -248,23 +281,28 @@ def _frame_layouts(pack: Pack, shape: BatchShape, constants: ModelConstants) -> 
     return frames
 
 
-def _joined(arrays: list[Int32], width: int | None = None) -> Int32:
-    empty = np.zeros((0,) if width is None else (0, width), np.int32)
-    return np.concatenate([empty, *arrays]).astype(np.int32, copy=False)
+@lru_cache(maxsize=16)
+def _count_up(length: int) -> Int32:
+    """0, 1, 2, ...; shared: don't write to it."""
+    return np.arange(length, dtype=np.int32)
 
 
-def _pad(array: npt.NDArray[Any], rows: int, what: str, fill: int = 0) -> npt.NDArray[Any]:
-    if len(array) > rows:
-        raise ValueError(f"a pack has {len(array)} {what}, the batch has room for {rows}: it is of another dataset")
-    padded = np.full((rows, *array.shape[1:]), fill, np.int32 if array.dtype == np.int64 else array.dtype)
-    padded[: len(array)] = array
-    return padded
+def _fill(out: npt.NDArray[Any], array: npt.NDArray[Any], what: str, padding: int = 0) -> None:
+    """`array` along the first axis of `out`, then padding."""
+    _check_room(len(array), len(out), what)
+    out[: len(array)] = array
+    out[len(array) :] = padding
 
 
-def _ends(ends: npt.NDArray[Any], count: int, total: int, what: str) -> Int32:
-    """(count + 1,) the ends of the real segments, then `total`: once for the padding, again for segments that lack."""
-    padded = _pad(np.asarray(ends, dtype=np.int32), count, what, fill=total)
-    return np.append(padded, np.int32(total))
+def _fill_keys(out: Int32, first: int, last: int) -> None:
+    """The same range for every query. By column: NumPy is slow where the innermost axis has two elements."""
+    out[..., 0] = first
+    out[..., 1] = last
+
+
+def _check_room(number: int, room: int, what: str) -> None:
+    if number > room:
+        raise ValueError(f"a pack has {number} {what}, the batch has room for {room}: it is of another dataset")
 
 
 def _empty_pack(constants: ModelConstants) -> Pack:

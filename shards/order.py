@@ -54,12 +54,24 @@ class PackOrder:
     def num_steps(self) -> int:
         return -(-self.num_positions // self.packs_per_step)
 
-    def packs_of_step(self, step: int) -> tuple[int | None, ...]:
-        """Pack indices of a step, counted from 0; None where there is an empty pack."""
+    def positions_of_step(self, step: int, *, rank: int = 0, world_size: int = 1) -> range:
+        """The step's positions that a rank takes: those that leave the remainder `rank`, divided by `world_size`.
+
+        So the ranks together take every position of the step, whatever their number, micro-steps go through it in
+        order, and empty packs at the end of the run are spread evenly.
+        """
+        if world_size < 1 or self.packs_per_step % world_size:
+            raise ValueError(f"packs_per_step is {self.packs_per_step}, which {world_size} ranks can't share evenly")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank is {rank}, ranks are 0 to {world_size - 1}")
         first = step * self.packs_per_step
+        return range(first + rank, first + self.packs_per_step, world_size)
+
+    def packs_of_step(self, step: int, *, rank: int = 0, world_size: int = 1) -> tuple[int | None, ...]:
+        """Pack indices of a step, counted from 0, that a rank takes; None where there is an empty pack."""
         return tuple(
             pack_at(position, num_packs=self.num_packs, seed=self.seed) if position < self.num_positions else None
-            for position in range(first, first + self.packs_per_step)
+            for position in self.positions_of_step(step, rank=rank, world_size=world_size)
         )
 
 

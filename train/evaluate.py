@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import mindspore as ms
 
-from shards import ShardSet
-from shards.batch import BatchShape
+from shards import ShardSet, load_padded
+from shards.batch import Batch, BatchShape, make_batch
 from train.metrics import EvaluationResult
 from train.model import Qwen25VL
-from train.step import MicroBatch, load_micro_batch, to_device
+from train.step import micro_batches_of, to_device
 from train.stop import StopRequest
 from train.stream import ReadAhead
 
@@ -34,7 +34,7 @@ class Evaluation:
     def compile(self) -> float:
         """Build the graph by running it on an empty pack. Seconds taken."""
         begin = time.perf_counter()
-        self._loss(self._load(None))
+        self._loss(make_batch(None, self._shape, self.shards.manifest.model))
         return time.perf_counter() - begin
 
     def run(self, stop: StopRequest, *, step: int, epoch: float) -> EvaluationResult | None:
@@ -42,11 +42,12 @@ class Evaluation:
         begin = time.perf_counter()
         losses: list[float] = []
         num_label_tokens = 0
-        with ReadAhead(self._load, range(len(self.shards)), depth=READ_AHEAD) as micro_batches:
+        packs = (load_padded(self.shards, index, self._shape) for index in range(len(self.shards)))
+        with ReadAhead(micro_batches_of(packs, self._config), depth=READ_AHEAD) as micro_batches:
             for micro_batch in micro_batches:
                 if stop.is_requested:
                     return None
-                losses.append(self._loss(micro_batch))
+                losses.append(self._loss(micro_batch.batch))
                 num_label_tokens += micro_batch.sums.num_label_tokens
         return EvaluationResult(
             step=step,
@@ -56,11 +57,8 @@ class Evaluation:
             seconds=time.perf_counter() - begin,
         )
 
-    def _load(self, pack_index: int | None) -> MicroBatch:
-        return load_micro_batch(pack_index, self.shards, self._shape, self._config)
-
-    def _loss(self, micro_batch: MicroBatch) -> float:
-        return float(self._loss_of_batch(*to_device(micro_batch.batch)).asnumpy())
+    def _loss(self, batch: Batch) -> float:
+        return float(self._loss_of_batch(*to_device(batch)).asnumpy())
 
 
 def _compile_forward(model: Qwen25VL) -> Callable[..., ms.Tensor]:

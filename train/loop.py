@@ -1,6 +1,6 @@
 """A training run, from its inputs to the trained model.
 
-shards.order -> packs of a step -> train.step -> new weights        what a run is
+shards.dataset -> packs of a step -> train.step -> new weights      what a run is
 train.metrics, train.reporting                                      what it says, every `logging_steps`
 train.evaluate                                                      the loss on other data, every `eval_steps`
 train.saving, train.checkpoint                                      what it keeps, every `save_steps`
@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import mindspore as ms
 from safetensors import SafetensorError
 
-from shards import ModelFolderError
-from shards.batch import BatchShape
+from shards import ModelFolderError, PackStream
+from shards.batch import Batch, BatchShape, make_batch
 from shards.order import PackOrder
 from train.arguments import TrainArguments, TrainingFailed, UsageError
 from train.checkpoint import remove_left_behind
@@ -37,7 +37,7 @@ from train.precision import Precision, choose_precision
 from train.reporting import Log, Reporting
 from train.saving import Saver, describe_failure, restore_optimizer
 from train.schedule import factor_at, warmup_steps_of
-from train.step import MicroBatch, compile_graphs, load_micro_batch, make_step
+from train.step import compile_graphs, make_step, micro_batches_of
 from train.stop import StopRequest
 from train.stream import ReadAhead
 from train.trainer_state import STATE_NAME, TrainerState, write_state
@@ -109,7 +109,6 @@ class Run:
         )
         self.evaluation = Evaluation(model, inputs.eval_shards) if inputs.eval_shards else None
         self.saver = Saver(arguments, inputs, model, adapters, self.optimizer)
-        self._shape = BatchShape.of(inputs.shards.manifest)
         self._peak_flops = peak_flops(ms.hal.get_device_name(0))
         self._warmup_steps = warmup_steps_of(
             self.order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
@@ -118,8 +117,8 @@ class Run:
     def make_steps(self, stop: StopRequest) -> bool:
         """Make the steps that are left. False if `stop` was set before all was done."""
         arguments, order, start = self.arguments, self.order, self.inputs.start
-        packs = chain.from_iterable(order.packs_of_step(step) for step in range(start.step, order.num_steps))
-        with ReadAhead(self._load, packs, depth=READ_AHEAD) as micro_batches:
+        packs = PackStream(self.inputs.shards, order, first_step=start.step)
+        with ReadAhead(micro_batches_of(packs, self.model.config), depth=READ_AHEAD) as micro_batches:
             self._compile_and_restore()
             stop.listen_again()
             self._evaluate(start.step, stop, due=start.evaluates_first)
@@ -160,15 +159,16 @@ class Run:
         self.reporting.say(f"saved {output_dir} in {time.perf_counter() - begin:.1f} s")
 
     def _compile_and_restore(self) -> None:
-        seconds = compile_graphs(self.accumulate, self.optimizer, self._load(None).batch)
+        seconds = compile_graphs(self.accumulate, self.optimizer, self._empty_batch())
         if self.evaluation:
             seconds += self.evaluation.compile()
         self.reporting.say(f"compiled in {seconds:.1f} s")
         if checkpoint := self.inputs.start.checkpoint:
             restore_optimizer(self.optimizer, checkpoint.folder, step=checkpoint.state.step)
 
-    def _load(self, pack_index: int | None) -> MicroBatch:
-        return load_micro_batch(pack_index, self.inputs.shards, self._shape, self.model.config)
+    def _empty_batch(self) -> Batch:
+        manifest = self.inputs.shards.manifest
+        return make_batch(None, BatchShape.of(manifest), manifest.model)
 
     def _accumulator(self, step: int) -> Callable[..., ms.Tensor]:
         """What adds up the gradients of the packs of a step, with the dropout of their positions in the run."""

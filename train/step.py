@@ -1,6 +1,6 @@
 """One step: packs -> batches -> gradients, added up -> new weights.
 
-    load_micro_batch(pack)                             in a thread, ahead           shards.batch
+    packs, padded                                      in a thread, ahead           shards.dataset, train.stream
     accumulate(batch) -> loss sum, gradients added     G times a step               train.optimizer
     optimizer.step(rates, all supervised tokens)       once                         train.optimizer
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
 
-from shards import ShardError, ShardSet
-from shards.batch import Batch, BatchShape, make_batch
+from shards import PaddedPack, ShardError
+from shards.batch import Batch
 from train.arguments import TrainingFailed
 from train.config import ModelConfig
 from train.flops import count_work, training_flops
@@ -35,30 +35,31 @@ class MicroBatch:
     sample_keys: tuple[str, ...]
 
 
-def load_micro_batch(pack_index: int | None, shards: ShardSet, shape: BatchShape, config: ModelConfig) -> MicroBatch:
-    """Read and pad one pack; an empty one for None. Raises TrainingFailed naming the pack where it can't be read."""
+def micro_batches_of(packs: Iterable[PaddedPack], config: ModelConfig) -> Iterator[MicroBatch]:
+    """Count what each pack costs. Raises TrainingFailed where one can't be read."""
     try:
-        pack = None if pack_index is None else shards[pack_index]
-        batch = make_batch(pack, shape, shards.manifest.model)
-    except (ShardError, OSError) as error:
-        raise TrainingFailed(f"pack {pack_index} of {shards.folder} can't be read: {error}") from error
-    except Exception as error:
-        raise RuntimeError(f"no batch can be made of pack {pack_index} of {shards.folder}") from error
+        for pack in packs:
+            yield _micro_batch(pack, config)
+    except ShardError as error:
+        raise TrainingFailed(str(error)) from error
+
+
+def _micro_batch(pack: PaddedPack, config: ModelConfig) -> MicroBatch:
     work = count_work(
-        batch,
-        num_tokens=pack.num_tokens if pack else 0,
-        num_label_tokens=pack.num_label_tokens if pack else 0,
+        pack.batch,
+        num_tokens=pack.num_tokens,
+        num_label_tokens=pack.num_label_tokens,
         merge_unit=config.vision.merge_unit,
     )
     sums = StepSums(
         num_tokens=work.tokens,
         num_label_tokens=work.label_tokens,
         num_patches=work.patches,
-        num_token_slots=shape.pack_length,
-        num_patch_slots=shape.patches,
+        num_token_slots=len(pack.batch.input_ids),
+        num_patch_slots=len(pack.batch.patch_index),
         flops=training_flops(config, work),
     )
-    return MicroBatch(batch=batch, sums=sums, sample_keys=pack.sample_keys if pack else ())
+    return MicroBatch(batch=pack.batch, sums=sums, sample_keys=pack.sample_keys)
 
 
 def to_device(batch: Batch) -> list[ms.Tensor]:

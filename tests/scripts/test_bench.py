@@ -1,4 +1,4 @@
-"""The benchmarks of planning and packing: they run alone, and hold what they were written to show."""
+"""The benchmarks of planning, packing and reading: they run alone, and hold what they were written to show."""
 
 from __future__ import annotations
 
@@ -37,3 +37,11 @@ def test_planning_takes_little_memory_for_a_sample(tmp_path: Path) -> None:
     assert set(result) == {"samples_per_s_per_core", "bytes_per_sample"}
     assert 0 < result["bytes_per_sample"] <= 200
     assert result["samples_per_s_per_core"] > 0  # how many depends on what else this machine does
+
+
+@pytest.mark.slow
+def test_reading_is_measured_beside_memcpy(tmp_path: Path) -> None:
+    result = run_quickly("read", tmp_path)
+    assert set(result) == {"arrow_to_memcpy", "mindrecord_to_memcpy", "dataset_mb_per_s"}
+    assert 0.1 < result["arrow_to_memcpy"] <= 1.1  # the loop around the copies is the same
+    assert result["dataset_mb_per_s"] > 0  # how many depends on what else this machine does

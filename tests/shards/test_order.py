@@ -46,6 +46,60 @@ def test_only_the_end_of_the_last_step_is_filled_with_empty_packs(
     assert len(flat) - positions < packs_per_step
 
 
+@st.composite
+def shared_runs(draw: st.DrawFn) -> tuple[PackOrder, int]:
+    """A run, and a number of ranks that can share its steps."""
+    world_size = draw(st.integers(1, 6))
+    packs_per_step = world_size * draw(st.integers(1, 4))
+    return order_of(draw(st.integers(1, 60)), draw(seeds), packs_per_step, draw(st.integers(1, 200))), world_size
+
+
+@given(shared_runs())
+def test_the_ranks_of_a_step_take_its_packs_each_once_whatever_their_number(run: tuple[PackOrder, int]) -> None:
+    order, world_size = run
+    for step in range(order.num_steps):
+        by_rank = [order.packs_of_step(step, rank=rank, world_size=world_size) for rank in range(world_size)]
+        in_turn = tuple(pack for micro_step in zip(*by_rank, strict=True) for pack in micro_step)
+        assert in_turn == order.packs_of_step(step)
+
+
+@given(shared_runs())
+def test_the_ranks_take_every_pack_once_an_epoch(run: tuple[PackOrder, int]) -> None:
+    order, world_size = run
+    taken: dict[int, int | None] = {}
+    for step in range(order.num_steps):
+        for rank in range(world_size):
+            share = {"rank": rank, "world_size": world_size}
+            packs = order.packs_of_step(step, **share)
+            taken |= dict(zip(order.positions_of_step(step, **share), packs, strict=True))
+    assert sorted(taken) == list(range(order.num_steps * order.packs_per_step))
+    for epoch in range(order.num_positions // order.num_packs):
+        packs = [taken[epoch * order.num_packs + offset] for offset in range(order.num_packs)]
+        assert sorted(packs) == list(range(order.num_packs))
+
+
+@given(shared_runs())
+def test_empty_packs_are_spread_evenly(run: tuple[PackOrder, int]) -> None:
+    order, world_size = run
+    last = order.num_steps - 1
+    empty = [order.packs_of_step(last, rank=rank, world_size=world_size).count(None) for rank in range(world_size)]
+    assert max(empty) - min(empty) <= 1
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        ({"world_size": 3}, "packs_per_step is 4, which 3 ranks can't share evenly"),
+        ({"world_size": 0}, "which 0 ranks can't share"),
+        ({"rank": 2, "world_size": 2}, "rank is 2, ranks are 0 to 1"),
+        ({"rank": -1}, "rank is -1"),
+    ],
+)
+def test_ranks_that_cannot_share_a_step_are_refused(share: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        order_of(10, 0, 4, 10).packs_of_step(0, **share)
+
+
 def test_a_run_can_start_at_any_step_of_a_dataset_of_any_size() -> None:
     huge = order_of(10**8, 3, 512, 3 * 10**8)
     packs = huge.packs_of_step(400_000)

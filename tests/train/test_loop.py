@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from shards import ModelConstants, open_shards
+from shards import ModelConstants, load_padded, open_shards
 from shards.batch import BatchShape
 from shards.order import PackOrder
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
@@ -15,7 +15,7 @@ from train.arguments import TrainArguments, UsageError
 from train.checks import open_inputs, order_of_run
 from train.loop import choose_device, is_due, train
 from train.model import build_model, loss_and_gradients
-from train.step import load_micro_batch, to_device
+from train.step import to_device
 from train.stop import StopRequest
 
 NUM_PACKS = 6
@@ -174,7 +174,7 @@ def test_evaluations_are_of_the_weights_at_that_step(run: Run, root: Path) -> No
     shape = BatchShape.of(shards.manifest)
     for record, folder in zip(evaluations[1:], ("checkpoint-8", "checkpoint-10"), strict=True):
         model = build_model(run.arguments.output_dir / folder)
-        batches = [load_micro_batch(index, shards, shape, model.config).batch for index in range(len(shards))]
+        batches = [load_padded(shards, index, shape).batch for index in range(len(shards))]
         loss = sum(float(model(*to_device(batch)).asnumpy()) for batch in batches)
         assert record["eval_loss"] == pytest.approx(loss / shards.manifest.totals.num_label_tokens, rel=1e-5)
     assert evaluations[1]["eval_loss"] != evaluations[2]["eval_loss"]
@@ -218,10 +218,10 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     step = loss_and_gradients(model)
     losses, counts, gradients = [], [], []
     for index in order_of_run(run.arguments, len(shards)).packs_of_step(0):
-        micro_batch = load_micro_batch(index, shards, shape, model.config)
-        loss, gradient = step(*to_device(micro_batch.batch))
+        pack = load_padded(shards, index, shape)
+        loss, gradient = step(*to_device(pack.batch))
         losses.append(float(loss.asnumpy()))
-        counts.append(micro_batch.sums.num_label_tokens)
+        counts.append(pack.num_label_tokens)
         gradients.append([each.asnumpy().astype(np.float64) for each in gradient])
     assert len(set(counts)) > 1
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from shards import DamagedShard, open_shards
-from shards.batch import BatchShape
+from shards import DamagedShard, PackStream, measure_pack, open_shards
+from shards.order import PackOrder
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.arguments import TrainingFailed
 from train.config import read_model_config
 from train.metrics import StepSums
-from train.step import MicroBatch, load_micro_batch, make_step
+from train.step import MicroBatch, make_step, micro_batches_of
 
 
 class FakeOptimizer:
@@ -18,7 +18,7 @@ class FakeOptimizer:
         self.norm = norm
         self.divisors: list[int] = []
 
-    def step(self, learning_rate: float, *, divisor: int) -> float:
+    def step(self, learning_rates: list[float], *, divisor: int) -> float:
         self.divisors.append(divisor)
         return self.norm
 
@@ -35,7 +35,7 @@ def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums
     ]
     returned = iter(losses)
     optimizer = FakeOptimizer(norm)
-    sums, _ = make_step(3, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, 1e-3)
+    sums, _ = make_step(3, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, [1e-3])
     return optimizer, sums
 
 
@@ -62,19 +62,29 @@ def test_a_pack_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     constants = write_tiny_model(tmp_path / "model")
     write_tiny_shards(tmp_path / "shards", make_packs(constants, num_packs=2), constants)
     shards = open_shards(tmp_path / "shards")
-    shape, config = BatchShape.of(shards.manifest), read_model_config(tmp_path / "model" / "config.json")
+    (tmp_path / "shards" / "shard-000001.arrow").unlink()
+    packs = PackStream(shards, PackOrder(num_packs=2, seed=0, packs_per_step=2, num_positions=2))
+    with pytest.raises(TrainingFailed, match=r"^\S+shard-000001\.arrow is missing") as error:
+        list(micro_batches_of(packs, read_model_config(tmp_path / "model" / "config.json")))
+    assert isinstance(error.value.__cause__, DamagedShard)
 
-    class Broken:
-        folder = shards.folder
-        manifest = shards.manifest
 
-        def __init__(self, error: Exception) -> None:
-            self.error = error
-
-        def __getitem__(self, index: int) -> None:
-            raise self.error
-
-    with pytest.raises(TrainingFailed, match=r"pack 3 of .*shards can't be read: shard-000001 is short"):
-        load_micro_batch(3, Broken(DamagedShard("shard-000001 is short")), shape, config)
-    with pytest.raises(RuntimeError, match="no batch can be made of pack 3"):
-        load_micro_batch(3, Broken(KeyError("a bug")), shape, config)
+def test_what_a_pack_adds_to_its_step_is_counted_with_and_without_padding(tmp_path: Path) -> None:
+    constants = write_tiny_model(tmp_path / "model")
+    packs = make_packs(constants, num_packs=4)
+    write_tiny_shards(tmp_path / "shards", packs, constants)
+    order = PackOrder(num_packs=4, seed=0, packs_per_step=3, num_positions=4)
+    stream = PackStream(open_shards(tmp_path / "shards"), order)
+    batches = list(micro_batches_of(stream, read_model_config(tmp_path / "model" / "config.json")))
+    taken = [index for step in range(order.num_steps) for index in order.packs_of_step(step)]
+    assert None in taken
+    for micro_batch, index in zip(batches, taken, strict=True):
+        pack = None if index is None else packs[index]
+        sums = micro_batch.sums
+        assert sums.num_tokens == (pack.num_tokens if pack else 0)
+        assert sums.num_label_tokens == (pack.num_label_tokens if pack else 0)
+        assert sums.num_patches == (len(pack.image_patches) + len(pack.video_patches) if pack else 0)
+        assert (sums.num_token_slots, sums.num_patch_slots) == (
+            64,
+            max(measure_pack(p, constants).patches for p in packs),
+        )

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -7,22 +8,39 @@ from train.stream import ReadAhead
 
 
 def test_reading_ahead_keeps_the_order_and_the_bound() -> None:
-    taken_from_source = []
+    made: list[int] = []
+    taken: list[int] = []
 
-    def source() -> object:
+    def source() -> Iterator[int]:
         for item in count():
-            taken_from_source.append(item)
-            yield item
+            assert len(made) < len(taken) + 1 + 3, "made more than 3 ahead of the one that is taken now"
+            made.append(item)
+            yield item * 10
 
-    with ReadAhead(lambda item: item * 10, source(), depth=3) as ahead:
-        assert taken_from_source == [0, 1, 2]
-        assert [next(ahead) for _ in range(5)] == [0, 10, 20, 30, 40]
-        assert taken_from_source == list(range(8))
+    with ReadAhead(source(), depth=3) as ahead:
+        for _ in range(50):
+            taken.append(next(ahead))
+    assert taken == list(range(0, 500, 10))
+    assert len(made) >= 50
+
+
+def test_items_are_made_before_they_are_asked_for() -> None:
+    third_is_made = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield from (0, 1)
+        third_is_made.set()
+        yield 2
+
+    with ReadAhead(source(), depth=3) as ahead:
+        assert third_is_made.wait(10)
+        assert list(ahead) == [0, 1, 2]
 
 
 def test_reading_ahead_ends_with_its_items() -> None:
-    with ReadAhead(str, range(4), depth=10) as ahead:
+    with ReadAhead(map(str, range(4)), depth=10) as ahead:
         assert list(ahead) == ["0", "1", "2", "3"]
+        assert list(ahead) == []
 
 
 def test_an_error_while_reading_comes_out_in_its_place() -> None:
@@ -31,7 +49,7 @@ def test_an_error_while_reading_comes_out_in_its_place() -> None:
             raise OSError("pack 2 can't be read")
         return item
 
-    with ReadAhead(load, range(5), depth=4) as ahead:
+    with ReadAhead(map(load, range(5)), depth=4) as ahead:
         assert [next(ahead), next(ahead)] == [0, 1]
         with pytest.raises(OSError, match="pack 2"):
             next(ahead)
@@ -46,7 +64,7 @@ def test_leaving_stops_the_thread_and_drops_what_was_not_begun() -> None:
         release.wait(10)
         return item
 
-    with ReadAhead(load, range(100), depth=50):
+    with ReadAhead(map(load, range(100)), depth=50):
         assert entered.wait(10)
         threading.Timer(0.01, release.set).start()
     assert begun == [0]
@@ -61,7 +79,7 @@ def test_waiting_for_data_is_measured_and_having_it_is_not() -> None:
             release.wait(10)
         return item
 
-    with ReadAhead(load, range(3), depth=3) as ahead:
+    with ReadAhead(map(load, range(3)), depth=3) as ahead:
         next(ahead)
         before = ahead.seconds_waited
         threading.Timer(0.05, release.set).start()
