@@ -7,10 +7,11 @@ import json
 import os
 import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -178,6 +179,13 @@ def _what_it_is(folder: Path) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:
+    """The whole content at once, as `open_atomically` puts it in place."""
+    with open_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Write, fsync, rename into place, fsync the folder: after a crash the file is whole or absent.
 
     Several processes may write the same content at once.
@@ -185,7 +193,7 @@ def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shards.manifest import open_atomically, write_atomically
 from train.trainer_state import STATE_NAME
 
 SINGLE_FILE = "model.safetensors"
@@ -140,7 +139,7 @@ def write_weights(
         "metadata": {"total_size": sum(weight.num_bytes for weight in weights)},
         "weight_map": {weight.name: name for name, shard in zip(names, shards, strict=True) for weight in shard},
     }
-    _write_whole(folder / INDEX_FILE, [json.dumps(index, indent=2, sort_keys=True).encode() + b"\n"])
+    write_atomically(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + "\n")
     return [*(folder / name for name in names), folder / INDEX_FILE]
 
 
@@ -160,7 +159,10 @@ def write_file(path: Path, weights: Sequence[WeightToWrite]) -> None:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     prefix = len(text).to_bytes(8, "little") + text
-    _write_whole(path, chain([prefix], map(_bytes_of, ordered)))
+    with open_atomically(path) as file:
+        file.write(prefix)
+        for weight in ordered:
+            file.write(_bytes_of(weight))
 
 
 def copy_companions(model_folder: Path, folder: Path) -> None:
@@ -188,19 +190,6 @@ def _bytes_of(weight: WeightToWrite) -> memoryview:
     if (values.dtype, values.shape) != (STORED_DTYPES[weight.dtype], weight.shape):
         raise ValueError(f"{weight.name} is {values.dtype} {values.shape}, not {weight.dtype} {weight.shape}")
     return values.reshape(-1).view(np.uint8).data
-
-
-def _write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _weight_files(folder: Path) -> list[Path]:

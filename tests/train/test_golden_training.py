@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,15 @@ import numpy as np
 import pytest
 
 from shards.order import PackOrder
-from tests.train.golden_case import CONSTANTS, PACK_LENGTH, ROOT, pack_samples, write_golden_model
+from tests.train.golden_adapter import START, TRAINED, golden_training
+from tests.train.golden_case import CONSTANTS, PACK_LENGTH, pack_samples, write_golden_model
 from tests.train.tiny_run import write_tiny_shards
+from train.__main__ import main
 from train.adapter_files import find_adapter
 from train.arguments import TrainArguments
 from train.checks import open_inputs
 from train.loop import train
+from train.lora import Adapters
 
 from golden_training_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
     CASES,
@@ -29,14 +31,7 @@ from golden_training_case import (  # isort: skip  (tests.train.golden_case make
     make_packs,
 )
 
-GOLDEN = ROOT / "tests" / "golden"
 LOSS_TOLERANCE = 1e-3  # at every step; README.md has the differences found
-
-
-@cache
-def golden() -> dict[str, Any]:
-    with np.load(GOLDEN / "training.npz") as file:
-        return {name: file[name] for name in file.files}
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +76,20 @@ def arguments_of(root: Path, name: str) -> TrainArguments:
         lora_r=case.adapter.r,
         lora_alpha=case.adapter.alpha,
         lora_target_modules=",".join(case.adapter.target_modules),
-        lora_adapter=GOLDEN / "adapter_start",
+        lora_adapter=START,
     )
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path) -> None:
+def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = arguments_of(root, name)
-    train(arguments, open_inputs(arguments), lambda line: None)
+    positions = record_first_positions(monkeypatch)
+    log: list[str] = []
+    train(arguments, open_inputs(arguments), log.append)
 
     lines = (arguments.output_dir / "metrics.jsonl").read_text().splitlines()
     ours = {key: np.array([json.loads(line)[key] for line in lines]) for key in ("loss", "grad_norm", "learning_rate")}
-    theirs = {key: golden()[f"{name}/{key}"] for key in ours}
+    theirs = {key: golden_training()[f"{name}/{key}"] for key in ours}
     assert len(ours["loss"]) == NUM_STEPS
     assert theirs["loss"][-1] < 0.65 * theirs["loss"][0], "the curve falls"
     clipped = theirs["grad_norm"] > MAX_GRAD_NORM
@@ -104,7 +101,47 @@ def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path) -> Non
     np.testing.assert_allclose(ours["grad_norm"], theirs["grad_norm"], rtol=1e-2)
 
     if name == "lora":
-        trained, golden_end = find_adapter(arguments.output_dir), find_adapter(GOLDEN / "adapter")
-        for module, factors in golden_end.factors.items():
-            for our_factor, their_factor in zip(trained.factors[module], factors, strict=True):
-                np.testing.assert_allclose(our_factor.read(), their_factor.read(), rtol=0, atol=2e-3)
+        assert any(line.startswith("LoRA on 13 layers (q_proj, ") and "all else is frozen" in line for line in log)
+        assert positions == list(range(0, NUM_STEPS * PACKS_PER_STEP, PACKS_PER_STEP))
+        assert_adapters_are_close(arguments.output_dir, TRAINED)
+        assert {path.suffix for path in arguments.output_dir.iterdir()} == {".json", ".jsonl", ".safetensors"}
+        assert not (arguments.output_dir / "model.safetensors").exists()
+
+
+def record_first_positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The packs' positions that dropout is told (here it is 0, and nothing is dropped)."""
+    positions = []
+    seeded = Adapters.seeded
+
+    def record(self: Adapters, accumulate: Any, first_position: int) -> Any:
+        positions.append(first_position)
+        return seeded(self, accumulate, first_position)
+
+    monkeypatch.setattr(Adapters, "seeded", record)
+    return positions
+
+
+def assert_adapters_are_close(ours: Path, theirs: Path) -> None:
+    our_adapter, their_adapter = find_adapter(ours), find_adapter(theirs)
+    assert set(our_adapter.factors) == set(their_adapter.factors)
+    for module, factors in their_adapter.factors.items():
+        for our_factor, their_factor in zip(our_adapter.factors[module], factors, strict=True):
+            np.testing.assert_allclose(our_factor.read(), their_factor.read(), rtol=0, atol=1e-4, err_msg=module)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--lora_target_modules", "query"], "'query' names no module"),
+        (["--lora_adapter", "nowhere"], "nowhere has no adapter_config.json"),
+        (["--lora_adapter", str(START)], "has r 4, this run 64; give --lora_r 4"),
+    ],
+)
+def test_adapters_that_do_not_fit_end_before_anything_is_written(
+    argv: list[str], words: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = {"shards": root / "shards", "model": root / "model", "output_dir": root / "refused"}
+    flags = [text for name, folder in folders.items() for text in (f"--{name}", str(folder))]
+    assert main([*flags, "--lora_enable", *argv]) == 2
+    assert words in capsys.readouterr().err
+    assert not (root / "refused").exists()

@@ -189,7 +189,7 @@ def test_a_full_disk_says_so_and_leaves_no_weights(base: Path, tmp_path: Path, m
     def fail(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("train.weight_files.os.fsync", fail)
+    monkeypatch.setattr("shards.manifest.os.fsync", fail)
     with pytest.raises(TrainingFailed, match="No space left on device; it is incomplete"):
         merge(base, TRAINED, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*safetensors*"))

@@ -249,7 +249,7 @@ def test_saving_that_fails_leaves_an_older_file_whole(tmp_path: Path, monkeypatc
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("train.weight_files.os.fsync", fail)
+    monkeypatch.setattr("shards.manifest.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_model(tmp_path, build_golden_model().get_parameters())
     assert os.listdir(tmp_path) == [SINGLE_FILE]
