@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def prepare(config: RunConfig) -> Sources:
     """Check everything that can be wrong before anything is written. Raises ConfigError, AnnotationError."""
     folder = config.output_dir
     sources = open_sources(config)
+    if config.format == "mindrecord" and find_spec("mindspore") is None:
+        raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:
         check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
         if config.reuse.resolve() == folder.resolve():

@@ -136,9 +136,13 @@ def fingerprint_of(inputs: Mapping[str, Any]) -> str:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Publish: the hash first, then the manifest, each atomically; the manifest's name appears last."""
     text = manifest.to_json()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    write_atomically(folder / MANIFEST_HASH_NAME, f"{digest}  {MANIFEST_NAME}\n")
+    write_atomically(folder / MANIFEST_HASH_NAME, _hash_line(text.encode()))
     write_atomically(folder / MANIFEST_NAME, text)
+
+
+def _hash_line(manifest: bytes) -> str:
+    """As sha256sum writes it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_NAME}\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -149,11 +153,10 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         raise NotADataset(f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {_what_it_is(folder)}") from None
     hash_path = folder / MANIFEST_HASH_NAME
-    try:
-        expected = hash_path.read_text(encoding="utf-8").split()[0]
-    except (FileNotFoundError, UnicodeDecodeError, IndexError):
-        raise DamagedShard(f"{hash_path} is missing or empty; preprocess again") from None
-    if hashlib.sha256(content).hexdigest() != expected:
+    hash_line = hash_path.read_bytes() if hash_path.is_file() else b""
+    if not hash_line.strip():
+        raise DamagedShard(f"{hash_path} is missing or empty; preprocess again")
+    if hash_line != _hash_line(content).encode():
         raise DamagedShard(f"{path} does not match {hash_path.name}: one of them was changed; preprocess again")
     return Manifest.from_json(content.decode("utf-8", errors="replace"), source=path)
 
@@ -173,7 +176,7 @@ def _what_it_is(folder: Path) -> str:
             conversion["format"],
         )
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
         return f"{hint} (python -m preprocess run writes one when it completes)"
 

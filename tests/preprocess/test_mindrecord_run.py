@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from demo_build import Demo
 
+import preprocess.run
 import shards.mindrecord
 from preprocess.__main__ import main
 from shards import open_shards
@@ -141,6 +142,15 @@ def test_another_format_in_the_same_folder_is_another_run(
     assert "config.format was mindrecord, is arrow" in capsys.readouterr().err
     assert command(demo, started, "--overwrite", "true") == 0
     assert published(started) == published(arrow)
+
+
+def test_without_mindspore_nothing_is_written(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preprocess.run, "find_spec", lambda name: None)
+    assert command(demo, tmp_path / "out", *MINDRECORD) == 2
+    assert "pip install 'mindspore" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_pack_that_no_page_holds_is_refused_by_the_plan(

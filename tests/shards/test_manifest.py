@@ -117,7 +117,19 @@ def test_a_changed_manifest_does_not_match_its_hash(tmp_path: Path, old: bytes, 
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"], ids=["missing", "empty", "blank", "not text"])
+def test_any_flipped_byte_of_the_hash_file_is_noticed(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    content = (tmp_path / MANIFEST_HASH_NAME).read_bytes()
+    assert len(content) == 64 + 2 + len("manifest.json\n")
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        (tmp_path / MANIFEST_HASH_NAME).write_bytes(flipped)
+        with pytest.raises(DamagedShard, match=r"does not match manifest.sha256"):
+            read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n"], ids=["missing", "empty", "blank"])
 def test_a_manifest_without_its_hash_is_damaged(tmp_path: Path, content: bytes | None) -> None:
     write_manifest(tmp_path, MANIFEST)
     (tmp_path / MANIFEST_HASH_NAME).unlink()
@@ -132,6 +144,24 @@ def test_a_truncated_manifest_is_damaged(tmp_path: Path) -> None:
     publish_text(tmp_path, text[: len(text) // 2])
     with pytest.raises(DamagedShard, match=r"manifest.json is not a manifest"):
         read_manifest(tmp_path)
+
+
+def test_an_unknown_format_of_shards_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    publish_text(tmp_path, json.dumps({**json.loads(MANIFEST.to_json()), "format": "webdataset"}))
+    with pytest.raises(UnsupportedVersion, match=r"format 'webdataset', this code reads arrow and mindrecord; install"):
+        read_manifest(tmp_path)
+
+
+def test_mindrecord_entries_name_both_files(tmp_path: Path) -> None:
+    entry = ShardEntry(
+        name="shard-000000.mindrecord", num_packs=2, num_bytes=10, sha256="ab", index_bytes=3, index_sha256="cd"
+    )
+    manifest = replace(MANIFEST, format="mindrecord", shards=(entry,))
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    assert entry.files() == (("shard-000000.mindrecord", 10, "ab"), ("shard-000000.mindrecord.db", 3, "cd"))
+    assert MANIFEST.shards[0].files() == (("shard-000000.arrow", 10, "ab"),)
+    assert "index" not in MANIFEST.to_json()
 
 
 def test_a_newer_version_is_refused_with_what_to_install(tmp_path: Path) -> None:
@@ -169,4 +199,5 @@ def test_every_field_is_required(tmp_path: Path, field: str) -> None:
 def publish_text(folder: Path, text: str) -> None:
     """A manifest of other content, with the hash that belongs to it."""
     (folder / MANIFEST_NAME).write_text(text)
-    (folder / MANIFEST_HASH_NAME).write_text(hashlib.sha256(text.encode()).hexdigest())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / MANIFEST_HASH_NAME).write_text(f"{digest}  {MANIFEST_NAME}\n")

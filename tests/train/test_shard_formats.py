@@ -1,0 +1,57 @@
+"""Training does not tell in which file format its shards are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shards import read_model_constants
+from shards.batch import BatchShape, make_batch
+from shards.convert import convert_shards
+from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
+from train.__main__ import main
+from train.arguments import TrainArguments
+from train.checks import open_inputs
+
+
+def losses(root: Path, shards: str) -> list[tuple[float, float]]:
+    """Loss and gradient norm of each step."""
+    output = root / f"trained on {shards}"
+    flags = ["--learning_rate", "1e-2", "--max_steps", "3", "--logging_steps", "1", "--output_dir", str(output)]
+    assert main(["--shards", str(root / shards), "--model", str(root / "model"), *flags]) == 0
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return [(record["loss"], record["grad_norm"]) for record in map(json.loads, lines) if "loss" in record]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, and the same shards in both formats."""
+    root = tmp_path_factory.mktemp("formats")
+    constants = write_tiny_model(root / "model")
+    write_tiny_shards(root / "arrow", make_packs(constants, num_packs=6), constants)
+    convert_shards(root / "arrow", root / "mindrecord", format="mindrecord")
+    assert list((root / "mindrecord").glob("*.mindrecord"))
+    return root
+
+
+def test_training_reads_the_same_packs(root: Path) -> None:
+    constants = read_model_constants(root / "model")
+    inputs = [
+        open_inputs(TrainArguments(shards=root / format, model=root / "model", output_dir=root / "out"))
+        for format in ("arrow", "mindrecord")
+    ]
+    shape = BatchShape.of(inputs[0].manifest)
+    assert BatchShape.of(inputs[1].manifest) == shape
+    for arrow, mindrecord in zip(*inputs, strict=True):
+        batches = [make_batch(pack, shape, constants) for pack in (arrow, mindrecord)]
+        for name, expected, got in zip(batches[0]._fields, *batches, strict=True):
+            assert (got.dtype, got.shape, got.tobytes()) == (expected.dtype, expected.shape, expected.tobytes()), name
+
+
+@pytest.mark.slow  # two compilations, half a minute
+def test_losses_on_mindrecord_are_those_on_arrow(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = losses(root, "arrow")
+    assert len(expected) == 3
+    assert losses(root, "mindrecord") == expected
