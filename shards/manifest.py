@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
+from shards.errors import DamagedShard, NotADataset, UnsupportedVersion, naming
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
@@ -134,7 +134,7 @@ def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
