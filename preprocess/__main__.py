@@ -15,7 +15,7 @@ from pathlib import Path
 
 from preprocess.arguments import make_parser, parse_config, parse_plan
 from preprocess.config import RunConfig
-from preprocess.errors import AnnotationError, ConfigError, FatalError
+from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.executor import WorkerPool, limit_threads
 from preprocess.ledger import LEDGER_NAME, read_ledger
 from preprocess.plan import PlanSummary, open_sources
@@ -57,8 +57,11 @@ def main(arguments: Sequence[str]) -> int:
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
         _say(f"preprocess: error: {error}")
         return 2
-    except (FatalError, OSError) as error:
+    except FatalError as error:
         _say(f"preprocess: stopped: {error}")
+        return 1
+    except OSError as error:
+        _say(f"preprocess: stopped: {disk_error(error)}")
         return 1
 
 

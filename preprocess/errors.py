@@ -59,3 +59,8 @@ class ConfigError(FatalError):
 
 class AnnotationError(FatalError):
     pass
+
+
+def disk_error(error: OSError) -> str:
+    """What to say where the output can't be written, or the program's own files can't be read."""
+    return f"{error}; mend that, or make room, and run the same command again: what is finished is kept"

@@ -20,7 +20,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.errors import FatalError, Reason, SampleError, disk_error
 
 _SPAWN = multiprocessing.get_context("spawn")
 _ATTEMPTS_TOGETHER = 2  # of a job in an ordinary worker, before its items are done one by one
@@ -230,8 +230,11 @@ def _work(connection: Connection, item_timeout: float) -> None:
                 connection.send(("loaded", None))
             do_item = partial(_do_item_alone, wanted, item_timeout) if isolate else loaded.do_item
             result = loaded.do_job(job, do_item, before_item)
-        except (FatalError, OSError) as error:  # media that can't be read are SampleErrors: this is our own disk
+        except FatalError as error:
             connection.send(("fatal", str(error)))
+            return
+        except OSError as error:  # media that can't be read are SampleErrors: this is our own disk
+            connection.send(("fatal", disk_error(error)))
             return
         except Exception:
             connection.send(("bug", traceback.format_exc()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -72,7 +74,8 @@ def prepare(config: RunConfig) -> Sources:
             raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
         return sources
     if config.overwrite:
-        _remove_run(folder)
+        with _beginning_in(folder):
+            _remove_run(folder)
         return sources
     before = json.loads(inputs_path.read_text(encoding="utf-8"))
     if before != json.loads(json.dumps(sources.inputs)):
@@ -86,11 +89,9 @@ def prepare(config: RunConfig) -> Sources:
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
     """The plan in `config.output_dir`: read where it is finished, made where it is not."""
     folder = config.output_dir / PLAN_DIR
-    try:
+    with _beginning_in(config.output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"output_dir {config.output_dir}: {error.strerror}; name another folder") from None
-    write_atomically(folder / _INPUTS_NAME, json.dumps(sources.inputs, indent=1, sort_keys=True) + "\n")
+        write_atomically(folder / _INPUTS_NAME, json.dumps(sources.inputs, indent=1, sort_keys=True) + "\n")
     return PlanSummary.read(folder) or make_plan(config, sources, folder, executor, share)
 
 
@@ -133,6 +134,17 @@ def materialise(
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
     return sum(not is_finished(folder, task) for task in all_tasks)
+
+
+@contextmanager
+def _beginning_in(folder: Path) -> Iterator[None]:
+    """A folder that can't be written at all is a wrong one. Raises ConfigError; a full disk may have room later."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigError(f"output_dir {folder}: {error.strerror}; name another folder") from None
 
 
 def _is_free(folder: Path) -> bool:

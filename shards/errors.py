@@ -10,6 +10,10 @@ ShardError                 base: names the file and what to do
 InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class ShardError(Exception):
     """A dataset that can't be used; the message names the file and what to do."""
@@ -41,3 +45,14 @@ class ConversionError(ShardError):
 
 class InvalidPack(AssertionError):
     """A pack that breaks an invariant of `shards.pack`."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the path to an OSError that lacks it: opening a file names it, writing to an open one does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from shards.errors import naming
+
 _BLOCK_BYTES = 1 << 20
 _SYNC_BYTES = 16 << 20
 
@@ -39,11 +41,13 @@ class HashedFile(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "xb")
+        self._path = path
         self._digest = hashlib.sha256()
         self._num_unsynced = 0
 
     def write(self, block: Any) -> int:
-        written = super().write(block)
+        with naming(self._path):
+            written = super().write(block)
         self._digest.update(memoryview(block)[:written])
         self._num_unsynced += written
         if self._num_unsynced >= _SYNC_BYTES:
@@ -51,7 +55,8 @@ class HashedFile(io.FileIO):
         return written
 
     def sync(self) -> None:
-        os.fsync(self.fileno())
+        with naming(self._path):
+            os.fsync(self.fileno())
         self._num_unsynced = 0
 
     @property

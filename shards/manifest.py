@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
+from shards.errors import DamagedShard, NotADataset, UnsupportedVersion, naming
 from shards.mindrecord import index_name
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
@@ -195,7 +195,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

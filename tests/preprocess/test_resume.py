@@ -14,6 +14,7 @@ import preprocess.encode
 from preprocess.__main__ import main
 from preprocess.errors import ConfigError
 from preprocess.run import Share
+from tests.preprocess.workshop import published
 
 SHARD_BYTES = 3_000_000
 
@@ -21,12 +22,6 @@ SHARD_BYTES = 3_000_000
 def command(demo: Demo, target: Path, *flags: str) -> int:
     defaults = ["--workers", "0", "--shard_bytes", str(SHARD_BYTES), "--dataset_use", "charts,clips,flawed"]
     return main(["run", "--config", str(demo.config), "--output_dir", str(target), *defaults, *flags])
-
-
-def published(folder: Path) -> dict[str, bytes]:
-    """The dataset without its plan."""
-    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

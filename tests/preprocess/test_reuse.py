@@ -13,8 +13,7 @@ from demo_build import Demo
 
 import preprocess.encode
 from preprocess.__main__ import main
-
-from .test_resume import published
+from tests.preprocess.workshop import published
 
 
 @pytest.fixture

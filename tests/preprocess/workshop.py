@@ -31,6 +31,12 @@ def talk(question: str = "What is this?", answer: str = "A picture.", **more: An
     return {"conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}], **more}
 
 
+def published(folder: Path) -> dict[str, bytes]:
+    """The dataset without its plan."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command printed and left in its output folder."""
