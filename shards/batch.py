@@ -141,7 +141,7 @@ def _lay_out_tokens(pack: Pack, out: Batch, constants: ModelConstants) -> None:
     length, num_tokens = len(out.input_ids), pack.num_tokens
     segment_starts = np.repeat(pack.cu_seqlens[:-1], np.diff(pack.cu_seqlens))
     _fill(out.token_keys[:, 0], segment_starts, "tokens", padding=num_tokens)
-    out.token_keys[:, 1] = _count_up(length + 1)[1:]
+    np.add(_count_up(length), 1, out=out.token_keys[:, 1])
     _fill(out.token_ends[:-1], pack.cu_seqlens[1:], "segments", padding=length)
     out.token_ends[-1] = length
 
@@ -198,7 +198,7 @@ def _place_embeddings(pack: Pack, out: Batch, constants: ModelConstants) -> None
     # The stored cell whose patches each visual embedding was made of; cells of videos come after the padded images.
     stored_cell = out.patch_index[: num_visual * merge_unit : merge_unit] // merge_unit
     row_of_cell = np.zeros(-(-(len(out.image_patches) + len(out.video_patches)) // merge_unit), np.int32)
-    row_of_cell[stored_cell] = _count_up(length + num_visual)[length:]
+    row_of_cell[stored_cell] = np.arange(length, length + num_visual)
 
     out.embedding_index[:] = _count_up(length)
     first_video_cell = len(out.image_patches) // merge_unit
@@ -233,7 +233,7 @@ class FrameLayout:
         return len(self.window_sizes)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)  # about 32 bytes a patch each
 def lay_out_frame(grid_h: int, grid_w: int, merge_size: int, window_side: int) -> FrameLayout:
     """Windows of window_side x window_side merged cells, row by row, cut at the border; cells row by row within each.
 
@@ -281,7 +281,7 @@ def _frames(pack: Pack, shape: BatchShape, constants: ModelConstants) -> list[tu
     return frames
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _count_up(length: int) -> Int32:
     """0, 1, 2, ...; shared: don't write to it."""
     return np.arange(length, dtype=np.int32)

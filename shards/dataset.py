@@ -64,7 +64,9 @@ class PackStream:
     def __init__(
         self, shards: ShardSet, order: PackOrder, *, first_step: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        """Raises ValueError for a step or rank that the run doesn't have, or packs that its ranks can't share."""
+        """Raises ValueError for an order, step or rank that doesn't fit, or packs that the ranks can't share."""
+        if order.num_packs != len(shards):
+            raise ValueError(f"the order is one of {order.num_packs} packs, {shards.folder} holds {len(shards)}")
         if not 0 <= first_step <= order.num_steps:
             raise ValueError(f"first_step is {first_step}, the run has steps 0 to {order.num_steps}")
         order.positions_of_step(0, rank=rank, world_size=world_size)  # checks both
@@ -148,6 +150,7 @@ class _FlatRows:
         return len(self.stream)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        self.error = None
         try:
             for row in self.stream:
                 numbers = (row.pack_index, row.num_tokens, row.num_label_tokens)

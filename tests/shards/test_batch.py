@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shards import IGNORE_INDEX, Manifest, ModelConstants, Pack, count_pack, measure_pack
+import shards.batch
+from shards import IGNORE_INDEX, Manifest, ModelConstants, Pack, PackMaxima, count_pack, measure_pack
 from shards.batch import Batch, BatchShape, lay_out_frame, make_batch, window_patches
+from tests.shards.packs import CONSTANTS as PACK_CONSTANTS
+from tests.shards.packs import make_pack, packs
 from tests.train.golden_case import CONSTANTS, PACK_LENGTH, golden, make_sample, pack_samples, shape_for
 
 PACK = pack_samples(
@@ -191,6 +198,32 @@ def test_targets_are_the_next_labels_of_the_same_segment(batch: Batch) -> None:
     np.testing.assert_array_equal(batch.target_ids[:count], PACK.input_ids[index + 1])
     np.testing.assert_array_equal(index + 1, np.flatnonzero(PACK.labels != IGNORE_INDEX))
     assert not set(index + 1) & set(PACK.cu_seqlens.tolist()), "a segment predicts the next one's first token"
+
+
+@given(st.lists(packs | st.none(), min_size=1, max_size=3))
+def test_every_value_is_written_whatever_the_memory_held(several: list[Pack | None]) -> None:
+    room = [*filter(None, several), make_pack(images=[(1, 6, 10)], videos=[(2, 4, 2)])]
+    maxima = reduce(PackMaxima.merge, (measure_pack(pack, PACK_CONSTANTS) for pack in room))
+    shape = BatchShape.holding(maxima, maxima.tokens + 3, PACK_CONSTANTS)
+    new_arrays = shards.batch._uninitialised_batch
+
+    def full_of(byte: int) -> Callable[..., Batch]:
+        def arrays(shape: BatchShape, constants: ModelConstants) -> Batch:
+            batch = new_arrays(shape, constants)
+            for array in batch:
+                array.view(np.uint8).fill(byte)
+            return batch
+
+        return arrays
+
+    for pack in several:
+        made = []
+        for byte in (0x00, 0x55):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(shards.batch, "_uninitialised_batch", full_of(byte))
+                made.append(make_batch(pack, shape, PACK_CONSTANTS))
+        for name, array, other in zip(Batch._fields, *made, strict=True):
+            np.testing.assert_array_equal(array, other, err_msg=name)
 
 
 def test_an_empty_pack_is_padding_only() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ def test_starting_late_reads_nothing_of_what_came_before(shards: ShardSet) -> No
         folder = shards.folder
         manifest = shards.manifest
 
+        def __len__(self) -> int:
+            return len(shards)
+
         def __getitem__(self, index: int) -> Pack:
             read.append(index)
             return shards[index]
@@ -133,9 +137,14 @@ def test_rows_do_not_share_memory(shards: ShardSet) -> None:
         ({"rank": 2, "world_size": 2}, "rank is 2, ranks are 0 to 1"),
     ],
 )
-def test_steps_and_ranks_that_a_run_does_not_have(shards: ShardSet, changed: dict[str, int], message: str) -> None:
+def test_numbers_that_do_not_fit_the_run_are_refused(shards: ShardSet, changed: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PackStream(shards, ORDER, **changed)
+
+
+def test_an_order_of_another_dataset_is_refused(shards: ShardSet) -> None:
+    with pytest.raises(ValueError, match=r"one of 8 packs, .*shards holds 7"):
+        PackStream(shards, replace(ORDER, num_packs=8))
 
 
 class Failing:
@@ -146,6 +155,9 @@ class Failing:
         self.manifest = shards.manifest
         self._shards = shards
         self._error = error
+
+    def __len__(self) -> int:
+        return len(self._shards)
 
     def __getitem__(self, index: int) -> Pack:
         if index == 2:
@@ -185,6 +197,7 @@ def take_all(source: Any, taken: list[Any]) -> Iterator[Any]:
 def test_mindspore_gives_the_same_rows(folder: Path, shards: ShardSet, share: dict[str, int]) -> None:
     expected = list(PackStream(shards, ORDER, **share))
     dataset = mindspore_dataset(folder, **RUN, **share)
+    assert len(list(pickle.loads(pickle.dumps(dataset.source)))) == len(expected)
     assert dataset.get_dataset_size() == len(expected)
     assert dataset.get_col_names() == list(COLUMNS) == [*Batch._fields, "pack_index", "num_tokens", "num_label_tokens"]
     for _ in range(2):
