@@ -52,8 +52,7 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
     device = choose_device(arguments.device)
     order, start = inputs.order, inputs.start
     model = _build(arguments, inputs)
-    _prepare(arguments, inputs)
-    with Reporting(arguments, log, first_step=start.step, num_steps=order.num_steps) as reporting:
+    with _prepare(arguments, inputs, log) as reporting:
         reporting.say(
             f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "
             f"{arguments.shards} | {_count_parameters(model):,} parameters in float32 | {device}"
@@ -100,6 +99,7 @@ class Run:
         packs = chain.from_iterable(order.packs_of_step(step) for step in range(start.step, order.num_steps))
         with ReadAhead(self._load, packs, depth=READ_AHEAD) as micro_batches:
             self._compile_and_restore()
+            stop.listen_again()
             self._evaluate(start.step, stop, due=start.evaluates_first)
             since_report = start.since_report
             if stop.is_requested:
@@ -218,12 +218,13 @@ def _build(arguments: TrainArguments, inputs: Inputs) -> Qwen25VL:
         raise UsageError(str(error)) from error
 
 
-def _prepare(arguments: TrainArguments, inputs: Inputs) -> None:
-    """Make output_dir a folder of this run."""
+def _prepare(arguments: TrainArguments, inputs: Inputs, log: Log) -> Reporting:
+    """Make output_dir a folder of this run, and open its reports."""
     try:
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
         remove_left_behind(arguments.output_dir)
         _write_state(arguments.output_dir, inputs, step=0)
+        return Reporting(arguments, log, first_step=inputs.start.step, num_steps=inputs.order.num_steps)
     except OSError as error:
         raise UsageError(f"output_dir {arguments.output_dir} can't be written: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""The benchmarks of planning and packing: they run alone, and hold what they were written to show."""
+"""The benchmarks of planning, packing and interrupted training: they run alone, and hold what they show."""
 
 from __future__ import annotations
 
@@ -37,3 +37,11 @@ def test_planning_takes_little_memory_for_a_sample(tmp_path: Path) -> None:
     assert set(result) == {"samples_per_s_per_core", "bytes_per_sample"}
     assert 0 < result["bytes_per_sample"] <= 200
     assert result["samples_per_s_per_core"] > 0  # how many depends on what else this machine does
+
+
+@pytest.mark.slow
+def test_training_that_was_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    result = run_quickly("interrupt_training", tmp_path)
+    assert set(result) == {"kills", "identical"}
+    assert result["kills"] >= 1
+    assert result["identical"] is True
