@@ -99,7 +99,6 @@ class Run:
         packs = chain.from_iterable(order.packs_of_step(step) for step in range(start.step, order.num_steps))
         with ReadAhead(self._load, packs, depth=READ_AHEAD) as micro_batches:
             self._compile_and_restore()
-            stop.listen_again()
             self._evaluate(start.step, stop, due=start.evaluates_first)
             since_report = start.since_report
             if stop.is_requested:

@@ -13,7 +13,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)  # what schedulers send before they k
 class StopRequest:
     """In its context, the first SIGTERM or SIGINT only sets `signal_name`; a second one ends the process at once.
 
-    For the main thread only. Outside of the context nothing is ever requested.
+    For the main thread only. Outside of the context nothing is ever requested. Whenever MindSpore (2.7.0) runs a graph it
+    takes SIGINT for itself, and answers it with a SIGTERM to its own process: so Ctrl-C arrives here too, as a SIGTERM.
     """
 
     def __init__(self) -> None:
@@ -27,12 +28,6 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
-
-    def listen_again(self) -> None:
-        """Take the signals back: MindSpore (2.7.0) makes SIGINT its own, a SIGTERM, when it first runs something."""
-        if self._handlers and not self.is_requested:
-            for number in _SIGNALS:
-                signal.signal(number, self._note)
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._handlers.items():
