@@ -13,7 +13,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)  # what schedulers send before they k
 class StopRequest:
     """In its context, the first SIGTERM or SIGINT only sets `signal_name`; a second one ends the process at once.
 
-    For the main thread only. Outside of the context nothing is ever requested.
+    For the main thread only. Outside of the context nothing is ever requested. Whenever MindSpore (2.7.0) runs a graph
+    it takes SIGINT for itself, and answers it with a SIGTERM to its own process: Ctrl-C arrives here as a SIGTERM.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks of planning, packing and reading: they run alone, and hold what they were written to show."""
+"""The benchmarks of planning, packing, reading and interrupted training: they run alone, and hold what they show."""
 
 from __future__ import annotations
 
@@ -45,3 +45,11 @@ def test_reading_is_measured_beside_memcpy(tmp_path: Path) -> None:
     assert set(result) == {"arrow_to_memcpy", "mindrecord_to_memcpy", "dataset_mb_per_s"}
     assert 0.1 < result["arrow_to_memcpy"] <= 1.1  # the loop around the copies is the same
     assert result["dataset_mb_per_s"] > 0  # how many depends on what else this machine does
+
+
+@pytest.mark.slow
+def test_training_that_was_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    result = run_quickly("interrupt_training", tmp_path)
+    assert set(result) == {"kills", "identical"}
+    assert result["kills"] >= 1
+    assert result["identical"] is True
