@@ -185,7 +185,7 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
         shutil.copyfile(source / _LEDGER_NAME, target / _LEDGER_NAME)
     write_manifest(target, converted)
     if not (source / PLAN_DIR).is_dir():
-        shutil.rmtree(target / PLAN_DIR)  # nothing but our own sidecars
+        shutil.rmtree(target / PLAN_DIR, ignore_errors=True)  # nothing but our own sidecars
     (target / CONVERSION_NAME).unlink()
     return converted
 
