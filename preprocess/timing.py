@@ -12,7 +12,7 @@ from preprocess.sample import Sample
 from shards.manifest import write_atomically
 
 TIMING_DIR = "timing"
-SLOWEST_NAME = "slowest.json"
+_SLOWEST_NAME = "slowest.json"
 _KEPT_OF_SHARD = 5
 _KEPT_OF_ALL = 100
 
@@ -31,24 +31,23 @@ class Timing:
 
 def write_slowest(plan: Path, task: int, timings: Iterable[Timing]) -> None:
     """Those of one shard."""
-    folder = plan / TIMING_DIR
-    folder.mkdir(exist_ok=True)
-    _write(folder / f"shard-{task:06d}.json", timings, _KEPT_OF_SHARD)
+    _write(plan / TIMING_DIR / f"shard-{task:06d}.json", timings, _KEPT_OF_SHARD)
 
 
 def fold_slowest(plan: Path) -> None:
     """Put those of all shards into one file: a report must not open a hundred thousand."""
     timings = (timing for path in (plan / TIMING_DIR).glob("shard-*.json") for timing in _read(path))
-    _write(plan / SLOWEST_NAME, timings, _KEPT_OF_ALL)
+    _write(plan / TIMING_DIR / _SLOWEST_NAME, timings, _KEPT_OF_ALL)
 
 
 def read_slowest(plan: Path, number: int) -> list[Timing]:
     """The `number` slowest over all shards, the slowest first; at most _KEPT_OF_ALL, none before they are folded."""
-    path = plan / SLOWEST_NAME
+    path = plan / TIMING_DIR / _SLOWEST_NAME
     return _read(path)[:number] if path.exists() else []
 
 
 def _write(path: Path, timings: Iterable[Timing], number: int) -> None:
+    path.parent.mkdir(exist_ok=True)
     slowest = [asdict(timing) for timing in heapq.nlargest(number, timings)]
     write_atomically(path, json.dumps(slowest) + "\n")
 

@@ -79,4 +79,4 @@ def test_jobs_that_do_the_same_shards_at_once_leave_whole_timings(tmp_path: Path
     written = {each for of_job in by_job for each in of_job}
     assert len(seen) == 40
     assert all(len(slowest) == 5 and set(slowest) <= written for slowest in seen)
-    assert len(list((tmp_path / "timing").iterdir())) == 2
+    assert len(list((tmp_path / "timing").glob("*"))) == 3
