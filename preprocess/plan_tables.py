@@ -10,7 +10,7 @@ plan/rejects.jsonl   samples that planning rejected
 plan/plan.json       configuration, fingerprint, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
-plan/timing/         shard-N.json: the samples that took longest
+plan/timing/         shard-N.json: the samples that took longest; slowest.json: those of all shards
 plan/reuse.arrow     plan/media/ of the run that is reused, all together
 """
 

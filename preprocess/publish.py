@@ -10,6 +10,7 @@ from preprocess.config import RunConfig
 from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
 from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR
+from preprocess.timing import fold_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.manifest import MODEL_DIR, MODEL_FILES
 from shards.writer import TEMPORARY_DIR, read_sidecar
@@ -44,6 +45,7 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     write_ledger(folder / LEDGER_NAME, rejects)
     if not shards:
         return None
+    fold_slowest(folder / PLAN_DIR)
     by_dataset = count_by_dataset(rejects)
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(

@@ -12,7 +12,9 @@ from preprocess.sample import Sample
 from shards.manifest import write_atomically
 
 TIMING_DIR = "timing"
-_KEPT = 5  # a shard
+_SLOWEST_NAME = "slowest.json"
+_KEPT_OF_SHARD = 5
+_KEPT_OF_ALL = 100
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -28,14 +30,28 @@ class Timing:
 
 
 def write_slowest(plan: Path, task: int, timings: Iterable[Timing]) -> None:
-    folder = plan / TIMING_DIR
-    folder.mkdir(exist_ok=True)
-    slowest = [asdict(timing) for timing in heapq.nlargest(_KEPT, timings)]
-    write_atomically(folder / f"shard-{task:06d}.json", json.dumps(slowest) + "\n")
+    """Those of one shard."""
+    _write(plan / TIMING_DIR / f"shard-{task:06d}.json", timings, _KEPT_OF_SHARD)
+
+
+def fold_slowest(plan: Path) -> None:
+    """Put those of all shards into one file: a report must not open a hundred thousand."""
+    timings = (timing for path in (plan / TIMING_DIR).glob("shard-*.json") for timing in _read(path))
+    _write(plan / TIMING_DIR / _SLOWEST_NAME, timings, _KEPT_OF_ALL)
 
 
 def read_slowest(plan: Path, number: int) -> list[Timing]:
-    """The `number` slowest over all shards, the slowest first."""
-    records = (record for path in (plan / TIMING_DIR).glob("*.json") for record in json.loads(path.read_text()))
-    timings = (Timing(**{**record, "media": tuple(record["media"])}) for record in records)
-    return heapq.nlargest(number, timings)
+    """The `number` slowest over all shards, the slowest first; at most _KEPT_OF_ALL, none before they are folded."""
+    path = plan / TIMING_DIR / _SLOWEST_NAME
+    return _read(path)[:number] if path.exists() else []
+
+
+def _write(path: Path, timings: Iterable[Timing], number: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    slowest = [asdict(timing) for timing in heapq.nlargest(number, timings)]
+    write_atomically(path, json.dumps(slowest) + "\n")
+
+
+def _read(path: Path) -> list[Timing]:
+    records = json.loads(path.read_text(encoding="utf-8"))
+    return [Timing(**{**record, "media": tuple(record["media"])}) for record in records]

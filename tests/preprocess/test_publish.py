@@ -73,6 +73,7 @@ def test_the_manifest_is_written_last(workshop: Workshop, monkeypatch: pytest.Mo
         "shard-000000.arrow",  # where its media stand, in plan/media
         "shard-000000.json",  # how long its samples took, in plan/timing
         "shard-000000.json",
+        "slowest.json",
         "manifest.sha256",
         "manifest.json",
     ]

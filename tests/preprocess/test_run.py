@@ -44,6 +44,7 @@ def test_the_output_folder_holds_shards_manifest_ledger_model_and_plan(demo: Dem
         *(f"plan/done/{Path(name).stem}.json" for name in shards),
         *(f"plan/media/{name}" for name in shards),
         *(f"plan/timing/{Path(name).stem}.json" for name in shards),
+        "plan/timing/slowest.json",
         *(f"plan/samples/part-{part:06d}.{kind}" for part in range(8) for kind in ("arrow", "json")),
         *(f"plan/{name}.arrow" for name in ("parts", "packs", "tasks")),
         *(f"plan/{name}" for name in ("inputs.json", "plan.json", "rejects.jsonl")),
@@ -204,7 +205,8 @@ def test_a_plan_that_fails_leaves_its_parts_and_the_next_run_completes_it(
     monkeypatch.setattr(preprocess.plan, "write_packs", full_disk)
     outcome = workshop.run()
     assert outcome.code == 1
-    assert outcome.error == "preprocess: stopped: [Errno 28] No space left on device: 'packs.arrow'"
+    assert outcome.error.startswith("preprocess: stopped: [Errno 28] No space left on device: 'packs.arrow'")
+    assert "run the same command again" in outcome.error
     left = set(contents(outcome.folder))
     parts = {"plan/samples/part-000000.arrow", "plan/samples/part-000000.json"}
     assert left == {*parts, "plan/inputs.json", "plan/rejects.jsonl", "plan/parts.arrow"}
