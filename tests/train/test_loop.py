@@ -13,7 +13,9 @@ from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments, UsageError
 from train.checks import open_inputs, order_of_run
+from train.evaluate import Evaluation
 from train.loop import choose_device, is_due, train
+from train.metrics import EvaluationResult
 from train.model import build_model, loss_and_gradients
 from train.step import to_device
 from train.stop import StopRequest
@@ -135,29 +137,33 @@ def test_the_output_is_a_model_folder(run: Run) -> None:
     assert all(np.any(after[name] != before[name]) for name in before), "every parameter is trained"
 
 
-def test_a_run_that_was_stopped_and_goes_on_ends_with_the_same_bits(run: Run, root: Path) -> None:
-    """The same packs in one batch of 4, which may change nothing either, stopped in the middle of a report."""
-    changed = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "logging_steps": 4, "save_steps": 3}
+def test_a_run_that_was_stopped_and_goes_on_ends_with_the_same_bits(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same packs in one batch of 4, which may change nothing either, stopped between two reports, evaluating."""
+    changed = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "logging_steps": 3}
     arguments = arguments_of(root, root / "out-stopped", **changed)
     stop, lines = StopRequest(), []
+    evaluate = Evaluation.run
 
-    def stop_after_saving(line: str) -> None:
-        lines.append(line)
-        if line.startswith("saved checkpoint-6 "):
-            stop.signal_name = "SIGTERM"  # comes while step 7 is made
+    def stopped_at_step_8(self: Evaluation, stop: StopRequest, *, step: int, epoch: float) -> EvaluationResult | None:
+        stop.signal_name = "SIGTERM" if step == 8 else None
+        return evaluate(self, stop, step=step, epoch=epoch)
 
-    train(arguments, open_inputs(arguments), stop_after_saving, stop)
-    assert lines[-1] == "SIGTERM: stopped after step 7; the same command goes on from there"
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "run", stopped_at_step_8)
+        train(arguments, open_inputs(arguments), lines.append, stop)
+    assert lines[-1] == "SIGTERM: stopped after step 8; the same command goes on from there"
     assert not (arguments.output_dir / "model.safetensors").exists()
     other = run_training(arguments)
-    assert f"going on after step 7, from {arguments.output_dir / 'checkpoint-7'}" in other.lines
+    assert f"going on after step 8, from {arguments.output_dir / 'checkpoint-8'}" in other.lines
     for name, weight in run.weights.items():
         assert weight.tobytes() == other.weights[name].tobytes(), name
 
-    # Reported every 4 steps and at the end: the sums of the steps since the report before.
+    # Reported every 3 steps and at the end: the sums of the steps since the report before.
     reports, evaluations = split(other.metrics)
-    assert [record["step"] for record in reports] == [4, 8, 10]
-    for report, steps in zip(reports, (slice(0, 4), slice(4, 8), slice(8, 10)), strict=True):
+    assert [record["step"] for record in reports] == [3, 6, 9, 10]
+    for report, steps in zip(reports, (slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 10)), strict=True):
         singles = split(run.metrics)[0][steps]
         labels = [record["num_label_tokens"] for record in singles]
         assert report["num_label_tokens"] == sum(labels)
@@ -172,11 +178,10 @@ def test_evaluations_are_of_the_weights_at_that_step(run: Run, root: Path) -> No
     shards = open_shards(root / "eval")
     assert evaluations[0]["eval_num_label_tokens"] == shards.manifest.totals.num_label_tokens
     shape = BatchShape.of(shards.manifest)
-    for record, folder in zip(evaluations[1:], ("checkpoint-8", "checkpoint-10"), strict=True):
-        model = build_model(run.arguments.output_dir / folder)
-        batches = [load_padded(shards, index, shape).batch for index in range(len(shards))]
-        loss = sum(float(model(*to_device(batch)).asnumpy()) for batch in batches)
-        assert record["eval_loss"] == pytest.approx(loss / shards.manifest.totals.num_label_tokens, rel=1e-5)
+    model = build_model(run.arguments.output_dir / "checkpoint-8")
+    batches = [load_padded(shards, index, shape).batch for index in range(len(shards))]
+    loss = sum(float(model(*to_device(batch)).asnumpy()) for batch in batches)
+    assert evaluations[1]["eval_loss"] == pytest.approx(loss / shards.manifest.totals.num_label_tokens, rel=1e-5)
     assert evaluations[1]["eval_loss"] != evaluations[2]["eval_loss"]
 
 

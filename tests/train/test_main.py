@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
+from tests.train.tiny_run import write_tiny_inputs
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("main")
-    constants = write_tiny_model(root / "model")
-    write_tiny_shards(root / "shards", make_packs(constants, num_packs=4), constants)
+    write_tiny_inputs(root, num_packs=4)
     return root
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from shards import ModelConstants, open_shards
+from shards import open_shards
 from shards.manifest import Manifest
-from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
+from tests.train.tiny_run import write_tiny_inputs, write_tiny_model
 from train.arguments import TrainArguments, UsageError
 from train.checkpoint import write_checkpoint
 from train.checks import order_of_run
@@ -16,8 +16,7 @@ from train.trainer_state import RunIdentity, TrainerState, hash_model, write_sta
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("resume")
-    constants: ModelConstants = write_tiny_model(root / "model")
-    write_tiny_shards(root / "shards", make_packs(constants, num_packs=6), constants)
+    write_tiny_inputs(root, num_packs=6)
     return root
 
 

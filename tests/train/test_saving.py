@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
+from tests.train.tiny_run import write_tiny_inputs
 from train.arguments import TrainArguments, TrainingFailed
 from train.checkpoint import read_checkpoint
 from train.checks import open_inputs
@@ -21,8 +21,7 @@ from train.saving import Saver, restore_optimizer
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("saving")
-    constants = write_tiny_model(root / "model")
-    write_tiny_shards(root / "shards", make_packs(constants, num_packs=2), constants)
+    write_tiny_inputs(root, num_packs=2)
     return root
 
 

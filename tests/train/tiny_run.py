@@ -38,6 +38,12 @@ def write_tiny_model(folder: Path) -> ModelConstants:
     return read_model_constants(folder)
 
 
+def write_tiny_inputs(root: Path, *, num_packs: int) -> None:
+    """root/model and root/shards."""
+    constants = write_tiny_model(root / "model")
+    write_tiny_shards(root / "shards", make_packs(constants, num_packs=num_packs), constants)
+
+
 def make_packs(constants: ModelConstants, *, num_packs: int, seed: int = 0) -> list[Pack]:
     """Packs in turn of text only, with an image, with a video, and with both; of unequal numbers of labels."""
     rng = np.random.default_rng(seed)
