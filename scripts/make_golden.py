@@ -13,7 +13,7 @@ qwen-vl-finetune/qwenvl/data, of which data_qwen.py and rope2d.py are read.
 | grids | sizes after smart_resize |
 | chat | token ids and labels |
 | rope | 3D positions |
-| model, optimizer | of the training side |
+| model, optimizer, bfloat16 | of the training side |
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-PARTS = ("pictures", "images", "videos", "grids", "chat", "rope", "model", "optimizer")
+PARTS = ("pictures", "images", "videos", "grids", "chat", "rope", "model", "optimizer", "bfloat16")
 NEED_REFERENCE = {"chat", "rope"}
 
 
