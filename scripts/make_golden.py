@@ -13,7 +13,7 @@ qwen-vl-finetune/qwenvl/data, of which data_qwen.py and rope2d.py are read.
 | grids | sizes after smart_resize |
 | chat | token ids and labels |
 | rope | 3D positions |
-| model, optimizer | of the training side |
+| model, optimizer, bfloat16 | of the training side |
 | training | fifty steps, of the whole model and of a LoRA adapter, which PEFT saved |
 """
 
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-PARTS = ("pictures", "images", "videos", "grids", "chat", "rope", "model", "optimizer", "training")
+PARTS = ("pictures", "images", "videos", "grids", "chat", "rope", "model", "optimizer", "bfloat16", "training")
 NEED_REFERENCE = {"chat", "rope"}
 
 

@@ -15,14 +15,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from shards.hashing import sha256_of_file
 from shards.manifest import sync_folder
@@ -116,10 +115,6 @@ def remove_left_behind(output_dir: Path) -> None:
     for path in output_dir.iterdir():
         if _LEFT_BEHIND.fullmatch(path.name):
             shutil.rmtree(path)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    save_file(dict(arrays), path)
 
 
 def read_arrays(path: Path, write: Callable[[str, npt.NDArray[np.float32]], None]) -> None:

@@ -16,15 +16,16 @@ def export_model(
     model_folder: Path,
     adapters: Adapters | None,
     *,
+    dtype: str = "F32",
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Write what was trained into `folder`, which must be there: the adapters, or without them the whole model.
 
     The model comes with everything beside the weights in `model_folder` that says how to use them. Weights come last,
-    so that a folder with weights is complete.
+    so that a folder with weights is complete. `dtype` is that of a whole model; adapters are float32.
     """
     if adapters is not None:
         adapters.save(folder)
         return
     copy_companions(model_folder, folder)
-    save_model(folder, model.get_parameters(), max_shard_bytes=max_shard_bytes)
+    save_model(folder, model.get_parameters(), dtype=dtype, max_shard_bytes=max_shard_bytes)

@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 
 import mindspore as ms
-from safetensors import SafetensorError
 
 from shards import ModelFolderError, PackStream
 from shards.batch import Batch, BatchShape, make_batch
@@ -72,7 +71,7 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
                 run.finish()
         except TrainingFailed as error:
             raise TrainingFailed(f"{error}; {run.saver.what_is_saved()}") from error.__cause__
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise TrainingFailed(f"{describe_failure(error)}; {run.saver.what_is_saved()}") from error
 
 
@@ -120,7 +119,6 @@ class Run:
         packs = PackStream(self.inputs.shards, order, first_step=start.step)
         with ReadAhead(micro_batches_of(packs, self.model.config), depth=READ_AHEAD) as micro_batches:
             self._compile_and_restore()
-            stop.listen_again()
             self._evaluate(start.step, stop, due=start.evaluates_first)
             since_report = start.since_report
             if stop.is_requested:
@@ -154,7 +152,8 @@ class Run:
         """Write the trained model, then the state that says so."""
         begin = time.perf_counter()
         output_dir = self.arguments.output_dir
-        export_model(output_dir, self.model, self.arguments.model, self.adapters)
+        dtype = "BF16" if self.arguments.bf16 else "F32"
+        export_model(output_dir, self.model, self.arguments.model, self.adapters, dtype=dtype)
         _write_state(output_dir, self.inputs, step=self.order.num_steps)
         self.reporting.say(f"saved {output_dir} in {time.perf_counter() - begin:.1f} s")
 

@@ -9,10 +9,9 @@ import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 from mindspore import ops
-from safetensors import SafetensorError
 
 from train.arguments import TrainArguments, TrainingFailed
-from train.checkpoint import OPTIMIZER_NAME, delete_older, read_arrays, write_arrays, write_checkpoint
+from train.checkpoint import OPTIMIZER_NAME, delete_older, read_arrays, write_checkpoint
 from train.checks import Inputs
 from train.export import export_model
 from train.lora import Adapters
@@ -20,6 +19,7 @@ from train.metrics import StepSums
 from train.model import Qwen25VL
 from train.optimizer import AdamW
 from train.trainer_state import TrainerState
+from train.weight_files import WeightToWrite, write_file
 
 
 class Saver:
@@ -50,7 +50,7 @@ class Saver:
         )
         try:
             self.newest = write_checkpoint(output_dir, state, self._write_contents)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise TrainingFailed(f"checkpoint-{step} can't be saved: {describe_failure(error)}") from error
         deleted = delete_older(self.newest, keep=limit) if limit else []
         seconds = time.perf_counter() - begin
@@ -62,12 +62,16 @@ class Saver:
 
     def _write_contents(self, folder: Path) -> None:
         export_model(folder, self._model, self._arguments.model, self._adapters)
-        write_arrays(folder / OPTIMIZER_NAME, {each.name: each.asnumpy() for each in self._optimizer.state})
+        write_file(folder / OPTIMIZER_NAME, [_to_write(each) for each in self._optimizer.state])
 
 
-def describe_failure(error: OSError | SafetensorError) -> str:
+def _to_write(parameter: ms.Parameter) -> WeightToWrite:
+    return WeightToWrite(name=parameter.name, dtype="F32", shape=tuple(parameter.shape), read=parameter.asnumpy)
+
+
+def describe_failure(error: OSError) -> str:
     """What went wrong while writing, in one line."""
-    if isinstance(error, OSError) and error.strerror:
+    if error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())
 

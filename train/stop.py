@@ -29,12 +29,6 @@ class StopRequest:
         self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
-    def listen_again(self) -> None:
-        """Take the signals back: MindSpore (2.7.0) makes SIGINT its own, a SIGTERM, when it first runs something."""
-        if self._handlers and not self.is_requested:
-            for number in _SIGNALS:
-                signal.signal(number, self._note)
-
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.manifest import open_atomically, write_atomically
+from train.bfloat16 import round_to_bfloat16
 from train.trainer_state import STATE_NAME
 
 SINGLE_FILE = "model.safetensors"
@@ -82,13 +83,10 @@ def to_float32(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.float32]:
 
 
 def from_float32(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
-    """`values` as `dtype` stores them. bfloat16 rounds to the nearest, ties to even; every NaN becomes 0x7FC0."""
+    """`values` as `dtype` stores them; bfloat16 as in `round_to_bfloat16`."""
     if dtype != "BF16":
         return values.astype(STORED_DTYPES[dtype], copy=False)
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = (bits + (0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
-    rounded[np.isnan(values)] = 0x7FC0
-    return rounded
+    return round_to_bfloat16(values)
 
 
 def find_weights(folder: Path) -> dict[str, StoredWeight]:

@@ -25,21 +25,6 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(
     assert f"train: {number.name}: stopping after this step" in capfd.readouterr().err
 
 
-def test_signals_that_were_taken_away_can_be_taken_back() -> None:
-    noted: list[int] = []
-    with StopRequest() as stop:
-        signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-        stop.listen_again()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.signal_name == "SIGINT"
-        stop.listen_again()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL, "the second one still ends the process"
-    assert noted == []
-    before = signal.getsignal(signal.SIGINT)
-    StopRequest().listen_again()
-    assert signal.getsignal(signal.SIGINT) is before
-
-
 def test_a_second_signal_ends_the_process_at_once() -> None:
     program = """
 import os, signal
