@@ -32,9 +32,9 @@ from demo_model import ModelSize, write_model_folder  # noqa: E402
 from shards import open_shards  # noqa: E402
 from shards.batch import BatchShape, make_batch  # noqa: E402
 from train.config import read_model_config  # noqa: E402
-from train.loop import to_device  # noqa: E402
 from train.model import Qwen25VL  # noqa: E402
 from train.optimizer import AccumulateGradients, AdamW  # noqa: E402
+from train.step import to_device  # noqa: E402
 from train.weights import load_weights  # noqa: E402
 
 SIZE = ModelSize(

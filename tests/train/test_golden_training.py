@@ -20,6 +20,7 @@ from train.arguments import TrainArguments
 from train.checks import open_inputs
 from train.loop import train
 from train.lora import Adapters
+from train.stop import StopRequest
 
 from golden_training_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
     CASES,
@@ -85,7 +86,7 @@ def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path, monkey
     arguments = arguments_of(root, name)
     positions = record_first_positions(monkeypatch)
     log: list[str] = []
-    train(arguments, open_inputs(arguments), log.append)
+    train(arguments, open_inputs(arguments), log.append, StopRequest())
 
     lines = (arguments.output_dir / "metrics.jsonl").read_text().splitlines()
     ours = {key: np.array([json.loads(line)[key] for line in lines]) for key in ("loss", "grad_norm", "learning_rate")}
@@ -104,8 +105,9 @@ def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path, monkey
         assert any(line.startswith("LoRA on 13 layers (q_proj, ") and "all else is frozen" in line for line in log)
         assert positions == list(range(0, NUM_STEPS * PACKS_PER_STEP, PACKS_PER_STEP))
         assert_adapters_are_close(arguments.output_dir, TRAINED)
-        assert {path.suffix for path in arguments.output_dir.iterdir()} == {".json", ".jsonl", ".safetensors"}
-        assert not (arguments.output_dir / "model.safetensors").exists()
+        for folder in (arguments.output_dir, arguments.output_dir / f"checkpoint-{NUM_STEPS}"):
+            assert (folder / "adapter_model.safetensors").exists()
+            assert not (folder / "model.safetensors").exists()
 
 
 def record_first_positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -16,9 +16,11 @@ from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.arguments import TrainArguments
 from train.checks import open_inputs
 from train.groups import GROUPS, describe, freeze, group_of, group_parameters, indices_of, is_decayed
-from train.loop import to_device, train
+from train.loop import train
 from train.model import Qwen25VL, build_model
 from train.optimizer import AccumulateGradients, AdamW
+from train.step import to_device
+from train.stop import StopRequest
 
 PEAKS = {"llm": 1e-5, "mlp": 1e-4, "vision": 1e-6}
 WITH_IMAGE_AND_VIDEO = 3  # of the packs of tiny_run
@@ -142,7 +144,7 @@ def test_a_compiled_run_trains_the_merger_alone(root: Path, tmp_path: Path) -> N
         lr_scheduler_type="constant",
     )
     lines: list[str] = []
-    train(arguments, open_inputs(arguments), lines.append)
+    train(arguments, open_inputs(arguments), lines.append, StopRequest())
     assert [line.split()[1] != "0" for line in lines[1].splitlines()[1:]] == [False, True, False]
     before, after = (load_file(folder / "model.safetensors") for folder in (arguments.model, arguments.output_dir))
     changed = {group_of(name) for name in before if before[name].tobytes() != after[name].tobytes()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import mindspore as ms
@@ -13,10 +15,13 @@ from shards.batch import BatchShape, make_batch
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments, UsageError
-from train.loop import order_of_run, run_steps, to_device
+from train.checks import open_inputs
+from train.loop import train
 from train.model import build_model
 from train.optimizer import AccumulateGradients
 from train.precision import BFLOAT16, FLOAT32, Precision, choose_precision
+from train.step import to_device
+from train.stop import StopRequest
 
 FLOAT16 = Precision(ms.float16)
 EPSILON16 = 2.0**-11  # relative rounding of float16
@@ -68,24 +73,24 @@ def test_activations_are_narrow_and_weights_gradients_and_the_loss_are_float32(
 
 
 @pytest.mark.slow
-def test_thirty_steps_in_float16_track_those_in_float32(root: Path) -> None:
+def test_thirty_steps_in_float16_track_those_in_float32(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = TrainArguments(
         shards=root / "shards",
         model=root / "model",
         output_dir=root / "out",
+        save_strategy="no",
         max_steps=30,
         per_device_train_batch_size=2,
         learning_rate=3e-3,
         warmup_ratio=0.1,
     )
-    shards = open_shards(arguments.shards)
     losses = {}
     for precision in (FLOAT32, FLOAT16):
-        model = build_model(arguments.model, precision)
-        order = order_of_run(arguments, len(shards))
-        losses[precision] = [
-            progress.sums.loss for progress in run_steps(arguments, shards, order, model, lambda line: None)
-        ]
+        monkeypatch.setattr("train.loop.choose_precision", lambda precision=precision, **_: precision)
+        run = replace(arguments, output_dir=root / str(precision))
+        train(run, open_inputs(run), lambda line: None, StopRequest())
+        lines = (run.output_dir / "metrics.jsonl").read_text().splitlines()
+        losses[precision] = [json.loads(line)["loss"] for line in lines]
     assert len(losses[FLOAT32]) == 30
     assert losses[FLOAT32][-1] < 0.8 * losses[FLOAT32][0]
     # The loss is a mean over some tens of tokens of numbers around 5, each off by no more than a rounding or two;

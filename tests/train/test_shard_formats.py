@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_reads_the_same_packs(root: Path) -> None:
     constants = read_model_constants(root / "model")
     inputs = [
-        open_inputs(TrainArguments(shards=root / format, model=root / "model", output_dir=root / "out"))
+        open_inputs(TrainArguments(shards=root / format, model=root / "model", output_dir=root / "out")).shards
         for format in ("arrow", "mindrecord")
     ]
     shape = BatchShape.of(inputs[0].manifest)
