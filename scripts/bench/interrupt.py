@@ -63,23 +63,24 @@ def interrupt(
     whole: dict[str, str],
     dice: random.Random,
 ) -> tuple[int, int, bool]:
-    """Kills, completed runs, and whether all of those equal `whole`. The first run is not killed: it says how long one
-    takes, from which the moments are drawn.
+    """Kills, completed runs, and whether all of those equal `whole`.
+
+    Moments are drawn from the time of the last run that nothing interrupted; the first is such a one.
     """
-    start = time.perf_counter()
-    target = folder / f"{way.replace(' ', '-')}-unkilled"
-    finish(launch(folder, target, flags))
-    seconds = time.perf_counter() - start
-    kills, runs, same = 0, 1, published(target) == whole
+    kills = runs = 0
+    same, seconds = True, 0.0
     while kills < kills_wanted:
         target = folder / f"{way.replace(' ', '-')}-{runs}"
+        kills_before, start = kills, time.perf_counter()
         while True:
             jobs = launch(folder, target, flags)
-            may_kill = kills < kills_wanted
+            may_kill = seconds > 0 and kills < kills_wanted
             if not may_kill or not kill_after(jobs, dice.uniform(0, seconds)):
-                finish(jobs)
                 break
             kills += 1
+        finish(jobs)
+        if kills == kills_before:
+            seconds = time.perf_counter() - start
         runs += 1
         same &= published(target) == whole
     return kills, runs, same
