@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer photos, smaller shards")
     quick = parser.parse_args().quick
-    num_photos, rounds = (96, 3) if quick else (384, 5)  # two shards of 63 MB, of 250 (what a run writes)
+    num_photos, rounds = (64, 3) if quick else (384, 5)  # two shards of 42 MB, of 250 (what a run writes)
     with tempfile.TemporaryDirectory(prefix="bench-materialise-") as name:
         config = make_run(Path(name), [PHOTO_SIZE] * num_photos, workers=0, packing="none")
         config = replace(config, shard_bytes=num_photos * PHOTO_BYTES // TASKS)
