@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from preprocess.config import RunConfig
@@ -141,15 +143,20 @@ class _Job:
 
 def join_samples(keys: list[str], samples: list[EncodedSample]) -> Pack:
     """Samples one after another; positions restart in each."""
+
+    def joined(name: str, axis: int = 0) -> npt.NDArray[Any]:
+        arrays = [getattr(sample, name) for sample in samples]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)  # one alone is not copied
+
     return Pack(
-        input_ids=np.concatenate([sample.input_ids for sample in samples]),
-        labels=np.concatenate([sample.labels for sample in samples]),
-        position_ids=np.concatenate([sample.position_ids for sample in samples], axis=1),
+        input_ids=joined("input_ids"),
+        labels=joined("labels"),
+        position_ids=joined("position_ids", axis=1),
         cu_seqlens=np.cumsum([0] + [len(sample.input_ids) for sample in samples], dtype=np.int32),
-        image_patches=np.concatenate([sample.image_patches for sample in samples]),
-        image_grid_thw=np.concatenate([sample.image_grid_thw for sample in samples]),
-        video_patches=np.concatenate([sample.video_patches for sample in samples]),
-        video_grid_thw=np.concatenate([sample.video_grid_thw for sample in samples]),
-        second_per_grid_ts=np.concatenate([sample.second_per_grid_ts for sample in samples]),
+        image_patches=joined("image_patches"),
+        image_grid_thw=joined("image_grid_thw"),
+        video_patches=joined("video_patches"),
+        video_grid_thw=joined("video_grid_thw"),
+        second_per_grid_ts=joined("second_per_grid_ts"),
         sample_keys=tuple(keys),
     )

@@ -19,7 +19,7 @@ fi
 describe() {
     local memory
     memory=$(awk '/MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo)
-    echo "$(date -u +%F), commit $(git rev-parse --short HEAD)$([ -z "$(git status --porcelain)" ] || echo " and changes")"
+    echo "$(date -u +%F), commit $(git rev-parse --short HEAD)$([ -z "$(git status --porcelain -- :/ ':!scripts/bench/results')" ] || echo " and changes")"
     echo "$(nproc) cores of $(lscpu | awk -F': *' '/Model name/ {print $2; exit}'), $memory GiB, $(uname -sm)"
     "$python" - <<'EOT'
 import platform
