@@ -58,15 +58,15 @@ def grid_size(grid_thw: tuple[int, int, int], constants: ModelConstants) -> tupl
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Planes:
-    """RGB image -> (3, height, width) by Pillow's antialiased bicubic filter, as the reference processor does."""
+    """RGB image -> 3 times (height, width) by Pillow's antialiased bicubic filter, as the reference processor does."""
     height, width = size
     resized = image.resize((width, height), resample=Image.Resampling.BICUBIC)
-    planes = b"".join(resized.tobytes("raw", channel) for channel in "RGB")
-    return np.frombuffer(planes, np.uint8).reshape(3, height, width)
+    planes = (np.frombuffer(resized.tobytes("raw", channel), np.uint8) for channel in "RGB")
+    return [plane.reshape(height, width) for plane in planes]
 
 
 def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Planes:
-    """(H, W, 3) video frame -> (3, height, width)."""
+    """(H, W, 3) video frame -> 3 times (height, width)."""
     return resize(Image.fromarray(frame), size)
 
 

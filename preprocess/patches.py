@@ -11,8 +11,7 @@ The 2 x 2 patches that become one visual token are neighbours; the tokens run ro
 Source: transformers 4.57.1, `Qwen2VLImageProcessor._preprocess`; values stay uint8 (see the README: why uint8).
 Pixels come as colour planes, in which a row of a patch is one run of bytes: copying runs instead of single bytes takes
 0.5 ms for a photo of 812 x 532 pixels, not 4.
-Shape letters: F frames, H W pixels, gt gh gw patches, p patch side, m merge
-side, tp frames per patch.
+Shape letters: F frames, H W pixels, gt gh gw patches, p patch side, m merge side, tp frames per patch.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ import numpy.typing as npt
 
 from shards import ModelConstants
 
-Planes = npt.NDArray[np.uint8]  # (3, H, W): red, green, blue
+Planes = Sequence[npt.NDArray[np.uint8]]  # red, green, blue, (H, W) each
 
 
 def patchify_image(image: Planes, constants: ModelConstants) -> npt.NDArray[np.uint8]:
-    """(3, H, W) -> (gh * gw, 3 * p * p). The model sees an image as tp equal frames; it is stored once."""
+    """3 times (H, W) -> (gh * gw, 3 * p * p). The model sees an image as tp equal frames; it is stored once."""
     return _cut([image], 1, constants).reshape(-1, constants.image_patch_bytes)
 
 
 def patchify_video(frames: Sequence[Planes], constants: ModelConstants) -> npt.NDArray[np.uint8]:
-    """F times (3, H, W) -> (gt * gh * gw, 3 * tp * p * p). The last frame fills up the last temporal patch."""
+    """F times 3 times (H, W) -> (gt * gh * gw, 3 * tp * p * p). The last frame fills up the last temporal patch."""
     tp = constants.temporal_patch_size
     missing = -len(frames) % tp
     return _cut([*frames, *[frames[-1]] * missing], tp, constants).reshape(-1, constants.video_patch_bytes)
@@ -42,7 +41,7 @@ def patchify_video(frames: Sequence[Planes], constants: ModelConstants) -> npt.N
 def _cut(frames: Sequence[Planes], tp: int, constants: ModelConstants) -> npt.NDArray[np.uint8]:
     """Frames, a multiple of `tp`, all of one size -> (gt, gh / m, gw / m, m, m, 3, tp, p, p)."""
     p, m = constants.patch_size, constants.merge_size
-    _, height, width = frames[0].shape
+    height, width = frames[0][0].shape
     gt, token_rows, token_columns = len(frames) // tp, height // (m * p), width // (m * p)
     row_of_patch = np.dtype((np.void, p))
     patches = np.empty((gt, token_rows, token_columns, m, m, 3, tp, p), row_of_patch)
