@@ -4,7 +4,8 @@
 
 Packs of 2 MB (4,096 tokens, up to 3,300 patches) in random order, files in the page cache. Reading a pack means copying
 every byte of it into a buffer that is used again; memcpy is the same loop over packs that lie in memory. MB are those
-of the packs for reading, and of the yielded arrays, padding included, for the dataset. Medians over alternating rounds.
+of the packs for reading, and of the yielded arrays, padding included, for the dataset. Medians over alternating rounds, of
+the ratios within a round too.
 """
 
 from __future__ import annotations
@@ -37,30 +38,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer packs and rounds")
     quick = parser.parse_args().quick
-    num_packs, rounds = (96, 5) if quick else (400, 9)
+    num_packs, rounds = (96, 9) if quick else (400, 15)
     with tempfile.TemporaryDirectory(prefix="bench-read-") as name:
         folders = {format: Path(name) / format for format in FORMATS}
         for format, folder in folders.items():
             write_dataset(folder, num_packs, format)
-        reading = measure_reading(folders, rounds)
+        reading, of_memcpy = measure_reading(folders, rounds)
         padding = measure_padding(folders["arrow"], rounds)
         waits = measure_waiting(folders["arrow"])
     print(f"{num_packs} packs")
     print(f"{'':28}{'MB/s':>9}{'of memcpy':>11}{'waited':>9}")
     for way, mb_per_s in reading.items():
-        print(f"{way:28}{mb_per_s:9,.0f}{mb_per_s / reading[MEMCPY]:11.2f}")
+        print(f"{way:28}{mb_per_s:9,.0f}{of_memcpy[way]:11.2f}")
     for way, mb_per_s in padding.items():
         print(f"{way:28}{mb_per_s:9,.0f}{'':11}{f'{waits[way]:.2%}' if way in waits else '':>9}")
     print(f"waited: share of the time, by a device that takes {1000 * STEP_SECONDS:.0f} ms a pack")
     to_memcpy = {
-        f"{format}_to_memcpy": round(reading[format] / reading[MEMCPY], 3) if format in reading else None
+        f"{format}_to_memcpy": round(of_memcpy[format], 3) if format in of_memcpy else None
         for format in ("arrow", "mindrecord")
     }
     print(json.dumps({**to_memcpy, "dataset_mb_per_s": round(padding[MINDSPORE])}))
 
 
-def measure_reading(folders: dict[str, Path], rounds: int) -> dict[str, float]:
-    """Median MB/s of each format, and of memcpy."""
+def measure_reading(folders: dict[str, Path], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """MB/s of each format and of memcpy, and their ratio to memcpy's."""
     sources: dict[str, Sequence[Pack]] = {format: open_shards(folder) for format, folder in folders.items()}  # type: ignore[misc]
     stored = sources["arrow"]
     sources[MEMCPY] = [copy_of(stored[index]) for index in range(len(stored))]
@@ -69,7 +70,12 @@ def measure_reading(folders: dict[str, Path], rounds: int) -> dict[str, float]:
     largest = [max(parts, key=len) for parts in zip(*map(arrays_of, sources[MEMCPY]), strict=True)]
     buffer = [np.zeros(array.size, array.dtype) for array in largest]
     ways = {way: copy_all(source, order, buffer) for way, source in sources.items()}
-    return {way: num_bytes / 1e6 / seconds for way, seconds in median_seconds(ways, rounds).items()}
+    seconds = measure_rounds(ways, rounds)
+    ratios = {
+        way: statistics.median(memcpy / own for memcpy, own in zip(seconds[MEMCPY], times, strict=True))
+        for way, times in seconds.items()
+    }
+    return {way: num_bytes / 1e6 / statistics.median(times) for way, times in seconds.items()}, ratios
 
 
 def copy_all(source: Sequence[Pack], order: list[int], buffer: list[npt.NDArray]) -> Callable[[], None]:
@@ -90,7 +96,7 @@ def copy_of(pack: Pack) -> Pack:
 
 
 def measure_padding(folder: Path, rounds: int) -> dict[str, float]:
-    """Median MB/s of the arrays that each way of iterating yields."""
+    """MB/s of the arrays that each way of iterating yields."""
     stream = stream_of(folder)
     dataset = mindspore_dataset(folder, packs_per_step=PACKS_PER_STEP, seed=SEED)
     row_bytes = sum(array.nbytes for array in next(iter(stream)).batch)
@@ -104,7 +110,8 @@ def measure_padding(folder: Path, rounds: int) -> dict[str, float]:
         AHEAD: read_ahead,
         MINDSPORE: lambda: exhaust(dataset.create_tuple_iterator(num_epochs=1)),
     }
-    return {way: len(stream) * row_bytes / 1e6 / seconds for way, seconds in median_seconds(ways, rounds).items()}
+    num_bytes = len(stream) * row_bytes
+    return {way: num_bytes / 1e6 / statistics.median(times) for way, times in measure_rounds(ways, rounds).items()}
 
 
 def measure_waiting(folder: Path) -> dict[str, float]:
@@ -138,8 +145,8 @@ def exhaust(rows: Iterable[object]) -> None:
         pass
 
 
-def median_seconds(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Of each way, over alternating rounds; one more at the beginning fills caches and starts threads."""
+def measure_rounds(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in alternating rounds; one more at the beginning fills caches and starts threads."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for round_number in range(rounds + 1):
         for way, work in ways.items():
@@ -147,7 +154,7 @@ def median_seconds(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str
             work()
             if round_number:
                 times[way].append(time.perf_counter() - start)
-    return {way: statistics.median(values) for way, values in times.items()}
+    return times
 
 
 if __name__ == "__main__":
