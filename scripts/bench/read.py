@@ -4,8 +4,8 @@
 
 Packs of 2 MB (4,096 tokens, up to 3,300 patches) in random order, files in the page cache. Reading a pack means copying
 every byte of it into a buffer that is used again; memcpy is the same loop over packs that lie in memory. MB are those
-of the packs for reading, and of the yielded arrays, padding included, for the dataset. Medians over alternating rounds, of
-the ratios within a round too.
+of the packs for reading, and of the yielded arrays, padding included, for the dataset. Medians over alternating rounds,
+of the ratios within a round too.
 """
 
 from __future__ import annotations
