@@ -24,10 +24,11 @@ from shards import (
 )
 from shards.writer import write_shard
 
-FORMATS = ("arrow",)
+FORMATS = ("arrow", "mindrecord")
 PACK_LENGTH = 4096
 PACK_PATCHES = 3300
 SEGMENTS = 8
+LARGEST_ROW_BYTES = 3 << 20
 PACKS_PER_SHARD = 48
 CONSTANTS = ModelConstants(
     model_type="qwen2_5_vl",
@@ -59,7 +60,7 @@ def write_dataset(folder: Path, num_packs: int, format: str) -> None:
         packs = list(make_packs(range(first, min(first + PACKS_PER_SHARD, num_packs))))
         counts = reduce(PackCounts.__add__, map(count_pack, packs), counts)
         maxima = reduce(PackMaxima.merge, (measure_pack(pack, CONSTANTS) for pack in packs), maxima)
-        entry = write_shard(folder, shard, packs, CONSTANTS).entry
+        entry = write_shard(folder, shard, packs, CONSTANTS, format=format, largest_row_bytes=LARGEST_ROW_BYTES).entry
         assert entry is not None
         entries.append(entry)
     manifest = Manifest(
