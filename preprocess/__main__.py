@@ -1,154 +1,17 @@
-"""python -m preprocess plan|run|report.
-
-Exit codes: 0 done; 1 finished but not usable; 2 wrong usage or configuration, nothing written.
-"""
+"""python -m preprocess. Worker processes import this module too, and need none of what the commands import."""
 
 from __future__ import annotations
 
 import io
-import os
-import re
 import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 
-from preprocess.arguments import make_parser, parse_config, parse_plan
-from preprocess.config import RunConfig
-from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
-from preprocess.executor import WorkerPool, limit_threads
-from preprocess.ledger import LEDGER_NAME, read_ledger
-from preprocess.plan import PlanSummary, open_sources
-from preprocess.plan_tables import PLAN_DIR
-from preprocess.publish import Published, publish
-from preprocess.report import plan_table, reject_examples, run_summary, slowest_lines, sweep_table
-from preprocess.report_page import report_page
-from preprocess.run import Share, choose_executor, make_plan, materialise, plan_into_output, prepare
-from preprocess.sweep import run_sweep
-from preprocess.thumbnails import SECONDS as THUMBNAIL_SECONDS
-from preprocess.timing import read_slowest
-from shards import ModelFolderError, ShardError, read_manifest
-from shards.page import write_page
-
-USAGE = """usage: python -m preprocess COMMAND ...
-
-  plan --config run.yaml [flags]   measure and pack; decodes no pixel, writes nothing
-       --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
-  run --config run.yaml [flags]    plan, then write the shards into output_dir
-  report OUTPUT_DIR                what a finished run holds
-       --html FILE                 the same as a page, with pictures
-
-python -m preprocess run --help lists the flags."""
-
-
-def main(arguments: Sequence[str]) -> int:
-    commands = {"plan": _plan, "run": _run, "report": _report}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0 if arguments else 2
-    command, *rest = arguments
-    try:
-        if command not in commands:
-            raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
-        if command != "report" and ("-h" in rest or "--help" in rest):
-            make_parser(command).print_help()
-            return 0
-        return commands[command](rest)
-    except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
-        _say(f"preprocess: error: {error}")
-        return 2
-    except FatalError as error:
-        _say(f"preprocess: stopped: {error}")
-        return 1
-    except OSError as error:
-        _say(f"preprocess: stopped: {disk_error(error)}")
-        return 1
-
-
-def _plan(arguments: Sequence[str]) -> int:
-    config, sweep = parse_plan(arguments, _note)
-    sources = open_sources(config)
-    with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder, choose_executor(config) as executor:
-        if sweep is not None:
-            tally, outcomes = run_sweep(config, sweep, sources, Path(folder), executor)
-            print(sweep_table(sweep, tally, outcomes))
-            return 0 if any(outcome.num_packs for outcome in outcomes) else 1
-        plan = make_plan(config, sources, Path(folder), executor)
-    print(plan_table(plan, sources.constants.merge_size))
-    return _exit_code(config, plan.num_rejects, plan)
-
-
-def _run(arguments: Sequence[str]) -> int:
-    config = parse_config(arguments, _note)
-    share = Share.of_job(config.task, os.environ)
-    with choose_executor(config) as executor:
-        sources = prepare(config)
-        plan = plan_into_output(config, sources, executor, share)
-        print(plan_table(plan, sources.constants.merge_size), flush=True)
-        unfinished = materialise(config, plan, sources.constants, executor, share)
-    if unfinished:
-        print(f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are those of other shares")
-        return 0
-    published = publish(config, plan, sources.constants)
-    if published is None:
-        _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
-        return 1
-    print(run_summary(published, plan, config.output_dir))
-    return _exit_code(config, published.manifest.num_rejects, plan)
-
-
-def _report(arguments: Sequence[str]) -> int:
-    folder, page = _report_arguments(arguments)
-    manifest = read_manifest(folder)
-    plan = PlanSummary.read(folder / PLAN_DIR)
-    if plan is None:
-        raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
-    if page is not None:
-        with WorkerPool(workers=1, item_timeout=THUMBNAIL_SECONDS) as executor:
-            print(write_page(page, report_page(folder, manifest, plan, executor)))
-        return 0
-    print(plan_table(plan, manifest.model.merge_size))
-    print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
-    for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
-        print(line)
-    return 0
-
-
-def _report_arguments(arguments: Sequence[str]) -> tuple[Path, Path | None]:
-    """The folder, and the page to write, if any. Raises ConfigError."""
-    match [word for argument in arguments for word in re.split("(?<=^--html)=", argument)]:
-        case [str(folder)] if not folder.startswith("-"):
-            return Path(folder), None
-        case [str(folder), "--html", str(page)] | ["--html", str(page), str(folder)]:
-            return Path(folder), Path(page)
-    raise ConfigError("usage: python -m preprocess report OUTPUT_DIR [--html FILE]")
-
-
-def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
-    if not plan.num_packs:
-        _say("preprocess: no sample is left; the rejects above say why")
-        return 1
-    share = num_rejects / plan.num_records
-    if share > config.max_reject_share:
-        _say(
-            f"preprocess: {share:.1%} of the records were rejected, more than max_reject_share "
-            f"({config.max_reject_share:.1%}); mend them, or raise it if that is acceptable"
-        )
-        return 1
-    return 0
-
-
-def _note(line: str) -> None:
-    _say(f"preprocess: note: {line}")
-
-
-def _say(line: str) -> None:
-    print(" ".join(line.splitlines()), file=sys.stderr)
-
+from preprocess.executor import limit_threads
 
 if __name__ == "__main__":
-    limit_threads()
+    limit_threads()  # before NumPy is imported
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show
+    from preprocess.commands import main
+
     sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.sample import Sample
+from preprocess.sample import Sample, sample_key
+from shards.manifest import open_atomically
 
 LEDGER_NAME = "rejects.jsonl"
 
@@ -22,6 +23,11 @@ class Reject:
     member: int | None  # position in a ready-made pack
     reason: str  # a value of errors.Reason
     detail: str
+
+    @property
+    def key(self) -> str:
+        """Of the sample, as in the shards."""
+        return sample_key(self.dataset, self.index, self.member)
 
     @classmethod
     def of(cls, dataset: str, index: int, member: int | None, error: SampleError) -> Reject:
@@ -46,9 +52,9 @@ class Reject:
 
 
 def write_ledger(path: Path, rejects: Iterable[Reject]) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    with open_atomically(path) as file:
         for reject in rejects:
-            file.write(json.dumps(reject.to_json(), ensure_ascii=True) + "\n")
+            file.write(json.dumps(reject.to_json(), ensure_ascii=True).encode() + b"\n")
 
 
 def read_ledger(path: Path) -> Iterator[Reject]:

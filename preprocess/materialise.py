@@ -53,6 +53,7 @@ class LoadedShardStage:
         summary = PlanSummary.read(plan)
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
+        self._fingerprint = summary.fingerprint
         self._write_shard = partial(write_shard, format=config.format, largest_row_bytes=summary.largest_row_bytes)
         self._encoder = encoder
         self._samples = SamplesReader(plan)
@@ -71,6 +72,7 @@ class LoadedShardStage:
         write_media(self._output_dir / PLAN_DIR, task, job.media)
         write_slowest(self._output_dir / PLAN_DIR, task, job.timings)
         sidecar = ShardSidecar(
+            fingerprint=self._fingerprint,
             shard=written.entry,
             maxima=written.maxima,
             datasets=dict(sorted(job.counts.items())),

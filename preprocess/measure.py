@@ -1,7 +1,7 @@
 """Measure: the stage that turns raw records into parts of the plan, on all workers.
 
-A job is a run of consecutive records of one dataset. What it writes, `plan/samples/part-N.arrow` and then its sidecar
-`part-N.json`, depends on nothing else, so a finished part is never measured again.
+A job is a run of consecutive records of one dataset. What it writes, `plan/samples/part-N.arrow`, depends on nothing
+else, so a finished part is never measured again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.executor import Signal
 from preprocess.ledger import Reject
-from preprocess.plan_tables import part_path, write_part
+from preprocess.plan_tables import part_metadata, write_part
 from preprocess.records import ignored_keys, parse_record, split_members
 from preprocess.registry import Dataset, DatasetUse
 from preprocess.sample import MeasuredSample, Sample
 from shards import PackCounts
-from shards.manifest import write_atomically
 
 RECORDS_PER_PART = 512
 
@@ -37,35 +36,40 @@ class MeasureJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartSidecar:
+class PartSummary:
+    """What was counted and rejected in a part. It stands in the file of its samples, so that both are of one job."""
+
+    fingerprint: str  # of the run; a process of an earlier one may still have been at work in the folder
     dataset: str
     num_samples: int
     counts: PackCounts  # repeated samples count each time
     rejects: tuple[Reject, ...]
     ignored_keys: Mapping[str, int]
 
-    def write(self, folder: Path, part: int) -> None:
+    def to_metadata(self) -> dict[str, str]:
         record = {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
-        write_atomically(_sidecar_path(folder, part), json.dumps(record, sort_keys=True) + "\n")
+        return {"fingerprint": record.pop("fingerprint"), "summary": json.dumps(record, sort_keys=True)}
 
     @classmethod
-    def read(cls, folder: Path, part: int) -> PartSidecar:
-        record = json.loads(_sidecar_path(folder, part).read_text(encoding="utf-8"))
+    def read(cls, folder: Path, part: int) -> PartSummary:
+        metadata = part_metadata(folder, part)
+        record = json.loads(metadata["summary"])
         return cls(
             **{
                 **record,
+                "fingerprint": metadata["fingerprint"],
                 "counts": PackCounts(**record["counts"]),
                 "rejects": tuple(map(Reject.from_json, record["rejects"])),
             }
         )
 
 
-def _sidecar_path(folder: Path, part: int) -> Path:
-    return part_path(folder, part).with_suffix(".json")
-
-
-def is_measured(folder: Path, part: int) -> bool:
-    return _sidecar_path(folder, part).exists()
+def is_measured(folder: Path, part: int, fingerprint: str) -> bool:
+    """Whether the part of that run stands there."""
+    try:
+        return part_metadata(folder, part).get("fingerprint") == fingerprint
+    except FileNotFoundError:
+        return False
 
 
 def cut_into_jobs(use: DatasetUse, file: AnnotationFile, seed: int, first_part: int) -> Iterator[MeasureJob]:
@@ -91,6 +95,7 @@ def cut_into_jobs(use: DatasetUse, file: AnnotationFile, seed: int, first_part: 
 class MeasureStage:
     config: RunConfig
     folder: Path  # of the plan
+    fingerprint: str
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedMeasureStage:
@@ -105,26 +110,29 @@ class LoadedMeasureStage:
     def do_item(self, sample: Sample) -> MeasuredSample:
         return self.encoder.measure(sample)
 
-    def do_job(self, job: MeasureJob, do_item: Callable[[Sample], MeasuredSample], before_item: Signal) -> None:
-        config, folder = self.stage.config, self.stage.folder
+    def do_job(self, job: MeasureJob, do_item: Callable[[Sample], MeasuredSample], before_item: Signal) -> int:
+        """Write a part; the number of its rejects."""
+        config = self.stage.config
         rows: list[tuple[MeasuredSample, int]] = []
         rejects: list[Reject] = []
         counts, ignored = PackCounts(), Counter[str]()
         for index, record, copies in job.records:
             members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored)
             members, oversize = _keep_what_fits(members, config)
-            rejects += lost + oversize
+            rejects += sorted(lost + oversize, key=lambda reject: reject.member or 0)
             for measured in members:
                 rows.append((measured, copies))
                 counts += measured.counts * copies
-        write_part(folder, job.part, rows)
-        PartSidecar(
+        summary = PartSummary(
+            fingerprint=self.stage.fingerprint,
             dataset=job.dataset.name,
             num_samples=len(rows),
             counts=counts,
             rejects=tuple(rejects),
             ignored_keys=dict(sorted(ignored.items())),
-        ).write(folder, job.part)
+        )
+        write_part(self.stage.folder, job.part, rows, summary.to_metadata())
+        return len(rejects)
 
 
 def _measure_members(

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,21 @@ import preprocess
 from preprocess.annotations import AnnotationFile, open_annotations
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
-from preprocess.executor import Executor, Signal
+from preprocess.errors import AnnotationError
+from preprocess.executor import Executor
 from preprocess.ledger import LEDGER_NAME, write_ledger
-from preprocess.measure import MeasureJob, MeasureStage, PartSidecar, cut_into_jobs, is_measured
+from preprocess.measure import MeasureJob, MeasureStage, PartSummary, cut_into_jobs, is_measured
 from preprocess.plan_tables import SAMPLES_DIR, write_packs, write_parts, write_tasks
-from preprocess.registry import DatasetUse, choose_datasets, read_registry
+from preprocess.progress import Progress
+from preprocess.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from preprocess.sizes import PackedItems, SampleSizes, pack_samples
 from shards import ModelConstants, PackCounts, PackMaxima
 from shards.formats import check_row_fits
 from shards.hashing import sha256_of_file
 from shards.manifest import fingerprint_of, write_atomically
 from shards.mindrecord import largest_row_bytes
+
+PLAN_NAME = "plan.json"  # in the plan's folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,47 +71,60 @@ class PlanSummary:
     def read(cls, folder: Path) -> PlanSummary | None:
         """None where the plan in `folder` is unfinished."""
         try:
-            record = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            record = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         record["datasets"] = {name: PackCounts(**counts) for name, counts in record["datasets"].items()}
         return cls(**record)
 
     def write(self, folder: Path) -> None:
-        write_atomically(folder / "plan.json", json.dumps(asdict(self), indent=1) + "\n")
+        write_atomically(folder / PLAN_NAME, json.dumps(asdict(self), indent=1) + "\n")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything outside of the configuration that a plan reads, opened and checked before anything is written."""
+    """Everything outside of the configuration that a plan reads."""
 
     uses: tuple[DatasetUse, ...]
-    files: tuple[AnnotationFile, ...]
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
+
+    @cached_property
+    def files(self) -> tuple[AnnotationFile, ...]:
+        """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
+        return tuple(open_annotations(use.dataset.annotation_path) for use in self.uses)
 
     @property
     def fingerprint(self) -> str:
         """sha256 of everything that determines the bytes of the output."""
         return fingerprint_of(self.inputs)
 
-    def num_records(self, seed: int) -> int:
+    @property
+    def locations(self) -> Mapping[str, Any]:
+        """Where the datasets stand. No byte depends on it, but measured samples and rejects do."""
+        return {
+            use.dataset.name: {
+                "annotation_path": str(use.dataset.annotation_path),
+                "data_path": None if use.dataset.data_path is None else str(use.dataset.data_path),
+            }
+            for use in self.uses
+        }
+
+    @property
+    def num_records(self) -> int:
         """Records that will be measured, each once."""
-        return sum(
-            int(np.count_nonzero(use.copies(len(file), seed))) for use, file in zip(self.uses, self.files, strict=True)
-        )
+        return sum(use.num_chosen(len(file)) for use, file in zip(self.uses, self.files, strict=True))
 
 
 def open_sources(config: RunConfig) -> Sources:
     """Raises ConfigError, AnnotationError or shards.ModelFolderError; touches nothing."""
     constants = SampleEncoder.load(config.model, config).constants
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
-    files = tuple(open_annotations(use.dataset.annotation_path) for use in uses)
     inputs = {
         "config": config.determining(),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": sha256_of_file(use.dataset.annotation_path),
+                "annotations_sha256": _hash_annotations(use.dataset),
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
             }
@@ -121,38 +139,57 @@ def open_sources(config: RunConfig) -> Sources:
             "preprocess": preprocess.__version__,
         },
     }
-    return Sources(uses, files, constants, inputs)
+    return Sources(uses, constants, inputs)
 
 
-def measure_all(
+def _hash_annotations(dataset: Dataset) -> str:
+    try:
+        return sha256_of_file(dataset.annotation_path)
+    except OSError as error:
+        raise AnnotationError(
+            f"{dataset.annotation_path}: {error.strerror}; check annotation_path in the registry"
+        ) from None
+
+
+def measure_parts(
     config: RunConfig,
     sources: Sources,
     folder: Path,
     executor: Executor,
-    on_item: Signal,
-    is_mine: Callable[[int], bool],
-) -> int:
-    """Measure every part that `is_mine` takes and that is not measured yet; return the number of all parts."""
+    progress: Progress,
+    take: Callable[[int], bool] = lambda part: True,
+    done: Callable[[int], None] = lambda part: None,
+) -> tuple[int, list[int]]:
+    """Measure every part that is not measured yet and that `take` agrees to; then it is `done`.
+
+    The number of all parts, and those that `take` left.
+    """
     (folder / SAMPLES_DIR).mkdir(parents=True, exist_ok=True)
-    num_parts = 0
+    num_parts, left = 0, []
 
     def missing_parts() -> Iterator[MeasureJob]:
         nonlocal num_parts
         for use, file in zip(sources.uses, sources.files, strict=True):
             for job in cut_into_jobs(use, file, config.seed, num_parts):
                 num_parts = job.part + 1
-                if is_mine(job.part) and not is_measured(folder, job.part):
+                if is_measured(folder, job.part, sources.fingerprint):
+                    progress.skip(len(job.records))
+                elif take(job.part):
                     yield job
+                else:
+                    left.append(job.part)
 
-    for _ in executor.run(MeasureStage(config=config, folder=folder), missing_parts(), on_item):
-        pass
-    return num_parts
+    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.fingerprint)
+    for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up):
+        done(job.part)
+        progress.finish_job(rejects=num_rejects)
+    return num_parts, left
 
 
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     tally = Tally.of_parts(sources, folder, num_parts)
-    write_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _sidecars(folder, num_parts)))
+    write_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _part_summaries(folder, num_parts)))
     write_parts(folder, tally.part_datasets, tally.part_samples)
     sizes = SampleSizes.read(folder, tally.part_samples)
     packed = pack_samples(sizes, config, sources.constants)
@@ -200,7 +237,7 @@ def _largest_pack(sizes: SampleSizes, packed: PackedItems) -> PackMaxima:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What the sidecars of the measured parts add up to; of the rejects only their numbers."""
+    """What the measured parts add up to; of the rejects only their numbers."""
 
     datasets: Mapping[str, PackCounts]
     rejects: Mapping[str, Mapping[str, int]]  # dataset -> reason -> samples
@@ -214,12 +251,12 @@ class Tally:
         rejects: dict[str, Counter[str]] = {}
         ignored_keys: Counter[str] = Counter()
         part_datasets, part_samples = [], []
-        for sidecar in _sidecars(folder, num_parts):
-            datasets[sidecar.dataset] += sidecar.counts
-            rejects.setdefault(sidecar.dataset, Counter()).update(reject.reason for reject in sidecar.rejects)
-            ignored_keys.update(sidecar.ignored_keys)
-            part_datasets.append(sidecar.dataset)
-            part_samples.append(sidecar.num_samples)
+        for summary in _part_summaries(folder, num_parts):
+            datasets[summary.dataset] += summary.counts
+            rejects.setdefault(summary.dataset, Counter()).update(reject.reason for reject in summary.rejects)
+            ignored_keys.update(summary.ignored_keys)
+            part_datasets.append(summary.dataset)
+            part_samples.append(summary.num_samples)
         return cls(
             datasets=datasets,
             rejects={name: dict(sorted(reasons.items())) for name, reasons in rejects.items() if reasons},
@@ -238,5 +275,5 @@ class Tally:
         return sum(self.part_samples) + self.num_rejects
 
 
-def _sidecars(folder: Path, num_parts: int) -> Iterator[PartSidecar]:
-    return (PartSidecar.read(folder, part) for part in range(num_parts))
+def _part_summaries(folder: Path, num_parts: int) -> Iterator[PartSummary]:
+    return (PartSummary.read(folder, part) for part in range(num_parts))

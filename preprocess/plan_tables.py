@@ -1,8 +1,9 @@
 """The plan on disk: Arrow files that workers map into memory instead of parsing annotations again.
 
-plan/inputs.json     what determines the output; another run in the same folder is told by it
-plan/samples/        part-N.arrow: usable samples, their turns, media with measures, counts, number of copies;
-                     part-N.json: what was counted and rejected on the way, written after it
+plan/inputs.json     what determines the output, and where it was read; another run in the same folder is told by it
+plan/claims/         of array jobs: what each is measuring
+plan/samples/        part-N.arrow: usable samples, their turns, media with measures, counts, number of copies; in its
+                     metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
 plan/packs.arrow     every pack, in the order of the shards: its samples (rows over all parts) and their repeats
 plan/tasks.arrow     every shard: a run of packs
@@ -11,12 +12,13 @@ plan/plan.json       configuration, fingerprint, totals; written last, so that a
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
 plan/timing/         shard-N.json: the samples that took longest; slowest.json: those of all shards
-plan/reuse.arrow     plan/media/ of the run that is reused, all together
+plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
+                     shard-N.arrow.verified: that shard of it is what its manifest says
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from preprocess.errors import FatalError
 from preprocess.sample import (
     FileStamp,
     MeasuredImage,
@@ -37,7 +40,9 @@ from preprocess.sample import (
 from shards.manifest import write_atomically
 
 PLAN_DIR = "plan"
+INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
+CLAIMS_DIR = "claims"
 _OPEN_PARTS = 64  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
@@ -87,11 +92,20 @@ PARTS_SCHEMA = pa.schema([("dataset", pa.string()), ("num_samples", pa.int64())]
 TASKS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
 
 
-def write_part(folder: Path, part: int, rows: Sequence[tuple[MeasuredSample, int]]) -> None:
-    """Write measured samples, each with its number of copies, as one part."""
+def write_part(
+    folder: Path, part: int, rows: Sequence[tuple[MeasuredSample, int]], metadata: Mapping[str, str]
+) -> None:
+    """Write measured samples, each with its number of copies, as one part; `metadata` is about all of it."""
     columns = [_sample_row(measured, copies) for measured, copies in rows]
-    batch = pa.RecordBatch.from_pylist(columns, schema=SAMPLES_SCHEMA)
+    batch = pa.RecordBatch.from_pylist(columns, schema=SAMPLES_SCHEMA.with_metadata(dict(metadata)))
     write_table(part_path(folder, part), pa.Table.from_batches([batch]))
+
+
+def part_metadata(folder: Path, part: int) -> dict[str, str]:
+    """Raises FileNotFoundError."""
+    with pa.memory_map(str(part_path(folder, part))) as file:
+        metadata = pa.ipc.open_file(file).schema.metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}
 
 
 def part_path(folder: Path, part: int) -> Path:
@@ -120,7 +134,11 @@ class SamplesReader:
             yield from read_part(self._folder, part)
 
     def _read_part(self, part: int) -> pa.Table:
-        return read_table(part_path(self._folder, part))
+        table, path = read_table(part_path(self._folder, part)), part_path(self._folder, part)
+        num_samples = int(self._ends[part] - (self._ends[part - 1] if part else 0))
+        if len(table) != num_samples:  # two jobs measured it, and a decoder crashed or hung in only one of them
+            raise FatalError(f"{path} has {len(table)} samples, the plan has {num_samples}; run with --overwrite")
+        return table
 
 
 def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:

@@ -29,21 +29,27 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def skip(self, samples: int) -> None:
+        """These were done before: they are no work, and say nothing about the time left."""
+        self._set_total(self._total - samples)
+
     def take_up(self) -> None:
         """A sample is taken up; samples of a job that runs again count again."""
         self._done += 1
+        if self._done > self._total:  # a record may hold several samples
+            self._set_total(self._done)
         if self._bar is not None:
             self._bar.update()
         elif time.monotonic() - self._logged >= _LOG_SECONDS:
             self._logged = time.monotonic()
             print(self.line(self._logged - self._started), file=sys.stderr, flush=True)
 
-    def finish_job(self, *, num_bytes: int, rejects: int) -> None:
+    def finish_job(self, *, rejects: int, num_bytes: int = 0) -> None:
+        """`num_bytes` were written, where the stage is about writing."""
         self._num_bytes += num_bytes
         self._rejects += rejects
         if self._bar is not None:
-            elapsed = max(time.monotonic() - self._started, 1e-9)
-            self._bar.set_postfix_str(f"{self._num_bytes / elapsed / 1e6:,.1f} MB/s, {self._rejects:,} rejects")
+            self._bar.set_postfix_str(self._yield(max(time.monotonic() - self._started, 1e-9)))
 
     def line(self, elapsed: float) -> str:
         """What a log file gets, `elapsed` seconds after the start."""
@@ -51,8 +57,17 @@ class Progress:
         left = max(self._total - self._done, 0) / rate if rate else 0.0
         return (
             f"{self._stage}: {self._done:,} of {self._total:,} samples, {rate:,.0f} samples/s, "
-            f"{self._num_bytes / elapsed / 1e6:,.1f} MB/s, {self._rejects:,} rejects, {_clock(left)} left"
+            f"{self._yield(elapsed)}, {_clock(left)} left"
         )
+
+    def _yield(self, elapsed: float) -> str:
+        written = f"{self._num_bytes / elapsed / 1e6:,.1f} MB/s, " if self._num_bytes else ""
+        return f"{written}{self._rejects:,} rejects"
+
+    def _set_total(self, total: int) -> None:
+        self._total = total
+        if self._bar is not None:
+            self._bar.total = total
 
 
 def _clock(seconds: float) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.config import RunConfig
+from preprocess.errors import FatalError
 from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
 from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.timing import fold_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
-from shards.manifest import MODEL_DIR, MODEL_FILES
+from shards.manifest import MODEL_DIR, MODEL_FILES, write_atomically
 from shards.writer import TEMPORARY_DIR, read_sidecar
 
 
@@ -28,7 +31,7 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
     folder = config.output_dir
     shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)
-    rejects = list(read_ledger(folder / PLAN_DIR / LEDGER_NAME))
+    rejects: list[Reject] = []  # of the shards; those of the plan may be many more
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
     for task in range(plan.num_shards):
@@ -41,12 +44,12 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
         num_reused += sidecar.num_reused
         shards += [sidecar.shard] if sidecar.shard else []
         rejects += map(Reject.from_json, sidecar.rejects)
-    rejects = _once_each(rejects, list(plan.datasets))
-    write_ledger(folder / LEDGER_NAME, rejects)
+    ledger = folder / LEDGER_NAME
+    write_ledger(ledger, _merged(_planned_rejects(folder / PLAN_DIR / LEDGER_NAME, plan), rejects, list(plan.datasets)))
     if not shards:
         return None
     fold_slowest(folder / PLAN_DIR)
-    by_dataset = count_by_dataset(rejects)
+    by_dataset = count_by_dataset(read_ledger(ledger))
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
         format=config.format,
@@ -65,13 +68,31 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     return Published(manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused)
 
 
-def _once_each(rejects: list[Reject], datasets: list[str]) -> list[Reject]:
+def _planned_rejects(path: Path, plan: PlanSummary) -> Iterator[Reject]:
+    """Those of the plan, in the order of the annotations. Raises FatalError where some are missing."""
+    num_read = 0
+    for reject in read_ledger(path):
+        yield reject
+        num_read += 1
+    if num_read != plan.num_rejects:
+        raise FatalError(
+            f"{path} lists {num_read:,} rejects, the plan has {plan.num_rejects:,}: the file was changed; remove "
+            f"{path.parent.parent} and run again"
+        )
+
+
+def _merged(planned: Iterable[Reject], of_shards: Iterable[Reject], datasets: Sequence[str]) -> Iterator[Reject]:
     """One entry a sample, though each use of a repeated sample fails; in the order of the annotations."""
-    unique = {(datasets.index(r.dataset), r.index, -1 if r.member is None else r.member): r for r in rejects}
-    return [unique[key] for key in sorted(unique)]
+    rank = {name: number for number, name in enumerate(datasets)}
+
+    def place(reject: Reject) -> tuple[int, int, int]:
+        return rank[reject.dataset], reject.index, -1 if reject.member is None else reject.member
+
+    unique = {place(reject): reject for reject in of_shards}
+    return heapq.merge(planned, (unique[key] for key in sorted(unique)), key=place)
 
 
 def _copy_model_files(model: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in MODEL_FILES:
-        shutil.copyfile(model / name, target / name)
+        write_atomically(target / name, (model / name).read_bytes())

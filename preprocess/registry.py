@@ -53,6 +53,10 @@ class DatasetUse:
     dataset: Dataset
     percent: int  # 100: every record once; above: repeats
 
+    def num_chosen(self, num_records: int) -> int:
+        """How many of the records are used at all."""
+        return min(num_records, num_records * self.percent // 100)
+
     def copies(self, num_records: int, seed: int) -> npt.NDArray[np.int32]:
         """(num_records,) how often each record is used; the sum is num_records * percent // 100.
 

@@ -199,9 +199,8 @@ def _reason_views(numbers: Mapping[str, int], ledger: Iterable[Reject], executor
 
 
 def _example_view(reject: Reject, drawn: Picture | str) -> ExampleView:
-    member = "" if reject.member is None else f".{reject.member}"
     return ExampleView(
-        key=f"{reject.dataset}:{reject.index}{member}",
+        key=reject.key,
         detail=reject.detail,
         picture=drawn if isinstance(drawn, Picture) else None,
         note=drawn if isinstance(drawn, str) else "",

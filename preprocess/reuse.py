@@ -2,7 +2,8 @@
 
 Every run records where the patches of each medium stand (`plan/media/shard-N.arrow`), under a key made of all that
 determines them: the source file, its grid, and for a video the chosen frames. A later run with `--reuse OLD_DIR` looks
-its own keys up there. What it writes is byte for byte what decoding would have given.
+its own keys up there. What it writes is byte for byte what decoding would have given. An old shard is verified by
+whoever first copies from it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 
@@ -18,15 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from preprocess.errors import ConfigError
-from preprocess.plan_tables import PLAN_DIR, read_table, write_table
+from preprocess.errors import ConfigError, FatalError
+from preprocess.plan_tables import INPUTS_NAME, PLAN_DIR, read_table, write_table
 from preprocess.sample import MeasuredImage, MeasuredVideo
-from shards import DamagedShard, Manifest, ModelConstants, open_shards
+from shards import Manifest, ModelConstants, Pack, open_shards
 from shards.hashing import sha256_of_file
+from shards.manifest import MANIFEST_NAME
 from shards.writer import shard_index
 
 MEDIA_DIR = "media"
-INDEX_NAME = "reuse.arrow"
+_INDEX_NAME = "index.arrow"
 
 # A key is 16 bytes of BLAKE2b, kept as two halves so that NumPy can sort and search them.
 _KEY = [("key_high", pa.uint64()), ("key_low", pa.uint64())]
@@ -38,20 +39,34 @@ Medium = MeasuredImage | MeasuredVideo
 Key = tuple[int, int]
 
 
-def medium_keys(medium: Medium) -> Iterator[Key]:
-    """The medium's keys, the surest first: by content where it was hashed, and by path, size and time."""
-    frames = medium.frame_indices if isinstance(medium, MeasuredVideo) else None
-    pixels = [medium.height, medium.width, getattr(medium, "orientation", 1), medium.grid_thw, frames]
-    if medium.stamp.sha256:
-        yield _digest(["content", medium.stamp.sha256, pixels])
+def content_key(medium: Medium) -> Key:
+    """By the hash of the medium's bytes."""
+    return _digest(["content", medium.stamp.sha256, _pixels(medium)])
+
+
+def file_key(medium: Medium) -> Key:
+    """By path, size and modification time."""
     source, stamp = medium.source, medium.stamp
     place = [source.path, source.row, source.column, source.item]
-    yield _digest(["file", place, stamp.num_bytes, stamp.mtime_ns, pixels])
+    return _digest(["file", place, stamp.num_bytes, stamp.mtime_ns, _pixels(medium)])
+
+
+def _pixels(medium: Medium) -> list[object]:
+    """What determines the patches of given bytes."""
+    frames = medium.frame_indices if isinstance(medium, MeasuredVideo) else None
+    return [medium.height, medium.width, getattr(medium, "orientation", 1), medium.grid_thw, frames]
 
 
 def _digest(what: object) -> Key:
     digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def _keys(medium: Medium) -> Iterator[Key]:
+    """All under which it is recorded."""
+    if medium.stamp.sha256:
+        yield content_key(medium)
+    yield file_key(medium)
 
 
 def media_path(plan: Path, task: int) -> Path:
@@ -60,32 +75,36 @@ def media_path(plan: Path, task: int) -> Path:
 
 def write_media(plan: Path, task: int, places: Iterable[tuple[Medium, int, int]]) -> None:
     """Record (medium, row in the shard, first patch among the row's image or video patches) for one shard."""
-    rows = [(*key, row, first) for medium, row, first in places for key in medium_keys(medium)]
+    rows = [(*key, row, first) for medium, row, first in places for key in _keys(medium)]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(MEDIA_SCHEMA)
     path = media_path(plan, task)
     path.parent.mkdir(exist_ok=True)
     write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, MEDIA_SCHEMA, strict=True)], MEDIA_SCHEMA))
 
 
-def build_index(old_dir: Path, plan: Path, constants: ModelConstants, versions: object) -> None:
-    """Gather what `old_dir` records into `plan/reuse.arrow`, sorted by key. Its shards are verified first.
-
-    Raises ConfigError where they were decoded by other versions, ShardError where they are damaged.
-    """
-    manifest = check_old_run(old_dir, constants, versions)
-    _verify(old_dir, manifest)
+def build_index(old_dir: Path, plan: Path) -> None:
+    """Gather what `old_dir` records into one table below `plan`, sorted by key. Raises ConfigError."""
+    path = _notes_dir(old_dir, plan) / _INDEX_NAME
+    if path.exists():
+        return
     tables = []
-    for number, entry in enumerate(manifest.shards):
-        task = shard_index(entry.name)
+    for number, entry in enumerate(open_shards(old_dir).manifest.shards):
+        recorded = media_path(old_dir / PLAN_DIR, shard_index(entry.name))
         try:
-            table = read_table(media_path(old_dir / PLAN_DIR, task))
+            table = read_table(recorded)
         except FileNotFoundError:
-            raise ConfigError(f"--reuse {old_dir}: {media_path(old_dir / PLAN_DIR, task)} is missing") from None
+            raise ConfigError(f"--reuse {old_dir}: {recorded} is missing; leave --reuse out") from None
         tables.append(table.add_column(2, "shard", pa.array(np.full(len(table), number), pa.int64())))
     index = pa.concat_tables(tables)
     order = np.lexsort((index["key_low"].to_numpy(), index["key_high"].to_numpy()))
+    path.parent.mkdir(exist_ok=True)
     # In one chunk, its columns are NumPy views into the mapped file, which all processes share.
-    write_table(plan / INDEX_NAME, index.take(pa.array(order)).cast(INDEX_SCHEMA).combine_chunks(), max(len(index), 1))
+    write_table(path, index.take(pa.array(order)).cast(INDEX_SCHEMA).combine_chunks(), max(len(index), 1))
+
+
+def _notes_dir(old_dir: Path, plan: Path) -> Path:
+    """Where a run keeps what it knows of the run that it reuses; another one has another folder."""
+    return plan / f"reuse-{sha256_of_file(old_dir / MANIFEST_NAME)[:16]}"
 
 
 def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) -> Manifest:
@@ -100,32 +119,50 @@ def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) ->
     return manifest
 
 
-def _verify(folder: Path, manifest: Manifest) -> None:
-    with ThreadPoolExecutor() as pool:
-        files = [file for entry in manifest.shards for file in entry.files()]
-        hashes = pool.map(sha256_of_file, (folder / file.name for file in files))
-        for file, digest in zip(files, hashes, strict=True):
-            if digest != file.sha256:
-                raise DamagedShard(f"{folder / file.name} does not match the manifest; leave --reuse {folder} out")
-
-
 class OldPatches:
     """Finds patches by medium, in shards of either format. One per process."""
 
     def __init__(self, old_dir: Path, plan: Path) -> None:
+        self._old_dir = old_dir
+        self._notes_dir = _notes_dir(old_dir, plan)
         self._shards = open_shards(old_dir)
-        index = read_table(plan / INDEX_NAME)
+        self._verified: set[int] = set()
+        index = read_table(self._notes_dir / _INDEX_NAME)
         self._columns = [index[name].to_numpy() for name in INDEX_SCHEMA.names]
+        inputs = json.loads((old_dir / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
+        self._has_content_keys = bool(inputs.get("hash_media"))
 
     def find(self, medium: Medium) -> npt.NDArray[np.uint8] | None:
-        """(patches, bytes) of `medium`: a view into the old shard, or None where it was not decoded before."""
+        """(patches, bytes) of `medium`: a view into the old shard, or None where it was not decoded before.
+
+        Where both runs hashed media, only the content counts. Raises FatalError where the old shard is damaged.
+        """
         highs, lows, shards, rows, first_patches = self._columns
-        for high, low in medium_keys(medium):
-            start, stop = (int(np.searchsorted(highs, np.uint64(high), side)) for side in ("left", "right"))
-            for position in range(start, stop):
-                if lows[position] == low:
-                    pack = self._shards.shard(int(shards[position]))[int(rows[position])]
-                    patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
-                    first = int(first_patches[position])
-                    return patches[first : first + prod(medium.grid_thw)]
+        by_content = self._has_content_keys and medium.stamp.sha256
+        high, low = content_key(medium) if by_content else file_key(medium)
+        start, stop = (int(np.searchsorted(highs, np.uint64(high), side)) for side in ("left", "right"))
+        for position in range(start, stop):
+            if lows[position] == low:
+                pack = self._pack(int(shards[position]), int(rows[position]))
+                patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
+                first = int(first_patches[position])
+                return patches[first : first + prod(medium.grid_thw)]
         return None
+
+    def _pack(self, shard: int, row: int) -> Pack:
+        if shard not in self._verified:
+            self._verify(shard)
+            self._verified.add(shard)
+        return self._shards.shard(shard)[row]
+
+    def _verify(self, shard: int) -> None:
+        """Against the manifest, unless any process of this run did so before."""
+        entry = self._shards.manifest.shards[shard]
+        mark = self._notes_dir / f"{entry.name}.verified"
+        if mark.exists():
+            return
+        for file in entry.files():
+            path = self._old_dir / file.name
+            if sha256_of_file(path) != file.sha256:
+                raise FatalError(f"{path} does not match its manifest; run without --reuse {self._old_dir}")
+        mark.touch()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,46 +17,22 @@ from preprocess.errors import ConfigError
 from preprocess.executor import Executor, ThisProcess, WorkerPool
 from preprocess.ledger import LEDGER_NAME
 from preprocess.materialise import ShardStage
-from preprocess.plan import PlanSummary, Sources, finish_plan, measure_all, open_sources
-from preprocess.plan_tables import PLAN_DIR
+from preprocess.measure import is_measured
+from preprocess.plan import PLAN_NAME, PlanSummary, Sources, finish_plan, measure_parts, open_sources
+from preprocess.plan_tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
 from preprocess.progress import Progress
 from preprocess.ray_executor import RayExecutor
 from preprocess.reuse import build_index, check_old_run
+from preprocess.share import Claims, Share
 from shards import ModelConstants
 from shards.formats import SUFFIXES, files_of_shard
 from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
-from shards.writer import TEMPORARY_DIR, is_finished
+from shards.writer import TEMPORARY_DIR, is_finished, shard_of_workspace
 
-_INPUTS_NAME = "inputs.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """Which tasks this process does, of `of` equal shares; array jobs have one each."""
-
-    index: int = 0
-    of: int = 1
-
-    def __contains__(self, number: int) -> bool:
-        return number % self.of == self.index
-
-    @classmethod
-    def of_job(cls, task: str | None, environment: Mapping[str, str]) -> Share:
-        """From `--task i/N`, else from the variables of a Slurm array job, else everything. Raises ConfigError."""
-        if task is None and "SLURM_ARRAY_TASK_ID" in environment:
-            first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
-            step = int(environment.get("SLURM_ARRAY_TASK_STEP", 1))
-            index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
-            return cls(index=index, of=int(environment["SLURM_ARRAY_TASK_COUNT"]))
-        if task is None:
-            return cls()
-        match = re.fullmatch(r"(\d+)/(\d+)", task)
-        if match is None or int(match[1]) >= int(match[2]):
-            raise ConfigError(f"--task {task}: say i/N with i from 0 to N - 1, for example 0/8 to 7/8")
-        return cls(index=int(match[1]), of=int(match[2]))
+_POLL_SECONDS = 2.0  # between looks at what other jobs are at
 
 
-def prepare(config: RunConfig) -> Sources:
+def prepare(config: RunConfig, share: Share) -> Sources:
     """Check everything that can be wrong before anything is written. Raises ConfigError, AnnotationError."""
     folder = config.output_dir
     sources = open_sources(config)
@@ -68,22 +42,44 @@ def prepare(config: RunConfig) -> Sources:
         check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
         if config.reuse.resolve() == folder.resolve():
             raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
-    inputs_path = folder / PLAN_DIR / _INPUTS_NAME
-    if not inputs_path.is_file():
-        if not _is_free(folder):
-            raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
-        return sources
-    if config.overwrite:
-        with _beginning_in(folder):
-            _remove_run(folder)
-        return sources
-    before = json.loads(inputs_path.read_text(encoding="utf-8"))
-    if before != json.loads(json.dumps(sources.inputs)):
+    before = _read_inputs(folder)
+    if before is None and not _is_free(folder):
+        raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
+    differences = _differences(before, _inputs(config, sources)) if before is not None else []
+    if differences and not config.overwrite:
         raise ConfigError(
-            f"output_dir {folder} holds another run: {'; '.join(_differences(before, sources.inputs))}. "
+            f"output_dir {folder} holds another run: {'; '.join(differences)}. "
             "Name another folder, go back to that configuration, or pass --overwrite"
         )
+    if before is None or differences or _finished_plan(config, sources) is None:
+        assert sources.files is not None  # opens and checks them
+    # A run that was requeued goes on, whatever its flags.
+    if config.overwrite and (differences or (folder / MANIFEST_NAME).exists()):
+        if share.of > 1:
+            raise ConfigError(
+                f"--overwrite of array jobs would remove what the others write; remove {folder}, then start the array"
+            )
+        with _beginning_in(folder):
+            _remove_run(folder)
     return sources
+
+
+def _inputs(config: RunConfig, sources: Sources) -> dict[str, Any]:
+    """What a folder's run is recognised by: what determines its bytes, and what its plan knows of the media."""
+    inputs = {**sources.inputs, "locations": sources.locations, "hash_media": config.hash_media}
+    return json.loads(json.dumps(inputs))
+
+
+def _read_inputs(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _finished_plan(config: RunConfig, sources: Sources) -> PlanSummary | None:
+    plan = PlanSummary.read(config.output_dir / PLAN_DIR)
+    return plan if plan is not None and plan.fingerprint == sources.fingerprint else None
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
@@ -91,27 +87,57 @@ def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, sh
     folder = config.output_dir / PLAN_DIR
     with _beginning_in(config.output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / _INPUTS_NAME, json.dumps(sources.inputs, indent=1, sort_keys=True) + "\n")
-    return PlanSummary.read(folder) or make_plan(config, sources, folder, executor, share)
+        write_atomically(folder / INPUTS_NAME, json.dumps(_inputs(config, sources), indent=1, sort_keys=True) + "\n")
+    if (plan := _finished_plan(config, sources)) is not None:
+        return plan
+    if share.of == 1:
+        return make_plan(config, sources, folder, executor)
+    with Claims(folder / CLAIMS_DIR, share) as claims:
+        num_parts = _measure_with_others(config, sources, executor, share, claims)
+        while not claims.take("plan"):
+            time.sleep(_POLL_SECONDS)
+            if (plan := _finished_plan(config, sources)) is not None:
+                return plan
+        return _finished_plan(config, sources) or finish_plan(config, sources, folder, num_parts)
 
 
-def make_plan(
-    config: RunConfig, sources: Sources, folder: Path, executor: Executor, share: Share = Share()
-) -> PlanSummary:
+def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> PlanSummary:
     """Plan into `folder`, or go on with the plan that was begun there."""
-    return finish_plan(config, sources, folder, measure(config, sources, folder, executor, share))
+    return finish_plan(config, sources, folder, measure(config, sources, folder, executor))
 
 
-def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor, share: Share = Share()) -> int:
-    """Measure the parts that are not measured yet, and return the number of all parts.
+def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
+    """Measure the parts that are not measured yet; the number of all parts."""
+    with Progress("plan", sources.num_records) as progress:
+        num_parts, _ = measure_parts(config, sources, folder, executor, progress)
+    return num_parts
 
-    A share measures its own parts first and then whatever is missing, so that it never waits for another share.
-    """
-    with Progress("plan", sources.num_records(config.seed)) as progress:
-        measure_parts = partial(measure_all, config, sources, folder, executor, progress.take_up)
-        if share.of > 1:
-            measure_parts(lambda part: part in share)
-        return measure_parts(lambda part: True)
+
+def _measure_with_others(config: RunConfig, sources: Sources, executor: Executor, share: Share, claims: Claims) -> int:
+    """The same by several jobs: first the parts of this share, then whatever no other job is at."""
+    folder = config.output_dir / PLAN_DIR
+
+    def claim(part: int) -> str:
+        return f"part-{part:06d}"
+
+    def measure_those(stage: str, wanted: Callable[[int], bool]) -> tuple[int, list[int]]:
+        def take(part: int) -> bool:
+            return wanted(part) and claims.take(claim(part))
+
+        def done(part: int) -> None:
+            claims.release(claim(part))
+
+        with Progress(stage, sources.num_records) as progress:
+            return measure_parts(config, sources, folder, executor, progress, take, done)
+
+    measure_those(f"plan, share {share}", lambda part: part in share)
+    while True:
+        num_parts, left = measure_those("plan, other shares", lambda part: True)
+        while left and not any(claims.is_free(claim(part)) for part in left):
+            time.sleep(_POLL_SECONDS)
+            left = [part for part in left if not is_measured(folder, part, sources.fingerprint)]
+        if not left:
+            return num_parts
 
 
 def choose_executor(config: RunConfig) -> Executor:
@@ -126,14 +152,24 @@ def materialise(
 ) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_tasks = config.output_dir, range(plan.num_shards)
-    missing = [task for task in all_tasks if task in share and not is_finished(folder, task)]
-    if config.reuse is not None and missing:
-        build_index(config.reuse, folder / PLAN_DIR, constants, plan.inputs["versions"])
+    missing = [task for task in all_tasks if task in share and not is_finished(folder, task, plan.fingerprint)]
+    if missing:
+        _remove_manifest(folder)  # it would be of other shards if other decoders crash this time
+        _remove_unfinished(folder, share)
+        if config.reuse is not None:
+            build_index(config.reuse, folder / PLAN_DIR)
     with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
         for _, sidecar in executor.run(ShardStage(config=config), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
-    return sum(not is_finished(folder, task) for task in all_tasks)
+    return sum(not is_finished(folder, task, plan.fingerprint) for task in all_tasks if task not in share)
+
+
+def _remove_unfinished(folder: Path, share: Share) -> None:
+    """What killed workers of this share were writing: on a full disk, room for going on."""
+    for workspace in (folder / TEMPORARY_DIR).glob("shard-*"):
+        if shard_of_workspace(workspace) in share:
+            shutil.rmtree(workspace, ignore_errors=True)
 
 
 @contextmanager
@@ -154,21 +190,34 @@ def _is_free(folder: Path) -> bool:
     if not folder.is_dir() or any(entry.name != PLAN_DIR or not entry.is_dir() for entry in folder.iterdir()):
         return False
     names = {entry.name for plan in folder.iterdir() for entry in plan.iterdir()}
-    return _INPUTS_NAME in names or all(name.startswith(f".{_INPUTS_NAME}.") for name in names)
+    return INPUTS_NAME in names or all(name.startswith(f".{INPUTS_NAME}.") for name in names)
 
 
 def _remove_run(folder: Path) -> None:
-    """Nothing that we did not write. The manifest goes first, so that what is left is never taken for a dataset, the
-    plan last, so that it is still known as ours.
+    """Nothing that we did not write. The manifest goes first, so that what is left is never taken for a dataset; what
+    says that it is ours goes last, so that an interrupted removal goes on.
     """
-    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME):
-        (folder / name).unlink(missing_ok=True)
+    _remove_manifest(folder)
+    (folder / LEDGER_NAME).unlink(missing_ok=True)
     for suffix in SUFFIXES.values():
         for pattern in files_of_shard(f"shard-[0-9]*{suffix}"):
             for path in folder.glob(pattern):
                 path.unlink()
-    for name in (MODEL_DIR, TEMPORARY_DIR, PLAN_DIR):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / MODEL_DIR, folder / TEMPORARY_DIR):
+        if path.exists():
+            shutil.rmtree(path)
+    plan = folder / PLAN_DIR
+    for path in sorted(plan.iterdir(), key=lambda path: (path.name != PLAN_NAME, path.name == INPUTS_NAME)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    plan.rmdir()
+
+
+def _remove_manifest(folder: Path) -> None:
+    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -56,8 +56,12 @@ class Sample:
 
     def key(self, repeat: int = 0) -> str:
         """dataset:index[.member][#repeat]"""
-        member = "" if self.member is None else f".{self.member}"
-        return f"{self.dataset}:{self.index}{member}" + (f"#{repeat}" if repeat else "")
+        return sample_key(self.dataset, self.index, self.member) + (f"#{repeat}" if repeat else "")
+
+
+def sample_key(dataset: str, index: int, member: int | None) -> str:
+    """dataset:index[.member]"""
+    return f"{dataset}:{index}" + ("" if member is None else f".{member}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

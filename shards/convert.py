@@ -61,6 +61,7 @@ class _Conversion:
     format: str
     constants: ModelConstants
     largest_row_bytes: int
+    fingerprint: str  # of the converted dataset
 
     def convert(self, entry: ShardEntry) -> None:
         """One shard and its sidecar, which is written last. Raises DamagedShard."""
@@ -78,10 +79,12 @@ class _Conversion:
             largest_row_bytes=self.largest_row_bytes,
         )
         sidecar = read_sidecar(self.source, index) or _NO_SIDECAR
-        write_sidecar(self.target, index, replace(sidecar, shard=written.entry))
+        write_sidecar(self.target, index, replace(sidecar, fingerprint=self.fingerprint, shard=written.entry))
 
 
-_NO_SIDECAR = ShardSidecar(shard=None, maxima=PackMaxima(), datasets={}, rejects=(), num_media=0, num_reused=0)
+_NO_SIDECAR = ShardSidecar(
+    fingerprint="", shard=None, maxima=PackMaxima(), datasets={}, rejects=(), num_media=0, num_reused=0
+)
 
 
 def convert_shards(
@@ -101,10 +104,18 @@ def convert_shards(
     row_bytes = largest_row_bytes(manifest.maxima, manifest.model)
     check_row_fits(format, row_bytes)
     _occupy(source, target, format)
+    inputs = _with_format(manifest.inputs, format)
     conversion = _Conversion(
-        source=source, target=target, format=format, constants=manifest.model, largest_row_bytes=row_bytes
+        source=source,
+        target=target,
+        format=format,
+        constants=manifest.model,
+        largest_row_bytes=row_bytes,
+        fingerprint=manifest.fingerprint if inputs == manifest.inputs else fingerprint_of(inputs),
     )
-    missing = [entry for entry in manifest.shards if not is_finished(target, shard_index(entry.name))]
+    missing = [
+        entry for entry in manifest.shards if not is_finished(target, shard_index(entry.name), conversion.fingerprint)
+    ]
     for _ in range(len(manifest.shards) - len(missing)):
         on_shard()
     for _ in _convert_all(conversion, missing, workers):
@@ -171,10 +182,12 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
         sidecar = read_sidecar(target, shard_index(entry.name))
         assert sidecar is not None and sidecar.shard is not None, f"{entry.name} was not converted"
         entries.append(sidecar.shard)
-    inputs = _with_format(manifest.inputs, conversion.format)
-    fingerprint = manifest.fingerprint if inputs == manifest.inputs else fingerprint_of(inputs)
     converted = replace(
-        manifest, format=conversion.format, inputs=inputs, fingerprint=fingerprint, shards=tuple(entries)
+        manifest,
+        format=conversion.format,
+        inputs=_with_format(manifest.inputs, conversion.format),
+        fingerprint=conversion.fingerprint,
+        shards=tuple(entries),
     )
     shutil.rmtree(target / TEMPORARY_DIR, ignore_errors=True)
     if (source / PLAN_DIR).is_dir():

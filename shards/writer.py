@@ -32,6 +32,7 @@ _Result = TypeVar("_Result")
 class ShardSidecar:
     """What one task did: its shard (None where nothing was left to write), sums, and the samples it rejected."""
 
+    fingerprint: str  # of the run; a process of an earlier one may still have been at work in the folder
     shard: ShardEntry | None
     maxima: PackMaxima
     datasets: dict[str, PackCounts]
@@ -47,6 +48,7 @@ class ShardSidecar:
     def from_json(cls, text: str) -> ShardSidecar:
         record = json.loads(text)
         return cls(
+            fingerprint=record["fingerprint"],
             shard=ShardEntry(**record["shard"]) if record["shard"] else None,
             maxima=PackMaxima(**record["maxima"]),
             datasets={name: PackCounts(**counts) for name, counts in record["datasets"].items()},
@@ -63,6 +65,11 @@ def shard_name(index: int, format: str = "arrow") -> str:
 def shard_index(name: str) -> int:
     """The number that `shard_name` made `name` of."""
     return int(name.partition(".")[0].removeprefix("shard-"))
+
+
+def shard_of_workspace(workspace: Path) -> int:
+    """The number of the shard that is written in that folder of TEMPORARY_DIR."""
+    return shard_index(workspace.name)
 
 
 def sidecar_path(folder: Path, index: int) -> Path:
@@ -91,7 +98,7 @@ def write_shard(
     """
     name = shard_name(index, format)
     (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}-", dir=folder / TEMPORARY_DIR))
+    workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}.", dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
         with create_shard(workspace / name, constants, largest_row_bytes) as writer:
@@ -147,10 +154,10 @@ def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
     write_atomically(path, sidecar.to_json())
 
 
-def is_finished(folder: Path, index: int) -> bool:
-    """Whether the sidecar stands there and the shard that it describes is whole."""
+def is_finished(folder: Path, index: int, fingerprint: str) -> bool:
+    """Whether the sidecar of that run stands there and the shard that it describes is whole."""
     sidecar = read_sidecar(folder, index)
-    if sidecar is None:
+    if sidecar is None or sidecar.fingerprint != fingerprint:
         return False
     if sidecar.shard is None:
         return True

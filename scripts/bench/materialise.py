@@ -29,7 +29,8 @@ from preprocess.executor import ThisProcess, WorkerPool
 from preprocess.images import grid_size
 from preprocess.materialise import ShardStage
 from preprocess.plan_tables import PLAN_DIR, SamplesReader
-from preprocess.run import Share, plan_into_output, prepare
+from preprocess.run import plan_into_output, prepare
+from preprocess.share import Share
 from shards import read_model_constants
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels

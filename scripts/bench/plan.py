@@ -34,8 +34,9 @@ from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.executor import ThisProcess, limit_threads
 from preprocess.measure import MeasureStage, cut_into_jobs
-from preprocess.plan import finish_plan, measure_all, open_sources
+from preprocess.plan import finish_plan, open_sources
 from preprocess.plan_tables import SAMPLES_DIR
+from preprocess.run import measure
 from preprocess.sample import FileStamp, MeasuredImage, MeasuredSample, Sample
 
 PHOTO_SIZE = (640, 480)
@@ -74,7 +75,7 @@ def measure_speed(folder: Path, num_samples: int, rounds: int) -> float:
     for round_number in range(rounds + 1):
         shutil.rmtree(plan, ignore_errors=True)
         core, clock = time.process_time(), time.perf_counter()
-        measure_all(config, sources, plan, ThisProcess(), lambda: None, lambda part: True)
+        measure(config, sources, plan, ThisProcess())
         if round_number:  # the first round fills caches
             by_core.append(num_samples / (time.process_time() - core))
             by_clock.append(num_samples / (time.perf_counter() - clock))
@@ -147,7 +148,9 @@ def plan_synthetic(folder: Path) -> None:
         def measure(self, sample: Sample) -> MeasuredSample:
             return synthetic_sample(sample, int(tokens[sample.index]), int(patches[sample.index]))
 
-    stage = MeasureStage(config=config, folder=plan, load_encoder=SyntheticEncoder.load)
+    stage = MeasureStage(
+        config=config, folder=plan, fingerprint=sources.fingerprint, load_encoder=SyntheticEncoder.load
+    )
     jobs = cut_into_jobs(use, file, config.seed, 0)
     start = time.perf_counter()
     num_parts = sum(1 for _ in ThisProcess().run(stage, jobs, lambda: None))

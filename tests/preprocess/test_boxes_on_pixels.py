@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
 
-from preprocess.__main__ import main
 from preprocess.chat import load_tokenizer
+from preprocess.commands import main
 from preprocess.config import EncodingConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError, SampleError
-from preprocess.measure import PartSidecar
+from preprocess.measure import PartSummary
 from preprocess.plan_tables import SamplesReader, write_part, write_parts
 from preprocess.registry import Dataset, read_registry
 from preprocess.sample import BoxMode, EncodedSample, MeasuredSample, MediaSource, Sample, Turn
@@ -190,7 +190,7 @@ def test_the_plan_keeps_what_encoding_needs(encoder: SampleEncoder, tokenizer: T
 
 def through_the_plan(measured: MeasuredSample, folder: Path) -> MeasuredSample:
     (folder / "samples").mkdir()
-    write_part(folder, 0, [(measured, 1)])
+    write_part(folder, 0, [(measured, 1)], {})
     write_parts(folder, ["d"], [1])
     return SamplesReader(folder)[0]
 
@@ -249,7 +249,7 @@ def test_a_run_rewrites_answers_for_its_own_pixel_limits(demo: Demo, tokenizer: 
 
 def test_bad_boxes_go_to_the_ledger_when_planning(demo: Demo, grounded: Path) -> None:
     assert run(demo, grounded, "original", "out") == 0
-    rejects = PartSidecar.read(grounded / "out" / "plan", 0).rejects
+    rejects = PartSummary.read(grounded / "out" / "plan", 0).rejects
     assert [(reject.index, reject.reason) for reject in rejects] == [
         (2, "ambiguous_boxes"),
         (3, "ambiguous_boxes"),

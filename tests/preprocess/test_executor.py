@@ -23,8 +23,9 @@ from preprocess.ledger import read_ledger
 from preprocess.materialise import ShardStage
 from preprocess.measure import MeasureStage
 from preprocess.publish import publish
-from preprocess.run import Share, choose_executor, materialise, plan_into_output, prepare
+from preprocess.run import choose_executor, materialise, plan_into_output, prepare
 from preprocess.sample import EncodedSample, MeasuredSample, Sample
+from preprocess.share import Share
 from shards import Manifest, open_shards
 
 NUM_SAMPLES = 6
@@ -75,7 +76,7 @@ class Bench:
             )
         config = replace(self._config(command), **settings)
         with choose_executor(config) as executor:
-            sources = prepare(config)
+            sources = prepare(config, Share())
             plan = plan_into_output(config, sources, executor, Share())
             assert plan.num_shards > 1, "one shard would not show what happens to the others"
             assert materialise(config, plan, sources.constants, executor, Share()) == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.__main__ import main
+from preprocess.commands import main
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
 ROOT = Path(__file__).parents[2]

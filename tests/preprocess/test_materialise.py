@@ -18,8 +18,9 @@ from preprocess.ledger import Reject
 from preprocess.materialise import ShardStage, join_samples
 from preprocess.plan import open_sources
 from preprocess.plan_tables import SamplesReader
-from preprocess.run import Share, plan_into_output
+from preprocess.run import plan_into_output
 from preprocess.sample import EncodedSample, MeasuredSample
+from preprocess.share import Share
 from shards import IGNORE_INDEX, Pack, PackCounts, open_shards
 from shards.arrow import ArrowShard
 from shards.writer import ShardSidecar, read_sidecar

@@ -13,7 +13,7 @@ from demo_build import Demo
 
 import preprocess.run
 import shards.mindrecord
-from preprocess.__main__ import main
+from preprocess.commands import main
 from shards import open_shards
 from shards.convert import convert_shards
 from shards.hashing import sha256_of_file
@@ -131,7 +131,8 @@ def test_a_damaged_index_is_not_reused(
     content = bytearray(index.read_bytes())
     content[-1] ^= 1
     index.write_bytes(content)
-    assert command(demo, tmp_path / "new", "--reuse", str(started)) == 2
+    assert command(demo, tmp_path / "new", "--reuse", str(started)) == 1
+    assert not (tmp_path / "new" / "manifest.json").exists()
     assert index.name in capsys.readouterr().err
 
 

@@ -128,7 +128,6 @@ def test_two_plans_are_byte_equal(workshop: Workshop, tmp_path: Path) -> None:
     assert set(contents(tmp_path / "one")) == {
         "plan.json",
         "samples/part-000000.arrow",
-        "samples/part-000000.json",
         "parts.arrow",
         "packs.arrow",
         "tasks.arrow",
@@ -308,6 +307,7 @@ def test_annotations_that_change_while_they_are_read_stop_the_plan(
 ) -> None:
     workshop.dataset([words(n) for n in range(5)])
     sources = open_sources(workshop.config())
+    assert sources.num_records == 5  # opens them
     path = workshop.root / "d.jsonl"
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
     with pytest.raises(FatalError, match=rf"{path} changed while it was read; run again"):

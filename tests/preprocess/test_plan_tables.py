@@ -71,7 +71,7 @@ def measured(
 def write(folder: Path, *parts: list[MeasuredSample]) -> SamplesReader:
     (folder / "samples").mkdir()
     for number, samples in enumerate(parts):
-        write_part(folder, number, [(sample, 1) for sample in samples])
+        write_part(folder, number, [(sample, 1) for sample in samples], {})
     names = [samples[0].sample.dataset if samples else "empty" for samples in parts]
     write_parts(folder, names, [len(samples) for samples in parts])
     return SamplesReader(folder)
@@ -101,7 +101,7 @@ def test_rows_are_found_in_every_part(tmp_path: Path) -> None:
 
 def test_copies_stand_beside_the_sample(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
-    write_part(tmp_path, 3, [(measured(0), 2), (measured(1), 7)])
+    write_part(tmp_path, 3, [(measured(0), 2), (measured(1), 7)], {})
     assert read_table(tmp_path / "samples" / "part-000003.arrow")["copies"].to_pylist() == [2, 7]
 
 

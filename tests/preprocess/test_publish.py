@@ -11,7 +11,8 @@ from preprocess.config import RunConfig
 from preprocess.executor import ThisProcess
 from preprocess.plan import PlanSummary, Sources, open_sources
 from preprocess.publish import publish
-from preprocess.run import Share, materialise, plan_into_output
+from preprocess.run import materialise, plan_into_output
+from preprocess.share import Share
 from shards import PackCounts
 from shards.writer import sidecar_path
 from tests.preprocess.workshop import Workshop, talk
@@ -64,7 +65,7 @@ def test_the_manifest_is_written_last(workshop: Workshop, monkeypatch: pytest.Mo
     assert names == [
         "inputs.json",
         "part-000000.arrow",
-        "part-000000.json",
+        "rejects.jsonl",  # of the plan
         "parts.arrow",
         "packs.arrow",
         "tasks.arrow",
@@ -73,7 +74,11 @@ def test_the_manifest_is_written_last(workshop: Workshop, monkeypatch: pytest.Mo
         "shard-000000.arrow",  # where its media stand, in plan/media
         "shard-000000.json",  # how long its samples took, in plan/timing
         "shard-000000.json",
+        "rejects.jsonl",
         "slowest.json",
+        "config.json",
+        "tokenizer.json",
+        "preprocessor_config.json",
         "manifest.sha256",
         "manifest.json",
     ]

@@ -11,9 +11,9 @@ import pytest
 from demo_build import Demo
 
 import preprocess.encode
-from preprocess.__main__ import main
+from preprocess.commands import main
 from preprocess.errors import ConfigError
-from preprocess.run import Share
+from preprocess.share import Share
 from tests.preprocess.workshop import published
 
 SHARD_BYTES = 3_000_000
@@ -86,7 +86,7 @@ def test_what_is_missing_is_redone_from_the_plan(
 def test_an_interrupted_plan_goes_on_with_the_parts_that_are_missing(
     demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("manifest.json", "manifest.sha256", "plan/plan.json", "plan/samples/part-000001.json"):
+    for name in ("manifest.json", "manifest.sha256", "plan/plan.json", "plan/samples/part-000001.arrow"):
         (started / name).unlink()
     measured: list[str] = []
     measure = preprocess.encode.SampleEncoder.measure

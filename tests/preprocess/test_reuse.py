@@ -12,7 +12,7 @@ import pytest
 from demo_build import Demo
 
 import preprocess.encode
-from preprocess.__main__ import main
+from preprocess.commands import main
 from tests.preprocess.workshop import published
 
 
@@ -103,9 +103,12 @@ def test_a_damaged_old_shard_is_refused(own_demo: Demo, tmp_path: Path, capsys: 
     content[len(content) // 2] ^= 1
     shard.write_bytes(bytes(content))
     capsys.readouterr()
-    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 2
+    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert shard.name in line
+    assert "without --reuse" in line
+    assert not (tmp_path / "new" / "manifest.json").exists()
+    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts") == 0, "what the message advises works"
 
 
 def test_patches_of_other_versions_are_refused(

@@ -45,7 +45,7 @@ def test_the_output_folder_holds_shards_manifest_ledger_model_and_plan(demo: Dem
         *(f"plan/media/{name}" for name in shards),
         *(f"plan/timing/{Path(name).stem}.json" for name in shards),
         "plan/timing/slowest.json",
-        *(f"plan/samples/part-{part:06d}.{kind}" for part in range(8) for kind in ("arrow", "json")),
+        *(f"plan/samples/part-{part:06d}.arrow" for part in range(8)),
         *(f"plan/{name}.arrow" for name in ("parts", "packs", "tasks")),
         *(f"plan/{name}" for name in ("inputs.json", "plan.json", "rejects.jsonl")),
         *(f"model/{name}" for name in ("config.json", "tokenizer.json", "preprocessor_config.json")),
@@ -208,7 +208,7 @@ def test_a_plan_that_fails_leaves_its_parts_and_the_next_run_completes_it(
     assert outcome.error.startswith("preprocess: stopped: [Errno 28] No space left on device: 'packs.arrow'")
     assert "run the same command again" in outcome.error
     left = set(contents(outcome.folder))
-    parts = {"plan/samples/part-000000.arrow", "plan/samples/part-000000.json"}
+    parts = {"plan/samples/part-000000.arrow"}
     assert left == {*parts, "plan/inputs.json", "plan/rejects.jsonl", "plan/parts.arrow"}
     monkeypatch.undo()
     again, undisturbed = workshop.run(), workshop.run(out="undisturbed")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFile
 
-from preprocess.__main__ import main
 from preprocess.arguments import parse_plan
+from preprocess.commands import main
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError

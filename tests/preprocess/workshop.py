@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from preprocess.__main__ import main
+from preprocess.commands import main
 from preprocess.config import RunConfig
 from preprocess.plan import PlanSummary
 from shards import Manifest, ModelConstants, Pack, ShardSet, open_shards, read_model_constants

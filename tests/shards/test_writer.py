@@ -172,6 +172,7 @@ def test_names_sort_in_order_of_the_tasks() -> None:
 
 def test_a_sidecar_comes_back_as_written(tmp_path: Path) -> None:
     sidecar = ShardSidecar(
+        fingerprint="cd",
         shard=ShardEntry(name="shard-000003.arrow", num_packs=1, num_bytes=5, sha256="ab"),
         maxima=PackMaxima(tokens=4),
         datasets={"a": PackCounts(num_samples=1)},
@@ -185,7 +186,9 @@ def test_a_sidecar_comes_back_as_written(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_may_tell_of_no_shard(tmp_path: Path) -> None:
-    sidecar = ShardSidecar(shard=None, maxima=PackMaxima(), datasets={}, rejects=(), num_media=0, num_reused=0)
+    sidecar = ShardSidecar(
+        fingerprint="cd", shard=None, maxima=PackMaxima(), datasets={}, rejects=(), num_media=0, num_reused=0
+    )
     write_sidecar(tmp_path, 0, sidecar)
     assert read_sidecar(tmp_path, 0) == sidecar
 
