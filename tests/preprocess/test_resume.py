@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from demo_build import Demo
 
 import preprocess.encode
+import preprocess.run
 from preprocess.commands import main
-from preprocess.errors import ConfigError
-from preprocess.share import Share
+from preprocess.plan_tables import SamplesReader, read_table, write_table
+from preprocess.sample import MeasuredSample
+from preprocess.share import Claims, Share
 from tests.preprocess.workshop import published
 
 SHARD_BYTES = 3_000_000
@@ -43,6 +47,20 @@ def forbid(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
         raise AssertionError(f"{method} was called")
 
     monkeypatch.setattr(preprocess.encode.SampleEncoder, method, refuse)
+
+
+def note_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The datasets of samples that are measured from now on."""
+    measured: list[str] = []
+    measure = preprocess.encode.SampleEncoder.measure
+
+    def note(self: preprocess.encode.SampleEncoder, sample: preprocess.encode.Sample) -> object:
+        encoded = measure(self, sample)
+        measured.append(sample.dataset)
+        return encoded
+
+    monkeypatch.setattr(preprocess.encode.SampleEncoder, "measure", note)
+    return measured
 
 
 def test_a_finished_run_is_neither_measured_nor_encoded_again(
@@ -88,14 +106,7 @@ def test_an_interrupted_plan_goes_on_with_the_parts_that_are_missing(
 ) -> None:
     for name in ("manifest.json", "manifest.sha256", "plan/plan.json", "plan/samples/part-000001.arrow"):
         (started / name).unlink()
-    measured: list[str] = []
-    measure = preprocess.encode.SampleEncoder.measure
-
-    def note(self: preprocess.encode.SampleEncoder, sample: preprocess.encode.Sample) -> object:
-        measured.append(sample.dataset)
-        return measure(self, sample)
-
-    monkeypatch.setattr(preprocess.encode.SampleEncoder, "measure", note)
+    measured = note_measured(monkeypatch)
     assert command(demo, started) == 0
     assert set(measured) == {"clips"}, "each dataset is a part of its own here; the second is the one lost"
     assert published(started) == published(whole)
@@ -113,6 +124,105 @@ def test_another_configuration_is_refused_with_the_difference(
     assert {path: path.read_bytes() for path in started.rglob("*") if path.is_file()} == before
 
 
+def test_moved_media_are_another_run(
+    demo: Demo, started: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The plan knows their paths, and what it rejected may be there now."""
+    registry = tmp_path / "moved.yaml"
+    entries = yaml.safe_load(demo.registry.read_text(encoding="utf-8"))
+    for entry in entries.values():
+        entry["annotation_path"] = str(demo.registry.parent / entry["annotation_path"])
+        entry["data_path"] = str(tmp_path / "elsewhere")
+    registry.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    assert command(demo, started, "--datasets", str(registry)) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "locations.charts.data_path was" in line
+    assert str(tmp_path / "elsewhere") in line
+
+
+def test_hashes_of_media_can_not_be_had_afterwards(
+    demo: Demo, started: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(demo, started, "--hash_media", "true") == 2
+    assert "hash_media was False, is True" in capsys.readouterr().err
+
+
+def forge(path: Path) -> None:
+    """A sidecar of another run."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["fingerprint"]
+    path.write_text(json.dumps({**record, "fingerprint": "0" * 64}), encoding="utf-8")
+
+
+def test_shards_of_another_run_are_written_again(demo: Demo, whole: Path, started: Path) -> None:
+    """A process of the run that was here before may have ended late."""
+    forge(started / "plan" / "done" / "shard-000001.json")
+    (started / "shard-000001.arrow").write_bytes((whole / "shard-000000.arrow").read_bytes())
+    assert command(demo, started) == 0
+    assert published(started) == published(whole)
+
+
+def test_parts_of_another_run_are_measured_again(
+    demo: Demo, whole: Path, started: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    assert command(demo, other, "--max_pixels", "50176") == 0
+    for name in ("manifest.json", "plan/plan.json"):
+        (started / name).unlink()
+    shutil.copyfile(other / "plan/samples/part-000000.arrow", started / "plan/samples/part-000000.arrow")
+    measured = note_measured(monkeypatch)
+    assert command(demo, started) == 0
+    assert set(measured) == {"charts"}
+    assert published(started) == published(whole)
+
+
+def test_a_part_with_other_samples_than_the_plan_says_stops_the_run(
+    demo: Demo, started: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = started / "plan" / "samples" / "part-000000.arrow"
+    table = read_table(part)
+    write_table(part, table.slice(1))
+    lose_a_shard(started)
+    assert command(demo, started) == 1
+    assert f"{part} has {len(table) - 1} samples, the plan has {len(table)}" in capsys.readouterr().err
+
+
+def test_a_lost_ledger_is_not_taken_for_no_rejects(
+    demo: Demo, started: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = started / "plan" / "rejects.jsonl"
+    assert ledger.read_bytes()
+    ledger.write_bytes(b"")
+    (started / "manifest.json").unlink()
+    assert command(demo, started) == 1
+    assert f"{ledger} lists 0 rejects" in capsys.readouterr().err
+    assert not (started / "manifest.json").exists()
+
+
+def test_a_shard_is_not_redone_under_a_standing_manifest(
+    demo: Demo, started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_a_shard(started)
+    forbid(monkeypatch, "encode")
+    with pytest.raises(AssertionError, match="encode was called"):
+        command(demo, started)
+    assert not (started / "manifest.json").exists()
+
+
+def test_what_killed_workers_wrote_makes_room_before_anything_is_written(
+    demo: Demo, started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, of_another_share = (started / ".writing" / f"shard-00000{number}.dead" for number in (1, 2))
+    for leftover in (ours, of_another_share):
+        leftover.mkdir(parents=True)
+    lose_a_shard(started)
+    forbid(monkeypatch, "encode")
+    with pytest.raises(AssertionError, match="encode was called"):
+        command(demo, started, "--task", "1/2")
+    assert not ours.exists()
+    assert of_another_share.exists()
+
+
 def test_overwrite_replaces_the_run_and_leaves_foreign_files(demo: Demo, whole: Path, started: Path) -> None:
     (started / "notes.txt").write_text("mine")
     assert command(demo, started, "--seed", "7", "--overwrite") == 0
@@ -120,6 +230,67 @@ def test_overwrite_replaces_the_run_and_leaves_foreign_files(demo: Demo, whole: 
     assert published(started) != published(whole)
     assert command(demo, started, "--overwrite") == 0
     (started / "notes.txt").unlink()
+    assert published(started) == published(whole)
+
+
+def test_overwrite_goes_on_with_an_unfinished_run_of_the_same_configuration(
+    demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of a batch queue is started again with the flags that it had."""
+    for name in ("manifest.json", "shard-000001.arrow"):
+        (started / name).unlink()
+    untouched = (started / "shard-000000.arrow").stat().st_mtime_ns
+    forbid(monkeypatch, "measure")
+    assert command(demo, started, "--overwrite") == 0
+    assert (started / "shard-000000.arrow").stat().st_mtime_ns == untouched
+    assert published(started) == published(whole)
+
+
+@pytest.mark.parametrize("flags", [["--seed", "7"], []], ids=["another run", "the same run, published"])
+def test_array_jobs_do_not_overwrite(
+    demo: Demo, whole: Path, started: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    before = published(started)
+    assert command(demo, started, "--overwrite", "--task", "1/2", *flags) == 2
+    assert f"remove {started}" in capsys.readouterr().err
+    assert published(started) == before
+
+
+def test_an_interrupted_removal_goes_on(
+    demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    unlink, rmtree = Path.unlink, shutil.rmtree
+
+    class Killed(BaseException):
+        pass
+
+    def counting(real: Callable[..., None], kill_at: int) -> Callable[..., None]:
+        def step(*arguments: object, **options: object) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == kill_at:
+                raise Killed
+            real(*arguments, **options)
+
+        return step
+
+    for kill_at in range(1, 100):
+        steps = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", counting(unlink, kill_at))
+            patch.setattr(preprocess.run.shutil, "rmtree", counting(rmtree, kill_at))
+            try:
+                preprocess.run._remove_run(started)
+            except Killed:
+                pass
+            else:
+                break
+        assert not (started / "manifest.json").exists() or kill_at == 1
+        assert (started / "plan" / "inputs.json").exists(), "still known as ours"
+    assert kill_at > 5, "it was interrupted several times"
+    assert not any(started.iterdir())
+    assert command(demo, started) == 0
     assert published(started) == published(whole)
 
 
@@ -144,18 +315,48 @@ def test_shares_on_one_folder_give_the_same_bytes_and_the_last_publishes(
     assert published(folder) == published(whole)
 
 
-def test_a_share_comes_from_the_flag_or_from_slurm() -> None:
-    slurm = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "2"}
-    slurm["SLURM_ARRAY_TASK_COUNT"] = "4"
-    assert Share.of_job(None, slurm) == Share(index=3, of=4)
-    assert Share.of_job("1/2", slurm) == Share(index=1, of=2), "the flag wins"
-    assert Share.of_job(None, {}) == Share(index=0, of=1)
+def test_a_job_waits_for_what_another_is_at_and_takes_it_over_when_that_ends(
+    demo: Demo, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    measured = note_measured(monkeypatch)
+    waited: list[set[str]] = []
+    with Claims(folder / "plan" / "claims", Share(index=1, of=2)) as other:
+        assert other.take("part-000001")
+
+        def end_the_other(seconds: float) -> None:
+            waited.append(set(measured))
+            other.release("part-000001")
+
+        monkeypatch.setattr(preprocess.run.time, "sleep", end_the_other)
+        (folder / "plan" / "inputs.json").write_bytes((whole / "plan" / "inputs.json").read_bytes())
+        assert command(demo, folder, "--task", "0/2") == 0
+    assert waited == [{"charts", "flawed"}], "all but what the other job was at"
+    assert set(measured) == {"charts", "clips", "flawed"}
+    assert len(measured) == len(measured_once(whole)), "nothing twice"
+    assert command(demo, folder, "--task", "1/2") == 0
+    assert published(folder) == published(whole)
 
 
-@pytest.mark.parametrize("task", ["2/2", "x/2", "1", "1/0", "-1/2", ""])
-def test_a_share_that_does_not_exist_is_refused(task: str) -> None:
-    with pytest.raises(ConfigError, match="say i/N"):
-        Share.of_job(task, {})
+def measured_once(folder: Path) -> list[MeasuredSample]:
+    return list(SamplesReader(folder / "plan"))
+
+
+def test_a_plan_that_another_job_is_packing_is_waited_for(
+    demo: Demo, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    with Claims(folder / "plan" / "claims", Share(index=1, of=2)) as other:
+        assert other.take("plan")
+
+        def finish(seconds: float) -> None:
+            for name in ("packs.arrow", "tasks.arrow", "parts.arrow", "rejects.jsonl", "plan.json"):
+                shutil.copyfile(whole / "plan" / name, folder / "plan" / name)
+
+        monkeypatch.setattr(preprocess.run.time, "sleep", finish)
+        monkeypatch.setattr(preprocess.run, "finish_plan", lambda *_: pytest.fail("packed a second time"))
+        (folder / "plan" / "inputs.json").write_bytes((whole / "plan" / "inputs.json").read_bytes())
+        assert command(demo, folder, "--task", "0/2") == 0
 
 
 def test_every_task_is_in_exactly_one_share() -> None:
