@@ -85,6 +85,8 @@ def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
     missing = [f"--{name}" for name in required if values[name] is None]
     if missing:
         raise ConfigError(f"{', '.join(sorted(missing))} must be given, on the command line or in --config FILE")
+    if values["executor"] == "ray":  # its actors have working directories of their own
+        values.update({name: values[name].absolute() for name in _PATHS if values[name] is not None})
     config = RunConfig(**{name: values[name] for name in types})
     for line in notes:
         note(line)

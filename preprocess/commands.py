@@ -68,7 +68,12 @@ def main(arguments: Sequence[str]) -> int:
 def _plan(arguments: Sequence[str]) -> int:
     config, sweep = parse_plan(arguments, _note)
     sources = open_sources(config)
-    with tempfile.TemporaryDirectory(prefix="preprocess-plan-") as folder, choose_executor(config) as executor:
+    # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
+    shared = config.output_dir.parent if config.executor == "ray" else None
+    with (
+        tempfile.TemporaryDirectory(prefix="preprocess-plan-", dir=shared) as folder,
+        choose_executor(config) as executor,
+    ):
         if sweep is not None:
             tally, outcomes = run_sweep(config, sweep, sources, Path(folder), executor)
             print(sweep_table(sweep, tally, outcomes))
@@ -81,6 +86,8 @@ def _plan(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     config = parse_config(arguments, _note)
     share = Share.of_job(config.task, os.environ)
+    if config.task is None and share.of > 1:
+        _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
     with choose_executor(config) as executor:
         sources = prepare(config, share)
         plan = plan_into_output(config, sources, executor, share)

@@ -19,6 +19,7 @@ import av
 import decord
 import numpy as np
 import PIL
+from PIL import features
 
 import preprocess
 from preprocess.annotations import AnnotationFile, open_annotations
@@ -134,8 +135,10 @@ def open_sources(config: RunConfig) -> Sources:
         "tokenizer_sha256": sha256_of_file(config.model / "tokenizer.json"),
         "versions": {
             "pillow": PIL.__version__,
+            "libjpeg_turbo": features.version("libjpeg_turbo"),  # Pillow may be built with another one, or with none
             "decord": decord.__version__,
             "av": av.__version__,
+            "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
             "preprocess": preprocess.__version__,
         },
     }

@@ -12,6 +12,7 @@ import pytest
 from demo_build import Demo
 
 import preprocess.encode
+import preprocess.reuse
 from preprocess.commands import main
 from tests.preprocess.workshop import published
 
@@ -94,6 +95,61 @@ def test_a_touched_file_is_decoded_again_unless_its_content_is_known(
     decoded.clear()
     assert run(own_demo, tmp_path / "by-content", *flags, "--reuse", str(tmp_path / "old")) == 0
     assert decoded == []
+
+
+def test_changed_content_is_decoded_again_where_size_and_time_do_not_tell(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--dataset_use", "charts", "--hash_media", "true")
+    assert run(own_demo, tmp_path / "old", *flags) == 0
+    changed = own_demo.media / "images" / "bars_0.jpg"
+    times = changed.stat()
+    changed_in_place(changed)
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+    decoded = count_decoded(monkeypatch)
+    assert run(own_demo, tmp_path / "new", *flags, "--reuse", str(tmp_path / "old")) == 0
+    assert {Path(image.source.path).name for image in decoded} == {changed.name}
+
+
+def test_each_old_shard_is_verified_once_and_only_if_it_is_needed(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts,pages", "--shard_bytes", "1000000") == 0
+    shards = sorted(path.name for path in (tmp_path / "old").glob("shard-*"))
+    hashed: list[str] = []
+    sha256_of_file = preprocess.reuse.sha256_of_file
+
+    def note(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr(preprocess.reuse, "sha256_of_file", note)
+    flags = ("--dataset_use", "charts%20", "--reuse", str(tmp_path / "old"))
+    assert run(own_demo, tmp_path / "new", *flags, "--shard_bytes", "1000000") == 0
+    verified = [name for name in hashed if name.startswith("shard-")]
+    assert len(verified) == len(set(verified))
+    assert 0 < len(verified) < len(shards)
+    hashed.clear()
+    for path in (tmp_path / "new").glob("shard-*"):
+        path.unlink()
+    assert run(own_demo, tmp_path / "new", *flags, "--shard_bytes", "1000000") == 0
+    assert not any(name.startswith("shard-") for name in hashed), "a resume verifies nothing again"
+
+
+def test_another_run_may_be_reused_when_a_run_goes_on(
+    own_demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(own_demo, tmp_path / "charts", "--dataset_use", "charts") == 0
+    assert run(own_demo, tmp_path / "both", "--dataset_use", "pages,charts", "--seed", "4") == 0
+    use = ("--dataset_use", "charts,pages")
+    assert run(own_demo, tmp_path / "scratch", *use) == 0
+    assert run(own_demo, tmp_path / "new", *use, "--reuse", str(tmp_path / "charts")) == 0
+    for path in (tmp_path / "new").glob("shard-*"):
+        path.unlink()
+    decoded = count_decoded(monkeypatch)
+    assert run(own_demo, tmp_path / "new", *use, "--reuse", str(tmp_path / "both")) == 0
+    assert decoded == []
+    assert published(tmp_path / "new") == published(tmp_path / "scratch")
 
 
 def test_a_damaged_old_shard_is_refused(own_demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
