@@ -139,7 +139,7 @@ def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
     if share > config.max_reject_share:
         _say(
             f"preprocess: {share:.1%} of the records were rejected, more than max_reject_share "
-            f"({config.max_reject_share:.1%}); mend them, or raise it if that is acceptable"
+            f"({config.max_reject_share:.1%}); mend them and begin in a new folder, or raise it if that is acceptable"
         )
         return 1
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LOG_SECONDS = 60.0
 
@@ -19,8 +21,7 @@ class Progress:
         self._done = self._rejects = 0
         self._num_bytes = 0
         self._started = self._logged = time.monotonic()
-        is_terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=stage, unit="sample", leave=False, file=sys.stderr) if is_terminal else None
+        self._bar = _make_bar(stage, total) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         return self
@@ -68,6 +69,12 @@ class Progress:
         self._total = total
         if self._bar is not None:
             self._bar.total = total
+
+
+def _make_bar(stage: str, total: int) -> tqdm:
+    from tqdm import tqdm  # it takes long to import, and workers, who import this module too, have no terminal
+
+    return tqdm(total=total, desc=stage, unit="sample", leave=False, file=sys.stderr)
 
 
 def _clock(seconds: float) -> str:

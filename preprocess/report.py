@@ -97,7 +97,9 @@ def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
     lines += reject_lines(rejects, plan.num_records)
     if manifest.num_rejects:
-        lines.append(f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}")
+        lines.append(
+            f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}; mended, they count in a new folder"
+        )
     return "\n".join(lines)
 
 

@@ -18,6 +18,15 @@ def test_a_line_says_how_far_how_fast_and_how_long() -> None:
     )
 
 
+def test_what_was_done_before_is_no_work_left() -> None:
+    shown = Progress("plan", total=400)
+    shown.skip(300)
+    for _ in range(50):
+        shown.take_up()
+    shown.finish_job(rejects=2)
+    assert shown.line(elapsed=10.0) == "plan: 50 of 100 samples, 5 samples/s, 2 rejects, 0:00:10 left"
+
+
 def test_without_a_terminal_there_is_a_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,24 @@ def test_a_dataset_that_lost_everything_stays_in_the_manifest(workshop: Workshop
     assert manifest.datasets["kept"].counts == manifest.totals
 
 
+def test_rejects_of_the_plan_and_of_shards_stand_in_the_order_of_the_annotations(workshop: Workshop) -> None:
+    broken = talk("<image>", image=workshop.truncated_image())
+    workshop.dataset([broken, talk(answer=""), talk(), broken, [talk(answer=""), broken, talk(answer="")]], name="b")
+    workshop.dataset([talk(answer=""), broken, talk()], name="a")
+    outcome = workshop.run("--dataset_use=b%200,a", "--max_reject_share=1")
+    assert [(r["dataset"], r["index"], r.get("member"), r["reason"]) for r in outcome.rejects] == [
+        ("b", 0, None, "undecodable"),
+        ("b", 1, None, "nothing_to_learn"),
+        ("b", 3, None, "undecodable"),
+        ("b", 4, 0, "nothing_to_learn"),
+        ("b", 4, 1, "undecodable"),
+        ("b", 4, 2, "nothing_to_learn"),
+        ("a", 0, None, "nothing_to_learn"),
+        ("a", 1, None, "undecodable"),
+    ]
+    assert outcome.manifest.num_rejects == 8
+
+
 def test_what_interrupted_tasks_left_is_removed(workshop: Workshop) -> None:
     workshop.dataset([talk()])
     config = workshop.config()

@@ -212,7 +212,8 @@ def test_a_run_with_many_rejects_finishes_with_exit_code_1(workshop: Workshop) -
     outcome = run_with(workshop, talk("<image>", image="missing.png"), "--max_reject_share=0.3")
     assert outcome.code == 1
     assert outcome.error == (
-        "preprocess: 33.3% of the records were rejected, more than max_reject_share (30.0%); mend them, or raise it if "
+        "preprocess: 33.3% of the records were rejected, more than max_reject_share (30.0%); mend them and "
+        "begin in a new folder, or raise it if "
         "that is acceptable"
     )
     assert outcome.keys == ["d:0", "d:2"]
