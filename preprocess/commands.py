@@ -138,7 +138,7 @@ def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
     share = num_rejects / plan.num_records
     if share > config.max_reject_share:
         _say(
-            f"preprocess: {share:.1%} of the records were rejected, more than max_reject_share "
+            f"preprocess: {share:.1%} of the samples were rejected, more than max_reject_share "
             f"({config.max_reject_share:.1%}); mend them and begin in a new folder, or raise it if that is acceptable"
         )
         return 1

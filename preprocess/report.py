@@ -74,7 +74,7 @@ def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> 
     if not total:
         return ["rejects: none"]
     reasons_text = ", ".join(f"{reason} {number:,}" for reason, number in by_reason.items())
-    return [f"rejects: {total:,} of {num_records:,} records ({total / num_records:.1%}): {reasons_text}"]
+    return [f"rejects: {total:,} of {num_records:,} samples ({total / num_records:.1%}): {reasons_text}"]
 
 
 def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:

@@ -191,7 +191,7 @@ def test_the_bad_record_is_rejected_and_the_others_are_written(workshop: Worksho
     assert outcome.keys == ["d:0", "d:2"]
     assert outcome.manifest.datasets["d"].rejects == {case.reason.value: 1}
     assert outcome.plan.rejects == ({"d": {case.reason.value: 1}} if case.planned else {})
-    assert f"rejects: 1 of 3 records (33.3%): {case.reason.value} 1" in outcome.out.splitlines()
+    assert f"rejects: 1 of 3 samples (33.3%): {case.reason.value} 1" in outcome.out.splitlines()
 
 
 def test_every_reason_of_the_vocabulary_has_its_case() -> None:
@@ -212,7 +212,7 @@ def test_a_run_with_many_rejects_finishes_with_exit_code_1(workshop: Workshop) -
     outcome = run_with(workshop, talk("<image>", image="missing.png"), "--max_reject_share=0.3")
     assert outcome.code == 1
     assert outcome.error == (
-        "preprocess: 33.3% of the records were rejected, more than max_reject_share (30.0%); mend them and "
+        "preprocess: 33.3% of the samples were rejected, more than max_reject_share (30.0%); mend them and "
         "begin in a new folder, or raise it if "
         "that is acceptable"
     )

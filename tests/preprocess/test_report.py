@@ -46,7 +46,7 @@ def test_the_plan_table() -> None:
         "all        1,203  900,100        600,100        40,009   1,300       2    1,008",
         "250 packs: 87.9% of 4,096 tokens and 96.0% of 10,000 patches used; 2 shards, about 3.0 GiB",
         "pack_patches auto: the data has 2.67 patches a token, and the largest sample 3,000 patches",
-        "rejects: 1,008 of 2,211 records (45.6%): bad_json 1,000, too_long 8",
+        "rejects: 1,008 of 2,211 samples (45.6%): bad_json 1,000, too_long 8",
     ]
 
 
@@ -92,7 +92,7 @@ def test_of_many_ignored_keys_the_most_frequent_are_named() -> None:
 
 def test_rejects_are_summed_over_datasets() -> None:
     assert reject_lines({"a": {"too_long": 1}, "b": {"too_long": 2, "bad_json": 1}}, 8) == [
-        "rejects: 4 of 8 records (50.0%): bad_json 1, too_long 3"
+        "rejects: 4 of 8 samples (50.0%): bad_json 1, too_long 3"
     ]
     assert reject_lines({"a": {}}, 8) == ["rejects: none"]
     assert reject_lines({}, 0) == ["rejects: none"]
@@ -129,6 +129,6 @@ def test_the_summary_of_a_run_that_lost_samples() -> None:
     published = Published(manifest=manifest(undecodable=3), lost=PackCounts(num_samples=6, num_tokens=12_345))
     assert run_summary(published, PLAN, Path("out")).splitlines()[1:] == [
         "differs from the plan: 6 samples (12,345 tokens) could not be decoded",
-        "rejects: 3 of 2,211 records (0.1%): undecodable 3",
+        "rejects: 3 of 2,211 samples (0.1%): undecodable 3",
         "each reject, with what is wrong, stands in out/rejects.jsonl; mended, they count in a new folder",
     ]

@@ -42,7 +42,7 @@ def test_the_demo_on_a_page(demo_run: Outcome) -> None:
     slots = manifest.num_packs * manifest.pack_length
     assert f"samples {manifest.totals.num_samples} packs {manifest.num_packs} tokens" in text
     assert f"tokens {manifest.totals.num_tokens / slots:.1%} of 768 a pack" in text
-    assert f"3 of {plan.num_records} records were left out" in text
+    assert f"3 of {plan.num_records} samples were left out" in text
     for name, dataset in manifest.datasets.items():
         assert f"{name} {dataset.counts.num_samples} {dataset.counts.num_tokens:,} " in text
     for title in ("Tokens of a sample", "Patches of a sample", "Tokens of a pack", "Patches of a pack"):
