@@ -86,7 +86,7 @@ def stamp_file(source: MediaSource, *, hash_content: bool = False) -> FileStamp:
 def open_medium(source: MediaSource) -> IO[bytes]:
     """The bytes of a medium, opened for reading. Raises SampleError (missing_file) or FatalError (disk)."""
     if source.row >= 0:
-        return io.BytesIO(_parquet_cell(source))
+        return io.BytesIO(_parquet_cell(source).as_py())
     try:
         return open(source.path, "rb")
     except (OSError, ValueError) as error:
@@ -100,12 +100,17 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
     return FatalError(f"{source}: {error}; the disk or machine failed, not this sample: mend it and run again")
 
 
-def _parquet_cell(source: MediaSource) -> bytes:
+def has_bytes(source: MediaSource) -> bool:
+    """Whether a cell of a Parquet file holds a medium, and not only the path of one. Raises FatalError."""
+    return _parquet_cell(source).is_valid
+
+
+def _parquet_cell(source: MediaSource) -> pa.BinaryScalar:
     """Bytes of an embedded medium: column cells are `{bytes, path}` structs or lists of them."""
     try:
         group, offset = _row_group(source.path, source.row)
-        cell = _row_group_column(source.path, group, source.column)[offset].as_py()
-        item = cell[source.item] if isinstance(cell, list) else cell
+        cell = _row_group_column(source.path, group, source.column)[offset]
+        item = cell if isinstance(cell, pa.StructScalar) else cell[source.item]
         return item["bytes"]
     except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
         raise FatalError(f"{source}: the annotation file changed or broke while it was read ({error})") from None

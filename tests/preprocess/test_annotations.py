@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.annotations import EmbeddedMedium, open_annotations
-from preprocess.errors import AnnotationError, Reason, SampleError
-from preprocess.media import open_medium
+from preprocess.errors import AnnotationError, FatalError, Reason, SampleError
+from preprocess.media import has_bytes, open_medium
 from preprocess.sample import MediaSource
 from tests.preprocess.workshop import MEDIUM, TURNS, talk
 
@@ -200,8 +200,11 @@ def conversations(num_rows: int) -> pa.Array:
     return pa.array([talk(f"Question {n}")["conversations"] for n in range(num_rows)], TURNS)
 
 
-def content_of(medium: EmbeddedMedium) -> bytes:
+def content_of(medium: EmbeddedMedium) -> bytes | str | None:
+    """The bytes of a cell; the path in it where it holds none."""
     source = MediaSource(path=medium.path, row=medium.row, column=medium.column, item=medium.item)
+    if not has_bytes(source):
+        return medium.written
     with open_medium(source) as file:
         return file.read()
 
@@ -222,10 +225,10 @@ def test_media_in_a_parquet_file_are_located_and_paths_stay_paths(tmp_path: Path
     )
     records = read(path)
     images = [record["image"] for record in records]
-    assert images[1:3] == ["b.png", None]
-    assert images[4] is None
-    assert images[0] == EmbeddedMedium(path=str(path), row=0, column="image", item=0)
+    assert images[2] is None
+    assert images[0] == EmbeddedMedium(path=str(path), row=0, column="image", item=0, written="a.png")
     assert [content_of(images[row]) for row in (5, 0, 3)] == [b"last", b"first", b""]
+    assert [content_of(images[row]) for row in (1, 4)] == ["b.png", None]
     assert [record["conversations"] for record in records] == [talk(f"Question {n}")["conversations"] for n in range(6)]
 
 
@@ -242,9 +245,52 @@ def test_lists_of_media_in_a_parquet_file_are_located_one_by_one(tmp_path: Path)
     )
     images = [record["images"] for record in read(path)]
     assert images[1:4] == [[], None, [None]]
-    assert images[0][1] == "b.png"
-    assert [content_of(images[0][item]) for item in (2, 0)] == [b"2", b"0"]
+    assert [content_of(images[0][item]) for item in (2, 1, 0)] == [b"2", "b.png", b"0"]
     assert content_of(images[4][0]) == b"x"
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_bytes_of_media_are_not_read(tmp_path: Path, is_list: bool) -> None:
+    """Where they stand in the file, nothing that could be read is left."""
+    cells: list[Any] = [{"bytes": b"%d" % n * 100, "path": f"{n}.png"} for n in range(3)]
+    media = pa.array([[cell] for cell in cells], pa.list_(MEDIUM)) if is_list else pa.array(cells, MEDIUM)
+    path = write_parquet(tmp_path / "a.parquet", {"images": media, "conversations": conversations(3)})
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    [chunk] = [column for n in range(4) if (column := group.column(n)).path_in_schema.endswith("bytes")]
+    content = bytearray(path.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    images = [record["images"] for record in read(path)]
+    assert [(image[0] if is_list else image).written for image in images] == ["0.png", "1.png", "2.png"]
+    with pytest.raises(FatalError, match="changed or broke"):
+        content_of(images[0][0] if is_list else images[0])
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        pa.array([[{"bytes": b"x", "path": "y"}], []], pa.large_list(MEDIUM)),
+        pa.array([[{"bytes": b"x", "path": "y"}], []], pa.list_view(MEDIUM)),
+        pa.array([[{"path": "y", "bytes": b"x"}], []], pa.list_(pa.struct([MEDIUM.field(1), MEDIUM.field(0)]))),
+        pa.array([[{"bytes": b"x", "path": "y"}], []], pa.list_(pa.struct([("bytes", pa.large_binary()), MEDIUM[1]]))),
+    ],
+    ids=lambda media: str(media.type),
+)
+def test_media_in_other_arrow_layouts_are_located(tmp_path: Path, media: pa.Array) -> None:
+    first, second = read(write_parquet(tmp_path / "a.parquet", {"images": media}))
+    assert content_of(first["images"][0]) == b"x"
+    assert first["images"][0].written == "y"
+    assert second["images"] == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [b"raw", {"bytes": 17, "path": "a.png"}, {"bytes": b"x"}, {"bytes": b"x", "path": "a.png", "size": 1}, [[b"x"]]],
+)
+def test_cells_of_other_kinds_come_as_they_are(tmp_path: Path, image: Any) -> None:
+    [record] = read(write_parquet(tmp_path / "a.parquet", {"image": pa.array([image])}))
+    assert record["image"] == image
 
 
 def test_columns_that_nothing_uses_are_named_but_not_read(tmp_path: Path) -> None:
@@ -291,6 +337,14 @@ def test_text_that_is_not_utf_8_is_one_bad_record(tmp_path: Path) -> None:
     first, bad, last = read(path)
     assert (first["image"], last["image"]) == ("a.png", "c.png")
     assert_bad_json(bad, f"{path} row 1", "utf-8")
+
+
+def test_a_medium_whose_path_is_not_utf_8_is_one_bad_record(tmp_path: Path) -> None:
+    names = pa.array([b"a.png", b"\xff\xfe", b"c.png"], pa.binary()).view(pa.string())
+    media = pa.StructArray.from_arrays([pa.array([b"1", b"2", b"3"]), names], fields=list(MEDIUM))
+    first, bad, last = read(write_parquet(tmp_path / "a.parquet", {"image": media}))
+    assert [content_of(record["image"]) for record in (first, last)] == [b"1", b"3"]
+    assert_bad_json(bad, "row 1", "utf-8")
 
 
 def test_values_that_json_does_not_know_come_as_they_are(tmp_path: Path) -> None:
