@@ -7,11 +7,14 @@ import io
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -81,6 +84,37 @@ def stamp_file(source: MediaSource, *, hash_content: bool = False) -> FileStamp:
         with open_medium(source) as file:
             sha256 = sha256_of(file)
     return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
+
+
+def check_unchanged(source: MediaSource, measured: FileStamp, key: str) -> None:
+    """Raises FatalError, naming the sample by its `key`, where the file is not the one that was measured.
+
+    Nothing that was planned for it holds then, and a mount that went away for an hour must not leave rejects for good.
+    """
+    try:
+        now = stamp_file(source)
+        if (now.num_bytes, now.mtime_ns) == (measured.num_bytes, measured.mtime_ns):
+            return
+        found = f"{source.path} is {_size_and_time(now)}"
+    except SampleError as error:
+        found = error.detail
+    raise FatalError(
+        f"{key}: {found}; it was {_size_and_time(measured)} when it was planned. Mend the mount or bring the file "
+        "back, and run the same command again; or plan anew with --overwrite"
+    )
+
+
+def _size_and_time(stamp: FileStamp) -> str:
+    return f"{stamp.num_bytes:,} bytes of {np.datetime64(stamp.mtime_ns, 'ns')}"
+
+
+@contextmanager
+def naming(source: MediaSource) -> Iterator[None]:
+    """What is wrong with a sample inside is wrong with this medium: its name goes before the detail."""
+    try:
+        yield
+    except SampleError as error:
+        raise SampleError(error.reason, f"{source}: {error.detail}") from None
 
 
 def open_medium(source: MediaSource) -> IO[bytes]:

@@ -19,7 +19,7 @@ from demo_clips import cut_file, write_clip
 from PIL import Image
 
 from preprocess.errors import Reason
-from tests.preprocess.workshop import Outcome, Workshop, talk
+from tests.preprocess.workshop import Outcome, Workshop, published, talk
 
 
 @dataclass(frozen=True)
@@ -364,3 +364,21 @@ def test_a_failing_disk_stops_the_run_and_rejects_nothing(workshop: Workshop, mo
     monkeypatch.undo()
     mended = workshop.run("--max_reject_share=1")
     assert (mended.code, mended.rejects, mended.keys) == (0, [], ["d:0", "d:1"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_goes_away_after_the_plan_stops_the_run_and_is_no_reject(workshop: Workshop, workers: int) -> None:
+    workshop.dataset([talk(), talk("<image>", image=workshop.image())])
+    finished = workshop.run(f"--workers={workers}")
+    written = published(finished.folder)
+    for name in ("manifest.json", "shard-000000.arrow", "plan/done/shard-000000.json"):
+        (finished.folder / name).unlink()
+    image = workshop.media / "a.png"
+    image.rename(image.with_suffix(".elsewhere"))
+    stopped = workshop.run(f"--workers={workers}", "--max_reject_share=1")
+    assert stopped.code == 1
+    assert stopped.error.startswith(f"preprocess: stopped: d:1: {image}: No such file or directory; it was ")
+    assert not (stopped.folder / "manifest.json").exists()
+    image.with_suffix(".elsewhere").rename(image)
+    assert workshop.run(f"--workers={workers}").code == 0
+    assert published(finished.folder) == written
