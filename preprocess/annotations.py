@@ -1,7 +1,8 @@
 """Annotation files as streams of raw records: JSON array, JSON Lines, Parquet.
 
 A JSON array with a syntax error can't be read at all (AnnotationError); a bad line of JSON Lines is one bad record.
-NaN and integers of any size parse. Records are parsed one at a time: nothing holds all of a file's as Python objects.
+So is one that is nested more than a hundred levels deep, which no worker could be sent. NaN and integers of any size
+parse. Records are parsed one at a time: nothing holds all of a file's as Python objects.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -30,6 +31,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(parse_int=float)
 _WINDOW_BYTES = 1 << 20
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
+_MOST_LEVELS = 100  # of lists and objects in each other; pickling a record takes ever more of the stack with them
 _LONGEST_CUT = 16  # characters that the start of a number, word or escape may have, and then some
 
 
@@ -73,7 +75,9 @@ class JsonArray:
         with open(self._path, "rb") as file:
             window = _Window(file)
             try:
-                yield from window.array_items()
+                for number, record in enumerate(window.array_items()):
+                    is_shallow = window.num_opened <= _MOST_LEVELS
+                    yield record if is_shallow else _shallow(record, f"{self._path} record {number}")
             except UnicodeDecodeError as error:
                 raise AnnotationError(f"{self._path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
             except json.JSONDecodeError as error:
@@ -98,6 +102,7 @@ class _Window:
         self._bytes_before = 0  # of the file, before _text
         self._bytes_read = 0
         self._at_end = False
+        self.num_opened = 0  # brackets in the text of the value that came last
 
     def offset_of(self, error: UnicodeDecodeError | json.JSONDecodeError) -> int:
         """The byte of the file that an error, just raised, is about."""
@@ -126,6 +131,7 @@ class _Window:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._position)
                 if self._at_end or len(self._text) - end > _LONGEST_CUT:  # nearer, it might be half of a number
+                    self.num_opened = sum(self._text.count(bracket, self._position, end) for bracket in "[{")
                     self._position = end
                     return value
             except json.JSONDecodeError as error:
@@ -191,13 +197,34 @@ class JsonLines:
     def _parse(self, line: bytes, number: int) -> Any:
         where = f"{self._path} line {number}"
         try:
-            return _DECODER.decode(line.decode("utf-8").removeprefix(_BOM))
+            record = _DECODER.decode(line.decode("utf-8").removeprefix(_BOM))
+            return record if line.count(b"[") + line.count(b"{") <= _MOST_LEVELS else _shallow(record, where)
         except UnicodeDecodeError as error:
             return SampleError(Reason.BAD_JSON, f"{where}: not UTF-8 at byte {error.start}")
         except json.JSONDecodeError as error:
             return SampleError(Reason.BAD_JSON, f"{where}: {error.msg} at character {error.pos}")
         except RecursionError:
-            return SampleError(Reason.BAD_JSON, f"{where}: nested too deeply")
+            return _too_deep(where)
+
+
+def _shallow(record: Any, where: str) -> Any:
+    """The record, or the SampleError that says that it is nested too deeply."""
+    level = [record]
+    for _ in range(_MOST_LEVELS + 1):
+        level = [inner for value in level for inner in _inside(value)]
+        if not level:
+            return record
+    return _too_deep(where)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep(where: str) -> SampleError:
+    return SampleError(Reason.BAD_JSON, f"{where}: nested more than {_MOST_LEVELS} levels deep")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ def test_empty_json_lines_have_no_records(tmp_path: Path, content: str) -> None:
         (b'{"a": 1', "line 3: Expecting ',' delimiter"),
         (b'{"a": 1} {"b": 2}', "line 3: Extra data"),
         (b'{"a": "\xff"}', "line 3: not UTF-8 at byte 7"),
-        (DEEP.encode(), "line 3: nested too deeply"),
+        (DEEP.encode(), "line 3: nested more than 100 levels deep"),
+        (b'{"a": ' * 101 + b"0" + b"}" * 101, "line 3: nested more than 100 levels deep"),
         (b"\xef\xbb\xbf", "line 3: Expecting value"),
         (b"\x00", "line 3: Expecting value"),
     ],
@@ -180,6 +182,33 @@ def test_numbers_of_any_kind_parse(tmp_path: Path, suffix: str) -> None:
     assert math.isnan(parsed["nan"])
     assert parsed["inf"] == [math.inf, -math.inf]
     assert parsed["e"] == math.inf
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a": ', "}"), ('[{"a": ', "}]")])
+def test_a_record_that_is_nested_too_deeply_is_one_bad_record(
+    tmp_path: Path, suffix: str, opening: str, closing: str
+) -> None:
+    def nested(levels: int) -> str:
+        times = levels // (opening.count("[") + opening.count("{"))
+        return f'{{"text": "{"[" * 500}", "ignored": {opening * times}0{closing * times}}}'
+
+    texts = [nested(98), nested(100), nested(900), '{"n": "3"}']
+    joined = f"[{', '.join(texts)}]" if suffix == ".json" else "\n".join(texts)
+    path = write(tmp_path, f"a{suffix}", joined)
+    sane, deep, deeper, last = read(path)
+    assert isinstance(sane, dict) and last == {"n": "3"}
+    assert pickle.loads(pickle.dumps(sane)) == sane
+    where = "record {}" if suffix == ".json" else "line {}"
+    assert_bad_json(deep, f"{path} {where.format(1 + (suffix == '.jsonl'))}: nested more than 100 levels deep")
+    assert_bad_json(deeper, f"{path} {where.format(2 + (suffix == '.jsonl'))}: nested more than 100 levels deep")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_many_brackets_beside_each_other_are_fine(tmp_path: Path, suffix: str) -> None:
+    record = {"boxes": [[{"a": [1.0]}, []]] * 300, "text": "[{" * 300}
+    text = json.dumps(record)
+    assert read(write(tmp_path, f"a{suffix}", f"[{text}]" if suffix == ".json" else text)) == [record]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])

@@ -5,6 +5,8 @@ Crash and timeout of a decoder are in test_executor.py.
 
 from __future__ import annotations
 
+import json
+import pickle
 import struct
 import wave
 import zlib
@@ -300,6 +302,25 @@ def test_a_record_of_another_kind_is_a_reject(workshop: Workshop, record: Any) -
     assert reject["index"] == 1
     assert reject["reason"] in {"bad_json", "no_turns"}
     assert outcome.keys == ["d:0"]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_a_record_nested_too_deeply_for_a_worker_is_a_reject_with_and_without_one(
+    workshop: Workshop, suffix: str
+) -> None:
+    deep: Any = 0.0
+    for _ in range(900):
+        deep = [deep]
+    path = workshop.root / f"d{suffix}"
+    texts = [json.dumps(talk()), json.dumps(talk())[:-1] + f', "deep": {"[" * 900}{"]" * 900}}}']
+    path.write_text(f"[{', '.join(texts)}]" if suffix == ".json" else "\n".join(texts))
+    workshop.register("d", path)
+    with pytest.raises(RecursionError):
+        pickle.dumps(deep)
+    alone, with_worker = (workshop.run(f"--workers={n}", "--max_reject_share=1", out=f"out{n}") for n in (0, 1))
+    assert alone.keys == ["d:0"]
+    assert [(reject["index"], reject["reason"]) for reject in alone.rejects] == [(1, "bad_json")]
+    assert published(alone.folder) == published(with_worker.folder)
 
 
 def test_half_a_surrogate_pair_anywhere_reaches_the_ledger(workshop: Workshop) -> None:
