@@ -32,6 +32,7 @@ _DECODER = json.JSONDecoder(parse_int=float)
 _WINDOW_BYTES = 1 << 20
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
 _MOST_LEVELS = 100  # of lists and objects in each other; pickling a record takes ever more of the stack with them
+_PACKED = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 _LONGEST_CUT = 16  # characters that the start of a number, word or escape may have, and then some
 
 
@@ -51,10 +52,12 @@ def open_annotations(path: Path) -> AnnotationFile:
         ".ndjson": JsonLines,
         ".parquet": ParquetRows,
     }
-    if path.suffix not in readers:
-        raise AnnotationError(f"{path}: annotation files end in {', '.join(readers)}")
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        advice = "; unpack it first" if suffix in _PACKED else ""
+        raise AnnotationError(f"{path}: annotation files end in {', '.join(readers)}{advice}")
     try:
-        return readers[path.suffix](path)
+        return readers[suffix](path)
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or error
         raise AnnotationError(f"{path}: {what}; check annotation_path in the registry") from None
@@ -82,6 +85,8 @@ class JsonArray:
                 raise AnnotationError(f"{self._path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
             except json.JSONDecodeError as error:
                 offset = window.offset_of(error)
+                if window.starts_with_object:
+                    advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
                 raise AnnotationError(f"{self._path}: {error.msg} at byte {offset}; {advice}") from None
             except RecursionError:
                 raise AnnotationError(f"{self._path}: nested too deeply; {advice}") from None
@@ -103,6 +108,7 @@ class _Window:
         self._bytes_read = 0
         self._at_end = False
         self.num_opened = 0  # brackets in the text of the value that came last
+        self.starts_with_object = False  # where an array should
 
     def offset_of(self, error: UnicodeDecodeError | json.JSONDecodeError) -> int:
         """The byte of the file that an error, just raised, is about."""
@@ -114,6 +120,7 @@ class _Window:
         """The values of the array, parsed one by one. Raises UnicodeDecodeError, JSONDecodeError, RecursionError."""
         self._read_on()
         self._position = len(_BOM) if self._text.startswith(_BOM) else 0
+        self.starts_with_object = self._next() == "{"
         self._take("[", "An array of records should start")
         if self._next() != "]":
             yield self._value()

@@ -101,7 +101,6 @@ def test_a_byte_order_mark_and_windows_line_endings_are_skipped(tmp_path: Path) 
         ("[1] [2]", "Extra data", 4),
         ('["a\n"]', "Invalid control character", 3),
         ("", "An array of records should start", 0),
-        ('{"a": 1}', "An array of records should start", 0),
         ("  null", "An array of records should start", 2),
     ],
 )
@@ -110,6 +109,13 @@ def test_a_syntax_error_in_a_json_array_is_fatal(tmp_path: Path, text: str, mess
     assert message in said
     assert f"at byte {offset};" in said
     assert "convert it to JSON Lines, where only the bad record is lost" in said
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '\ufeff{"a": 1}\n{"a": 2}\n', '\n {"a": '])
+def test_json_lines_that_are_named_as_a_json_array_are_recognised(tmp_path: Path, text: str) -> None:
+    said = refusal(write(tmp_path, "a.json", text))
+    assert f"An array of records should start at byte {text.encode().index(b'{')};" in said
+    assert "it is JSON Lines: rename it to .jsonl" in said
 
 
 def test_a_json_array_that_is_not_utf_8_or_too_deep_is_fatal(tmp_path: Path) -> None:
@@ -418,3 +424,14 @@ def test_a_missing_file_or_a_folder_is_fatal(tmp_path: Path, suffix: str) -> Non
 @pytest.mark.parametrize("name", ["a.csv", "a", "a.json.gz", "a.JSON "])
 def test_other_suffixes_are_refused_with_those_that_are_read(tmp_path: Path, name: str) -> None:
     assert "annotation files end in .json, .jsonl, .ndjson, .parquet" in refusal(write(tmp_path, name, "[]"))
+
+
+@pytest.mark.parametrize("name", ["a.json.gz", "a.jsonl.GZ", "a.jsonl.zst", "a.zip"])
+def test_packed_files_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    assert refusal(write(tmp_path, name, "[]")).endswith("; unpack it first")
+
+
+def test_suffixes_may_be_written_in_capitals(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "a.JSON", '[{"a": null}]')) == [{"a": None}]
+    assert read(write(tmp_path, "a.Jsonl", '{"a": null}')) == [{"a": None}]
+    assert read(write_parquet(tmp_path / "a.PARQUET", {"a": pa.array([1])})) == [{"a": None}]
