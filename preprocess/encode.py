@@ -180,6 +180,7 @@ class SampleEncoder:
     def _frame(self, image: MeasuredImage) -> ImageFrame:
         resized_height, resized_width = grid_size(image.grid_thw, self.constants)
         return ImageFrame(
+            name=str(image.source),
             height=image.height,
             width=image.width,
             orientation=image.orientation,
