@@ -152,21 +152,21 @@ def _parquet_cell(source: MediaSource) -> pa.BinaryScalar:
 
 def _row_group(path: str, row: int) -> tuple[int, int]:
     """Row group that holds `row`, and the row's offset in it."""
-    ends = _row_group_ends(path)
+    ends = _open_parquet(path)[1]
     group = bisect_right(ends, row)
     if group == len(ends):
         raise ValueError(f"row {row} is beyond the end")
     return group, row - (ends[group - 1] if group else 0)
 
 
-@lru_cache(maxsize=16)
-def _row_group_ends(path: str) -> list[int]:
-    with pq.ParquetFile(path) as file:
-        return list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
-
-
 @lru_cache(maxsize=2)
 def _row_group_column(path: str, group: int, column: str) -> pa.ChunkedArray:
     """Neighbouring rows share a row group, which Parquet can't read in parts."""
-    with pq.ParquetFile(path) as file:
-        return file.read_row_group(group, columns=[column])[column]
+    return _open_parquet(path)[0].read_row_group(group, columns=[column])[column]
+
+
+@lru_cache(maxsize=16)
+def _open_parquet(path: str) -> tuple[pq.ParquetFile, list[int]]:
+    """The file, which stays open because its footer takes long to parse, and the row after each of its row groups."""
+    file = pq.ParquetFile(path)
+    return file, list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
