@@ -1,7 +1,8 @@
 """Annotation files as streams of raw records: JSON array, JSON Lines, Parquet.
 
 A JSON array with a syntax error can't be read at all (AnnotationError); a bad line of JSON Lines is one bad record.
-NaN and integers of any size parse. Records are parsed one at a time: nothing holds all of a file's as Python objects.
+So is one that is nested more than a hundred levels deep, which no worker could be sent. NaN and integers of any size
+parse. Records are parsed one at a time: nothing holds all of a file's as Python objects.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -29,6 +30,9 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 # Numbers mean nothing to us: as floats, integers of any length parse.
 _DECODER = json.JSONDecoder(parse_int=float)
 _WINDOW_BYTES = 1 << 20
+_BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
+_MOST_LEVELS = 100  # of lists and objects in each other; pickling a record takes ever more of the stack with them
+_PACKED = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 _LONGEST_CUT = 16  # characters that the start of a number, word or escape may have, and then some
 
 
@@ -48,10 +52,12 @@ def open_annotations(path: Path) -> AnnotationFile:
         ".ndjson": JsonLines,
         ".parquet": ParquetRows,
     }
-    if path.suffix not in readers:
-        raise AnnotationError(f"{path}: annotation files end in {', '.join(readers)}")
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        advice = "; unpack it first" if suffix in _PACKED else ""
+        raise AnnotationError(f"{path}: annotation files end in {', '.join(readers)}{advice}")
     try:
-        return readers[path.suffix](path)
+        return readers[suffix](path)
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or error
         raise AnnotationError(f"{path}: {what}; check annotation_path in the registry") from None
@@ -72,11 +78,15 @@ class JsonArray:
         with open(self._path, "rb") as file:
             window = _Window(file)
             try:
-                yield from window.array_items()
+                for number, record in enumerate(window.array_items()):
+                    is_shallow = window.num_opened <= _MOST_LEVELS
+                    yield record if is_shallow else _shallow(record, f"{self._path} record {number}")
             except UnicodeDecodeError as error:
                 raise AnnotationError(f"{self._path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
             except json.JSONDecodeError as error:
                 offset = window.offset_of(error)
+                if window.starts_with_object:
+                    advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
                 raise AnnotationError(f"{self._path}: {error.msg} at byte {offset}; {advice}") from None
             except RecursionError:
                 raise AnnotationError(f"{self._path}: nested too deeply; {advice}") from None
@@ -97,6 +107,8 @@ class _Window:
         self._bytes_before = 0  # of the file, before _text
         self._bytes_read = 0
         self._at_end = False
+        self.num_opened = 0  # brackets in the text of the value that came last
+        self.starts_with_object = False  # where an array should
 
     def offset_of(self, error: UnicodeDecodeError | json.JSONDecodeError) -> int:
         """The byte of the file that an error, just raised, is about."""
@@ -108,6 +120,7 @@ class _Window:
         """The values of the array, parsed one by one. Raises UnicodeDecodeError, JSONDecodeError, RecursionError."""
         self._read_on()
         self._position = len(_BOM) if self._text.startswith(_BOM) else 0
+        self.starts_with_object = self._next() == "{"
         self._take("[", "An array of records should start")
         if self._next() != "]":
             yield self._value()
@@ -125,6 +138,7 @@ class _Window:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._position)
                 if self._at_end or len(self._text) - end > _LONGEST_CUT:  # nearer, it might be half of a number
+                    self.num_opened = sum(self._text.count(bracket, self._position, end) for bracket in "[{")
                     self._position = end
                     return value
             except json.JSONDecodeError as error:
@@ -190,45 +204,72 @@ class JsonLines:
     def _parse(self, line: bytes, number: int) -> Any:
         where = f"{self._path} line {number}"
         try:
-            return _DECODER.decode(line.decode("utf-8").removeprefix(_BOM))
+            record = _DECODER.decode(line.decode("utf-8").removeprefix(_BOM))
+            return record if line.count(b"[") + line.count(b"{") <= _MOST_LEVELS else _shallow(record, where)
         except UnicodeDecodeError as error:
             return SampleError(Reason.BAD_JSON, f"{where}: not UTF-8 at byte {error.start}")
         except json.JSONDecodeError as error:
             return SampleError(Reason.BAD_JSON, f"{where}: {error.msg} at character {error.pos}")
         except RecursionError:
-            return SampleError(Reason.BAD_JSON, f"{where}: nested too deeply")
+            return _too_deep(where)
+
+
+def _shallow(record: Any, where: str) -> Any:
+    """The record, or the SampleError that says that it is nested too deeply."""
+    level = [record]
+    for _ in range(_MOST_LEVELS + 1):
+        level = [inner for value in level for inner in _inside(value)]
+        if not level:
+            return record
+    return _too_deep(where)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep(where: str) -> SampleError:
+    return SampleError(Reason.BAD_JSON, f"{where}: nested more than {_MOST_LEVELS} levels deep")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddedMedium:
-    """A `{bytes, path}` cell whose bytes stay in the Parquet file until they are needed."""
+    """A `{bytes, path}` cell of a Parquet file. Its bytes were not read: opening it shows whether there are any."""
 
     path: str  # of the Parquet file
     row: int
     column: str
     item: int
+    written: str | None  # path in the cell, which counts where the cell holds no bytes
 
 
 class ParquetRows:
     """Hugging Face layout: media as `{bytes, path}` structs or lists of them, turns as lists of structs.
 
-    Of the other columns only the names are read; their values are None.
+    Bytes of media are not read. Of columns that are not KNOWN_KEYS only the names are; their values are None.
     """
 
-    _BATCH_ROWS = 64
+    _BATCH_ROWS = 256
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             with pq.ParquetFile(path) as file:
                 self._num_rows = file.metadata.num_rows
-                names = file.schema_arrow.names
+                schema = file.schema_arrow
+                leaves = [file.schema.column(number).path for number in range(len(file.schema))]
         except pa.ArrowException as error:
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
-        self._columns = [name for name in names if name in KNOWN_KEYS]
-        if len(set(self._columns)) < len(self._columns):
-            raise AnnotationError(f"{path} has two columns of one name among {', '.join(self._columns)}; keep one")
-        self._others = dict.fromkeys(name for name in names if name not in KNOWN_KEYS)
+        known = [field for field in schema if field.name in KNOWN_KEYS]
+        if len({field.name for field in known}) < len(known):
+            raise AnnotationError(
+                f"{path} has two columns of one name among {', '.join(f.name for f in known)}; keep one"
+            )
+        self._media = {field.name for field in known if _is_medium(_value_type(field.type))}
+        self._leaves = [leaf for leaf in leaves if self._is_read(*leaf.split("."))]
+        self._others = dict.fromkeys(name for name in schema.names if name not in KNOWN_KEYS)
 
     def __len__(self) -> int:
         return self._num_rows
@@ -237,29 +278,54 @@ class ParquetRows:
         row = 0
         try:
             with pq.ParquetFile(self._path) as file:
-                for batch in file.iter_batches(batch_size=self._BATCH_ROWS, columns=self._columns):
-                    for offset in range(len(batch)):
-                        yield self._record(batch.slice(offset, 1), row)
+                for batch in file.iter_batches(batch_size=self._BATCH_ROWS, columns=self._leaves):
+                    for record in self._records(batch, row):
+                        yield record
                         row += 1
         except (pa.ArrowException, OSError) as error:
             raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
 
-    def _record(self, batch: pa.RecordBatch, row: int) -> dict[str, Any] | SampleError:
+    def _is_read(self, column: str, *below: str) -> bool:
+        return column in KNOWN_KEYS and not (column in self._media and below[-1] == "bytes")
+
+    def _records(self, batch: pa.RecordBatch, first_row: int) -> Iterator[dict[str, Any] | SampleError]:
+        try:
+            records = batch.to_pylist()
+        except ValueError:  # some text in it is not UTF-8
+            records = [self._one(batch.slice(number, 1), first_row + number) for number in range(len(batch))]
+        for row, record in enumerate(records, start=first_row):
+            yield record if isinstance(record, SampleError) else {**self._others, **self._locate_media(record, row)}
+
+    def _one(self, batch: pa.RecordBatch, row: int) -> dict[str, Any] | SampleError:
         try:
             [record] = batch.to_pylist()
-        except ValueError as error:  # text that is not UTF-8
+        except ValueError as error:
             return SampleError(Reason.BAD_JSON, f"{self._path} row {row}: {error}")
-        return {**self._others, **{key: self._locate(value, row, key) for key, value in record.items()}}
+        return record
 
-    def _locate(self, value: Any, row: int, column: str) -> Any:
-        """Replace media cells: by their place where they hold bytes, by their path where they don't."""
-        if isinstance(value, list):
-            return [self._locate_one(one, row, column, item) for item, one in enumerate(value)]
-        return self._locate_one(value, row, column, 0)
+    def _locate_media(self, record: dict[str, Any], row: int) -> dict[str, Any]:
+        """With the place of each media cell for its value, which here is `{path}` or null."""
+        for column in self._media:
+            value = record[column]
+            if isinstance(value, list):
+                record[column] = [self._locate(one, row, column, item) for item, one in enumerate(value)]
+            else:
+                record[column] = self._locate(value, row, column, 0)
+        return record
 
-    def _locate_one(self, value: Any, row: int, column: str, item: int) -> Any:
-        if not (isinstance(value, dict) and value.keys() == {"bytes", "path"}):
-            return value
-        if value["bytes"] is None:
-            return value["path"]
-        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item)
+    def _locate(self, cell: dict[str, Any] | None, row: int, column: str, item: int) -> EmbeddedMedium | None:
+        if cell is None:
+            return None
+        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=cell["path"])
+
+
+def _value_type(type_: pa.DataType) -> pa.DataType:
+    """Of the items of a list, or of the values of a dictionary; else the type itself."""
+    return getattr(type_, "value_type", type_)
+
+
+def _is_medium(type_: pa.DataType) -> bool:
+    """Whether its values are `{bytes, path}` structs."""
+    if not pa.types.is_struct(type_) or {field.name for field in type_} != {"bytes", "path"}:
+        return False
+    return _value_type(type_.field("bytes").type) in _BYTES

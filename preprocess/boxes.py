@@ -40,6 +40,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 class ImageFrame:
     """What moves the coordinates of one image. Sizes in pixels, upright (after the EXIF orientation)."""
 
+    name: str  # of the file, for messages
     height: int
     width: int
     orientation: int  # EXIF, 1 to 8
@@ -50,7 +51,7 @@ class ImageFrame:
 def rewrite_answers(turns: Sequence[Turn], mode: BoxMode, frames: Sequence[ImageFrame]) -> tuple[Turn, ...]:
     """The turns with the boxes of every answer rewritten; `frames` are those of the sample's images.
 
-    Raises SampleError (ambiguous_boxes, bad_json) naming the turn.
+    Raises SampleError (ambiguous_boxes, bad_json) naming the turn, and the image where it is clear which one is meant.
     """
     if mode == "none":
         return tuple(turns)
@@ -81,7 +82,8 @@ def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str
     for match in _KEY_WITH_NUMBERS.finditer(text):
         if match.start() not in understood:
             raise SampleError(
-                Reason.BAD_JSON, f"{_excerpt(text[match.start() :])} stands in no JSON object that parses; mend it"
+                Reason.BAD_JSON,
+                f"{_only(frames)}{_excerpt(text[match.start() :])} stands in no JSON object that parses; mend it",
             )
     pieces, done = [], 0
     for token, digits in sorted(rewritten, key=lambda pair: pair[0].start):
@@ -128,15 +130,15 @@ def _rewrite_value(
     key: _Token, value: _Node, members: _Members, mode: BoxMode, frames: Sequence[ImageFrame]
 ) -> list[tuple[_Token, str]]:
     """The numbers of one bbox_2d or point_2d, each with the digits to write in its place."""
-    groups = _number_groups(key, value)
+    groups = _number_groups(key, value, frames)
     if not groups:
         return []
     frame = _frame_of(key, members, frames)
     width, height = _stored_sides(mode, frame)
     rewritten: list[tuple[_Token, str]] = []
     for group in groups:
-        xs = [_coordinate(key, token, width, mode) for token in group[0::2]]
-        ys = [_coordinate(key, token, height, mode) for token in group[1::2]]
+        xs = [_coordinate(key, token, width, mode, frame) for token in group[0::2]]
+        ys = [_coordinate(key, token, height, mode, frame) for token in group[1::2]]
         points = [place_point(x, y, width, height, frame) for x, y in zip(xs, ys, strict=True)]
         # A flip makes the right corner the left one, so corners are sorted again.
         corners = zip(*(sorted(numbers) for numbers in zip(*points, strict=True)), strict=True)
@@ -144,7 +146,7 @@ def _rewrite_value(
     return rewritten
 
 
-def _number_groups(key: _Token, value: _Node) -> list[list[_Token]]:
+def _number_groups(key: _Token, value: _Node, frames: Sequence[ImageFrame]) -> list[list[_Token]]:
     """The boxes or points of a value: one, a list of them, or none for null and []."""
     if isinstance(value, _Token) and value.text == "null":
         return []
@@ -153,7 +155,8 @@ def _number_groups(key: _Token, value: _Node) -> list[list[_Token]]:
     for group in _one_or_many(value):
         numbers = [item for item in group if isinstance(item, _Token) and _NUMBER.fullmatch(item.text)]
         if not len(numbers) == len(group) == wanted:
-            raise SampleError(Reason.BAD_JSON, f"{key.text} must hold {wanted} numbers, or lists of {wanted} numbers")
+            problem = f"{key.text} must hold {wanted} numbers, or lists of {wanted} numbers"
+            raise SampleError(Reason.BAD_JSON, f"{_only(frames)}{problem}")
         groups.append(numbers)
     return groups
 
@@ -175,13 +178,15 @@ def _frame_of(key: _Token, members: _Members, frames: Sequence[ImageFrame]) -> I
     if len(indices) != 1:
         raise SampleError(
             Reason.AMBIGUOUS_BOXES,
-            f"an object with {key.text} needs one image_index, from 0 to {len(frames) - 1}; it has {len(indices)}",
+            f"{_only(frames)}an object with {key.text} needs one image_index, from 0 to {len(frames) - 1}; "
+            f"it has {len(indices)}",
         )
     [index] = indices
     written = index.text if isinstance(index, _Token) else "an array"
     if not _INTEGER.fullmatch(written) or not 0 <= int(written) < len(frames):
         raise SampleError(
-            Reason.AMBIGUOUS_BOXES, f"image_index is {_excerpt(written)}; say a number from 0 to {len(frames) - 1}"
+            Reason.AMBIGUOUS_BOXES,
+            f"{_only(frames)}image_index is {_excerpt(written)}; say a number from 0 to {len(frames) - 1}",
         )
     return frames[int(written)]
 
@@ -193,13 +198,19 @@ def _stored_sides(mode: BoxMode, frame: ImageFrame) -> tuple[int, int]:
     return (frame.height, frame.width) if frame.orientation in TURNED_SIDEWAYS else (frame.width, frame.height)
 
 
-def _coordinate(key: _Token, token: _Token, side: int, mode: BoxMode) -> float:
+def _only(frames: Sequence[ImageFrame]) -> str:
+    """How a message begins that can be about one image only."""
+    return f"{frames[0].name}: " if len(frames) == 1 else ""
+
+
+def _coordinate(key: _Token, token: _Token, side: int, mode: BoxMode, frame: ImageFrame) -> float:
     value = float(token.text)  # infinite where it has too many digits
     tolerance = max(side * _TOLERATED_SHARE, _TOLERATED_UNITS)
     if not -tolerance <= value <= side + tolerance:
         raise SampleError(
             Reason.AMBIGUOUS_BOXES,
-            f"{key.text} has {_excerpt(token.text)} where the image ends at {side}; is `boxes: {mode}` right for it?",
+            f"{frame.name}: {key.text} has {_excerpt(token.text)} where the image ends at {side}; is `boxes: {mode}` "
+            "right for it?",
         )
     return value
 

@@ -17,7 +17,7 @@ from preprocess.config import EncodingConfig
 from preprocess.errors import Reason, SampleError
 from preprocess.geometry import image_grid, sample_frames, seconds_per_grid, video_grid
 from preprocess.images import encode_image, grid_size, measure_image, resize_frame
-from preprocess.media import stamp_file
+from preprocess.media import check_unchanged, naming, stamp_file
 from preprocess.patches import patchify_video
 from preprocess.reuse import OldPatches
 from preprocess.rope import VisualSpan, position_ids
@@ -95,12 +95,21 @@ class SampleEncoder:
         )
 
     def encode(self, measured: MeasuredSample) -> EncodedSample:
-        """Decode, resize, cut into patches, tokenize. Raises SampleError for media, PlanMismatch for our own bugs."""
+        """Decode, resize, cut into patches, tokenize.
+
+        Raises SampleError for media, FatalError where they are not those that were measured, PlanMismatch for our own
+        bugs.
+        """
         constants = self.constants
         media: tuple[MeasuredImage | MeasuredVideo, ...] = (*measured.images, *measured.videos)
+        _check_unchanged(measured)
         found = {medium: self._find_old(medium) for medium in media}
-        image_patches = [_given(found[image], partial(encode_image, image, constants)) for image in measured.images]
-        video_patches = [_given(found[video], partial(self._encode_video, video)) for video in measured.videos]
+        try:
+            image_patches = [_given(found[image], partial(encode_image, image, constants)) for image in measured.images]
+            video_patches = [_given(found[video], partial(self._encode_video, video)) for video in measured.videos]
+        except SampleError:
+            _check_unchanged(measured)  # what goes away while it is read is no fault of the sample
+            raise
         text = self._encode_text(measured.sample, measured.images, measured.videos)
         encoded = EncodedSample(
             input_ids=text.input_ids,
@@ -126,10 +135,8 @@ class SampleEncoder:
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         stamp = stamp_file(source, hash_content=self.config.hash_media)
         header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
-        try:
+        with naming(source):
             return self._sampled(source, stamp, header)
-        except SampleError as error:
-            raise SampleError(error.reason, f"{source}: {error.detail}") from None
 
     def _sampled(self, source: MediaSource, stamp: FileStamp, header: VideoHeader) -> MeasuredVideo:
         config, constants = self.config, self.constants
@@ -173,6 +180,7 @@ class SampleEncoder:
     def _frame(self, image: MeasuredImage) -> ImageFrame:
         resized_height, resized_width = grid_size(image.grid_thw, self.constants)
         return ImageFrame(
+            name=str(image.source),
             height=image.height,
             width=image.width,
             orientation=image.orientation,
@@ -193,6 +201,12 @@ def _concatenate(patches: list[npt.NDArray[np.uint8]], width: int) -> npt.NDArra
 
 def _grids(media: tuple[MeasuredImage, ...] | tuple[MeasuredVideo, ...]) -> npt.NDArray[np.int32]:
     return np.array([medium.grid_thw for medium in media], np.int32).reshape(-1, 3)
+
+
+def _check_unchanged(measured: MeasuredSample) -> None:
+    media: tuple[MeasuredImage | MeasuredVideo, ...] = (*measured.images, *measured.videos)
+    for medium in media:
+        check_unchanged(medium.source, medium.stamp, measured.sample.key())
 
 
 def _check_counts(measured: MeasuredSample, encoded: EncodedSample) -> None:

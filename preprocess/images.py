@@ -19,9 +19,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from preprocess.errors import Reason, SampleError
+from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.geometry import TURNED_SIDEWAYS, PixelLimits, image_grid
-from preprocess.media import open_medium, read_error
+from preprocess.media import naming, open_medium, read_error
 from preprocess.patches import Planes, patchify_image
 from preprocess.sample import FileStamp, MeasuredImage, MediaSource
 from shards import ModelConstants
@@ -39,16 +39,21 @@ def measure_image(
     """Size and grid from the header; no pixel is decoded."""
     with _opened(source) as image:
         height, width, orientation = _upright(image)
+    with naming(source):
         grid = image_grid(height, width, limits, constants)
     return MeasuredImage(source=source, stamp=stamp, height=height, width=width, orientation=orientation, grid_thw=grid)
 
 
 def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDArray[np.uint8]:
-    """Decode, resize to the planned grid, cut into patches: (gh * gw, 588)."""
+    """Decode, resize to the planned grid, cut into patches: (gh * gw, 588).
+
+    Raises SampleError, or FatalError where the header says something else than when it was measured.
+    """
     with _opened(measured.source) as image:
-        if _upright(image) != (measured.height, measured.width, measured.orientation):
-            raise SampleError(Reason.UNDECODABLE, "it changed since it was measured; run again")
+        header = _upright(image)
         rgb = decode_rgb(image)
+    if header != (measured.height, measured.width, measured.orientation):
+        raise FatalError(f"{measured.source}: it changed since it was measured; remove the output folder and run again")
     return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
 
 
@@ -130,7 +135,10 @@ def decode_rgb(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _opened(source: MediaSource) -> Iterator[Image.Image]:
-    """Open an image; everything that its bytes can do wrong inside becomes a SampleError naming the file."""
+    """Open an image; everything that its bytes can do wrong inside becomes a SampleError naming the file.
+
+    Only Pillow may be called inside: mistakes of our own would be taken for the image's.
+    """
     with open_medium(source) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
         try:
@@ -142,6 +150,8 @@ def _opened(source: MediaSource) -> Iterator[Image.Image]:
             raise SampleError(Reason.DECOMPRESSION_BOMB, f"{source}: {error}") from None
         except UnidentifiedImageError:  # an OSError whose message is about the file object
             raise SampleError(Reason.UNDECODABLE, f"{source}: not an image, or its header is damaged") from None
+        except MemoryError:  # of the machine, which says nothing about the image
+            raise
         except OSError as error:
             if error.errno not in (None, errno.EINVAL):  # EINVAL: a damaged file made Pillow seek to before its start
                 raise read_error(source, error) from None

@@ -7,11 +7,14 @@ import io
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -83,10 +86,41 @@ def stamp_file(source: MediaSource, *, hash_content: bool = False) -> FileStamp:
     return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
 
 
+def check_unchanged(source: MediaSource, measured: FileStamp, key: str) -> None:
+    """Raises FatalError, naming the sample by its `key`, where the file is not the one that was measured.
+
+    Nothing that was planned for it holds then, and a mount that went away for an hour must not leave rejects for good.
+    """
+    try:
+        now = stamp_file(source)
+        if (now.num_bytes, now.mtime_ns) == (measured.num_bytes, measured.mtime_ns):
+            return
+        found = f"{source.path} is {_size_and_time(now)}"
+    except SampleError as error:
+        found = error.detail
+    raise FatalError(
+        f"{key}: {found}; it was {_size_and_time(measured)} when it was planned. Mend the mount or bring the file "
+        "back, and run the same command again; or remove the output folder to measure all media again"
+    )
+
+
+def _size_and_time(stamp: FileStamp) -> str:
+    return f"{stamp.num_bytes:,} bytes of {np.datetime64(stamp.mtime_ns, 'ns')}"
+
+
+@contextmanager
+def naming(source: MediaSource) -> Iterator[None]:
+    """What is wrong with a sample inside is wrong with this medium: its name goes before the detail."""
+    try:
+        yield
+    except SampleError as error:
+        raise SampleError(error.reason, f"{source}: {error.detail}") from None
+
+
 def open_medium(source: MediaSource) -> IO[bytes]:
     """The bytes of a medium, opened for reading. Raises SampleError (missing_file) or FatalError (disk)."""
     if source.row >= 0:
-        return io.BytesIO(_parquet_cell(source))
+        return io.BytesIO(_parquet_cell(source).as_py())
     try:
         return open(source.path, "rb")
     except (OSError, ValueError) as error:
@@ -100,12 +134,17 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
     return FatalError(f"{source}: {error}; the disk or machine failed, not this sample: mend it and run again")
 
 
-def _parquet_cell(source: MediaSource) -> bytes:
+def has_bytes(source: MediaSource) -> bool:
+    """Whether a cell of a Parquet file holds a medium, and not only the path of one. Raises FatalError."""
+    return _parquet_cell(source).is_valid
+
+
+def _parquet_cell(source: MediaSource) -> pa.BinaryScalar:
     """Bytes of an embedded medium: column cells are `{bytes, path}` structs or lists of them."""
     try:
         group, offset = _row_group(source.path, source.row)
-        cell = _row_group_column(source.path, group, source.column)[offset].as_py()
-        item = cell[source.item] if isinstance(cell, list) else cell
+        cell = _row_group_column(source.path, group, source.column)[offset]
+        item = cell if isinstance(cell, pa.StructScalar) else cell[source.item]
         return item["bytes"]
     except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
         raise FatalError(f"{source}: the annotation file changed or broke while it was read ({error})") from None
@@ -113,21 +152,21 @@ def _parquet_cell(source: MediaSource) -> bytes:
 
 def _row_group(path: str, row: int) -> tuple[int, int]:
     """Row group that holds `row`, and the row's offset in it."""
-    ends = _row_group_ends(path)
+    ends = _open_parquet(path)[1]
     group = bisect_right(ends, row)
     if group == len(ends):
         raise ValueError(f"row {row} is beyond the end")
     return group, row - (ends[group - 1] if group else 0)
 
 
-@lru_cache(maxsize=16)
-def _row_group_ends(path: str) -> list[int]:
-    with pq.ParquetFile(path) as file:
-        return list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
-
-
 @lru_cache(maxsize=2)
 def _row_group_column(path: str, group: int, column: str) -> pa.ChunkedArray:
     """Neighbouring rows share a row group, which Parquet can't read in parts."""
-    with pq.ParquetFile(path) as file:
-        return file.read_row_group(group, columns=[column])[column]
+    return _open_parquet(path)[0].read_row_group(group, columns=[column])[column]
+
+
+@lru_cache(maxsize=16)
+def _open_parquet(path: str) -> tuple[pq.ParquetFile, list[int]]:
+    """The file, which stays open because its footer takes long to parse, and the row after each of its row groups."""
+    file = pq.ParquetFile(path)
+    return file, list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))

@@ -196,7 +196,7 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
     write_parts(folder, tally.part_datasets, tally.part_samples)
     sizes = SampleSizes.read(folder, tally.part_samples)
     packed = pack_samples(sizes, config, sources.constants)
-    row_bytes = largest_row_bytes(_largest_pack(sizes, packed), sources.constants)
+    row_bytes = largest_row_bytes(largest_pack(sizes, packed), sources.constants)
     check_row_fits(config.format, row_bytes)
     write_packs(
         folder / "packs.arrow",
@@ -227,7 +227,7 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
     return summary
 
 
-def _largest_pack(sizes: SampleSizes, packed: PackedItems) -> PackMaxima:
+def largest_pack(sizes: SampleSizes, packed: PackedItems) -> PackMaxima:
     """Of what `largest_row_bytes` asks for; the rest stays 0."""
     columns = {name: getattr(sizes, name) for name in ("tokens", "image_patches", "video_patches", "patches")}
     return PackMaxima(

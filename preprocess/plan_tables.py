@@ -137,7 +137,9 @@ class SamplesReader:
         table, path = read_table(part_path(self._folder, part)), part_path(self._folder, part)
         num_samples = int(self._ends[part] - (self._ends[part - 1] if part else 0))
         if len(table) != num_samples:  # two jobs measured it, and a decoder crashed or hung in only one of them
-            raise FatalError(f"{path} has {len(table)} samples, the plan has {num_samples}; run with --overwrite")
+            raise FatalError(
+                f"{path} has {len(table)} samples, the plan has {num_samples}; remove the output folder and run again"
+            )
         return table
 
 

@@ -1,4 +1,4 @@
-"""Raw record -> validated Sample. Everything that can be wrong with a record without touching its media."""
+"""Raw record -> validated Sample. Everything that can be wrong with a record without decoding its media."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from preprocess.annotations import IMAGE_KEYS, KNOWN_KEYS, TURN_KEYS, VIDEO_KEYS, EmbeddedMedium
 from preprocess.chat import count_tags
 from preprocess.errors import Reason, SampleError
-from preprocess.media import resolve_path
+from preprocess.media import has_bytes, resolve_path
 from preprocess.registry import Dataset
 from preprocess.sample import MediaSource, Role, Sample, Turn
 
@@ -146,14 +146,28 @@ def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> No
 
 
 def _media(record: dict[str, Any], keys: tuple[str, str], dataset: Dataset) -> tuple[MediaSource, ...]:
-    raw = _only_one(record, keys)
+    raw = _only_one({key: _opened(record.get(key)) for key in keys}, keys)
     items = raw if isinstance(raw, list) else [] if raw is None else [raw]
     return tuple(_source(item, keys[0], dataset) for item in items)
 
 
+def _opened(value: Any) -> Any:
+    """With cells of Parquet files replaced: by their place where they hold bytes, by their path where they don't."""
+    if isinstance(value, list):
+        return [_opened_cell(item) for item in value]
+    return _opened_cell(value)
+
+
+def _opened_cell(value: Any) -> Any:
+    if not isinstance(value, EmbeddedMedium):
+        return value
+    source = MediaSource(path=value.path, row=value.row, column=value.column, item=value.item)
+    return source if has_bytes(source) else value.written
+
+
 def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:
-    if isinstance(item, EmbeddedMedium):
-        return MediaSource(path=item.path, row=item.row, column=item.column, item=item.item)
+    if isinstance(item, MediaSource):
+        return item
     if not isinstance(item, str) or not item:
         raise SampleError(Reason.BAD_JSON, f"each {kind} must be a path; one is {_kind(item)}")
     return MediaSource(path=resolve_path(item, dataset.data_path, follow_links=dataset.follow_links))

@@ -2,7 +2,7 @@
 
 Every sample is measured once, without a capacity, so that nothing is rejected for its size. The sizes that headers told
 then give the counts under any limits, by the same functions as in a plan: each line of the table is what `plan` and
-`run` say with that configuration.
+`run` say with that configuration. A line says so where they would refuse it, because no MindRecord page holds a pack.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.executor import Executor, Signal
 from preprocess.geometry import PixelLimits, image_grid, sample_frames, video_grid
-from preprocess.plan import Sources, Tally
+from preprocess.plan import Sources, Tally, largest_pack
 from preprocess.plan_tables import part_path, read_part, read_table
 from preprocess.progress import Progress
 from preprocess.run import measure
 from preprocess.sample import MeasuredSample
-from preprocess.sizes import Counts, SampleSizes, fits, pack_samples
-from shards import ModelConstants
+from preprocess.sizes import Counts, PackedItems, SampleSizes, fits, pack_samples
+from shards import ModelConstants, RowTooLarge
+from shards.formats import check_row_fits
+from shards.mindrecord import largest_row_bytes
 
 SWEEPABLE = (
     "max_pixels",
@@ -65,7 +67,7 @@ class Sweep:
 class Outcome:
     """A line of the table. Counts are of uses, as in PlanSummary; rejects count once."""
 
-    values: tuple[str, ...]
+    values: tuple[str, ...]  # as written, of each swept name; with a word after the last where `run` refuses them
     num_samples: int
     num_rejects: int
     num_tokens: int
@@ -102,7 +104,7 @@ def run_sweep(
         kept = resized.keep(fits(resized, config))
         packed = pack_samples(kept, config, constants)
         return Outcome(
-            values=combination.values,
+            values=combination.values if _is_writable(kept, packed, config, constants) else _refused(combination),
             num_samples=len(packed.rows),
             num_rejects=tally.num_rejects + len(sizes) - len(kept),
             num_tokens=int(kept.tokens[packed.rows].sum(dtype=np.int64)),
@@ -115,6 +117,20 @@ def run_sweep(
         )
 
     return tally, [outcome(combination) for combination in sweep.combinations]
+
+
+def _is_writable(sizes: SampleSizes, packed: PackedItems, config: RunConfig, constants: ModelConstants) -> bool:
+    """Whether the format holds the largest pack."""
+    try:
+        check_row_fits(config.format, largest_row_bytes(largest_pack(sizes, packed), constants))
+    except RowTooLarge:
+        return False
+    return True
+
+
+def _refused(combination: Combination) -> tuple[str, ...]:
+    *others, last = combination.values
+    return (*others, f"{last} (refused: a pack is over a MindRecord page)")
 
 
 @dataclass(frozen=True, kw_only=True)

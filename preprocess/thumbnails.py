@@ -36,6 +36,7 @@ _ABOUT_A_MEDIUM = {
     Reason.CRASH,
     Reason.TIMEOUT,
 }
+_TURN = re.compile(r"\Aturn \d+: ")  # stands before the file where a box is wrong
 _PARQUET_CELL = re.compile(r"(.*) \(row (\d+), (.*)\[(\d+)\]\)", re.DOTALL)
 
 
@@ -43,8 +44,9 @@ def source_of(reject: Reject) -> MediaSource | None:
     """The file that a reject is about: its detail begins with it. None where it is about no file, or that is gone."""
     if reject.reason not in _ABOUT_A_MEDIUM:
         return None
-    for end in (match.start() for match in re.finditer(": |, ", reject.detail)):
-        name = reject.detail[:end]
+    detail = _TURN.sub("", reject.detail)
+    for end in (match.start() for match in re.finditer(": |, ", detail)):
+        name = detail[:end]
         cell = _PARQUET_CELL.fullmatch(name)
         try:
             if cell and Path(cell[1]).is_file():

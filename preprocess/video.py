@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
@@ -54,7 +54,7 @@ class VideoHeader:
 def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader:
     """Frame count, rate and upright size. Decodes the first frame only: PyAV tells the display rotation no earlier.
 
-    `clamp_tail` counts the frames that have packets where the header promises more.
+    `clamp_tail` counts the frames that are there where the header promises more; it decodes the last one, too.
     """
     with _opened(source) as video:
         promised, rate = video.stream.frames, video.stream.average_rate
@@ -62,10 +62,12 @@ def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader
         if promised <= 0 or clamp_tail:
             present = sum(1 for packet in video.packets() if video.shows(packet) and not packet.is_discard)
             num_frames = min(promised, present) if promised > 0 else present
-        if num_frames <= 0 or not rate or rate <= 0:
-            raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{num_frames} frames at rate {rate}; encode it again")
+    if clamp_tail and num_frames > 0:
+        num_frames = _count_decodable(source, num_frames)
     # Opened anew where packets were read: not every container can be rewound to its first frame.
     with _opened(source) as video:
+        if num_frames <= 0 or not rate or rate <= 0:
+            raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{num_frames} frames at rate {rate}; encode it again")
         first = next(video.frames(), None)
         if first is None:
             raise SampleError(Reason.NO_FRAMES_OR_RATE, "not one frame can be decoded; encode it again")
@@ -92,6 +94,19 @@ def decode_frames(source: MediaSource, indices: Sequence[int], decoder: Decoder)
         if index is None:
             return _stack(_decode_in_sequence(video, indices))
         return _stack(_decode_stretches(video, [index.times[i] for i in indices], index.key_times))
+
+
+def _count_decodable(source: MediaSource, num_frames: int) -> int:
+    """`num_frames`; where the last of them can't be decoded, the number of those before the first that can't."""
+    try:
+        decode_frames(source, [num_frames - 1], "pyav")
+        return num_frames
+    except SampleError:
+        num_decoded = 0
+        with _opened(source) as video, suppress(av.error.FFmpegError):
+            for _ in video.frames():
+                num_decoded += 1
+        return min(num_decoded, num_frames)
 
 
 class _Video:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.annotations import EmbeddedMedium, open_annotations
-from preprocess.errors import AnnotationError, Reason, SampleError
-from preprocess.media import open_medium
+from preprocess.errors import AnnotationError, FatalError, Reason, SampleError
+from preprocess.media import has_bytes, open_medium
 from preprocess.sample import MediaSource
 from tests.preprocess.workshop import MEDIUM, TURNS, talk
 
@@ -100,7 +101,6 @@ def test_a_byte_order_mark_and_windows_line_endings_are_skipped(tmp_path: Path) 
         ("[1] [2]", "Extra data", 4),
         ('["a\n"]', "Invalid control character", 3),
         ("", "An array of records should start", 0),
-        ('{"a": 1}', "An array of records should start", 0),
         ("  null", "An array of records should start", 2),
     ],
 )
@@ -109,6 +109,13 @@ def test_a_syntax_error_in_a_json_array_is_fatal(tmp_path: Path, text: str, mess
     assert message in said
     assert f"at byte {offset};" in said
     assert "convert it to JSON Lines, where only the bad record is lost" in said
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '\ufeff{"a": 1}\n{"a": 2}\n', '\n {"a": '])
+def test_json_lines_that_are_named_as_a_json_array_are_recognised(tmp_path: Path, text: str) -> None:
+    said = refusal(write(tmp_path, "a.json", text))
+    assert f"An array of records should start at byte {text.encode().index(b'{')};" in said
+    assert "it is JSON Lines: rename it to .jsonl" in said
 
 
 def test_a_json_array_that_is_not_utf_8_or_too_deep_is_fatal(tmp_path: Path) -> None:
@@ -156,7 +163,8 @@ def test_empty_json_lines_have_no_records(tmp_path: Path, content: str) -> None:
         (b'{"a": 1', "line 3: Expecting ',' delimiter"),
         (b'{"a": 1} {"b": 2}', "line 3: Extra data"),
         (b'{"a": "\xff"}', "line 3: not UTF-8 at byte 7"),
-        (DEEP.encode(), "line 3: nested too deeply"),
+        (DEEP.encode(), "line 3: nested more than 100 levels deep"),
+        (b'{"a": ' * 101 + b"0" + b"}" * 101, "line 3: nested more than 100 levels deep"),
         (b"\xef\xbb\xbf", "line 3: Expecting value"),
         (b"\x00", "line 3: Expecting value"),
     ],
@@ -183,6 +191,33 @@ def test_numbers_of_any_kind_parse(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a": ', "}"), ('[{"a": ', "}]")])
+def test_a_record_that_is_nested_too_deeply_is_one_bad_record(
+    tmp_path: Path, suffix: str, opening: str, closing: str
+) -> None:
+    def nested(levels: int) -> str:
+        times = levels // (opening.count("[") + opening.count("{"))
+        return f'{{"text": "{"[" * 500}", "ignored": {opening * times}0{closing * times}}}'
+
+    texts = [nested(98), nested(100), nested(900), '{"n": "3"}']
+    joined = f"[{', '.join(texts)}]" if suffix == ".json" else "\n".join(texts)
+    path = write(tmp_path, f"a{suffix}", joined)
+    sane, deep, deeper, last = read(path)
+    assert isinstance(sane, dict) and last == {"n": "3"}
+    assert pickle.loads(pickle.dumps(sane)) == sane
+    where = "record {}" if suffix == ".json" else "line {}"
+    assert_bad_json(deep, f"{path} {where.format(1 + (suffix == '.jsonl'))}: nested more than 100 levels deep")
+    assert_bad_json(deeper, f"{path} {where.format(2 + (suffix == '.jsonl'))}: nested more than 100 levels deep")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_many_brackets_beside_each_other_are_fine(tmp_path: Path, suffix: str) -> None:
+    record = {"boxes": [[{"a": [1.0]}, []]] * 300, "text": "[{" * 300}
+    text = json.dumps(record)
+    assert read(write(tmp_path, f"a{suffix}", f"[{text}]" if suffix == ".json" else text)) == [record]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_half_a_surrogate_pair_parses(tmp_path: Path, suffix: str) -> None:
     text = '{"\\ud800": "\\udce9"}'
     assert read(write(tmp_path, f"a{suffix}", f"[{text}]" if suffix == ".json" else text)) == [{"\ud800": "\udce9"}]
@@ -200,8 +235,11 @@ def conversations(num_rows: int) -> pa.Array:
     return pa.array([talk(f"Question {n}")["conversations"] for n in range(num_rows)], TURNS)
 
 
-def content_of(medium: EmbeddedMedium) -> bytes:
+def content_of(medium: EmbeddedMedium) -> bytes | str | None:
+    """The bytes of a cell; the path in it where it holds none."""
     source = MediaSource(path=medium.path, row=medium.row, column=medium.column, item=medium.item)
+    if not has_bytes(source):
+        return medium.written
     with open_medium(source) as file:
         return file.read()
 
@@ -222,10 +260,10 @@ def test_media_in_a_parquet_file_are_located_and_paths_stay_paths(tmp_path: Path
     )
     records = read(path)
     images = [record["image"] for record in records]
-    assert images[1:3] == ["b.png", None]
-    assert images[4] is None
-    assert images[0] == EmbeddedMedium(path=str(path), row=0, column="image", item=0)
+    assert images[2] is None
+    assert images[0] == EmbeddedMedium(path=str(path), row=0, column="image", item=0, written="a.png")
     assert [content_of(images[row]) for row in (5, 0, 3)] == [b"last", b"first", b""]
+    assert [content_of(images[row]) for row in (1, 4)] == ["b.png", None]
     assert [record["conversations"] for record in records] == [talk(f"Question {n}")["conversations"] for n in range(6)]
 
 
@@ -242,9 +280,52 @@ def test_lists_of_media_in_a_parquet_file_are_located_one_by_one(tmp_path: Path)
     )
     images = [record["images"] for record in read(path)]
     assert images[1:4] == [[], None, [None]]
-    assert images[0][1] == "b.png"
-    assert [content_of(images[0][item]) for item in (2, 0)] == [b"2", b"0"]
+    assert [content_of(images[0][item]) for item in (2, 1, 0)] == [b"2", "b.png", b"0"]
     assert content_of(images[4][0]) == b"x"
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_bytes_of_media_are_not_read(tmp_path: Path, is_list: bool) -> None:
+    """Where they stand in the file, nothing that could be read is left."""
+    cells: list[Any] = [{"bytes": b"%d" % n * 100, "path": f"{n}.png"} for n in range(3)]
+    media = pa.array([[cell] for cell in cells], pa.list_(MEDIUM)) if is_list else pa.array(cells, MEDIUM)
+    path = write_parquet(tmp_path / "a.parquet", {"images": media, "conversations": conversations(3)})
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    [chunk] = [column for n in range(4) if (column := group.column(n)).path_in_schema.endswith("bytes")]
+    content = bytearray(path.read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    images = [record["images"] for record in read(path)]
+    assert [(image[0] if is_list else image).written for image in images] == ["0.png", "1.png", "2.png"]
+    with pytest.raises(FatalError, match="changed or broke"):
+        content_of(images[0][0] if is_list else images[0])
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        pa.array([[{"bytes": b"x", "path": "y"}], []], pa.large_list(MEDIUM)),
+        pa.array([[{"bytes": b"x", "path": "y"}], []], pa.list_view(MEDIUM)),
+        pa.array([[{"path": "y", "bytes": b"x"}], []], pa.list_(pa.struct([MEDIUM.field(1), MEDIUM.field(0)]))),
+        pa.array([[{"bytes": b"x", "path": "y"}], []], pa.list_(pa.struct([("bytes", pa.large_binary()), MEDIUM[1]]))),
+    ],
+    ids=lambda media: str(media.type),
+)
+def test_media_in_other_arrow_layouts_are_located(tmp_path: Path, media: pa.Array) -> None:
+    first, second = read(write_parquet(tmp_path / "a.parquet", {"images": media}))
+    assert content_of(first["images"][0]) == b"x"
+    assert first["images"][0].written == "y"
+    assert second["images"] == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [b"raw", {"bytes": 17, "path": "a.png"}, {"bytes": b"x"}, {"bytes": b"x", "path": "a.png", "size": 1}, [[b"x"]]],
+)
+def test_cells_of_other_kinds_come_as_they_are(tmp_path: Path, image: Any) -> None:
+    [record] = read(write_parquet(tmp_path / "a.parquet", {"image": pa.array([image])}))
+    assert record["image"] == image
 
 
 def test_columns_that_nothing_uses_are_named_but_not_read(tmp_path: Path) -> None:
@@ -293,6 +374,14 @@ def test_text_that_is_not_utf_8_is_one_bad_record(tmp_path: Path) -> None:
     assert_bad_json(bad, f"{path} row 1", "utf-8")
 
 
+def test_a_medium_whose_path_is_not_utf_8_is_one_bad_record(tmp_path: Path) -> None:
+    names = pa.array([b"a.png", b"\xff\xfe", b"c.png"], pa.binary()).view(pa.string())
+    media = pa.StructArray.from_arrays([pa.array([b"1", b"2", b"3"]), names], fields=list(MEDIUM))
+    first, bad, last = read(write_parquet(tmp_path / "a.parquet", {"image": media}))
+    assert [content_of(record["image"]) for record in (first, last)] == [b"1", b"3"]
+    assert_bad_json(bad, "row 1", "utf-8")
+
+
 def test_values_that_json_does_not_know_come_as_they_are(tmp_path: Path) -> None:
     [record] = read(write_parquet(tmp_path / "a.parquet", {"image": pa.array([datetime.date(2026, 1, 31)])}))
     assert record["image"] == datetime.date(2026, 1, 31)
@@ -335,3 +424,14 @@ def test_a_missing_file_or_a_folder_is_fatal(tmp_path: Path, suffix: str) -> Non
 @pytest.mark.parametrize("name", ["a.csv", "a", "a.json.gz", "a.JSON "])
 def test_other_suffixes_are_refused_with_those_that_are_read(tmp_path: Path, name: str) -> None:
     assert "annotation files end in .json, .jsonl, .ndjson, .parquet" in refusal(write(tmp_path, name, "[]"))
+
+
+@pytest.mark.parametrize("name", ["a.json.gz", "a.jsonl.GZ", "a.jsonl.zst", "a.zip"])
+def test_packed_files_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    assert refusal(write(tmp_path, name, "[]")).endswith("; unpack it first")
+
+
+def test_suffixes_may_be_written_in_capitals(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "a.JSON", '[{"a": null}]')) == [{"a": None}]
+    assert read(write(tmp_path, "a.Jsonl", '{"a": null}')) == [{"a": None}]
+    assert read(write_parquet(tmp_path / "a.PARQUET", {"a": pa.array([1])})) == [{"a": None}]

@@ -17,8 +17,8 @@ from preprocess.errors import Reason, SampleError
 from preprocess.sample import BoxMode, Turn
 
 # 100 x 200 stored pixels, upright, to 280 x 560
-FRAME = ImageFrame(height=200, width=100, orientation=1, resized_height=560, resized_width=280)
-SAME_SIZE = ImageFrame(height=84, width=112, orientation=1, resized_height=84, resized_width=112)
+FRAME = ImageFrame(name="a.png", height=200, width=100, orientation=1, resized_height=560, resized_width=280)
+SAME_SIZE = ImageFrame(name="a.png", height=84, width=112, orientation=1, resized_height=84, resized_width=112)
 
 
 def rewrite(text: str, mode: BoxMode = "original", frames: Sequence[ImageFrame] = (FRAME,)) -> str:
@@ -46,7 +46,9 @@ def test_numbers_are_those_of_the_qwen_notebook_but_for_the_far_edge(
     (width, height), (new_width, new_height) = size, (28 * grid[0], 28 * grid[1])
     x1, x2 = sorted(round(share * width) for share in shares[:2])
     y1, y2 = sorted(round(share * height) for share in shares[2:])
-    frame = ImageFrame(height=height, width=width, orientation=1, resized_height=new_height, resized_width=new_width)
+    frame = ImageFrame(
+        name="a.png", height=height, width=width, orientation=1, resized_height=new_height, resized_width=new_width
+    )
     rewritten = json.loads(rewrite(json.dumps({"bbox_2d": [x1, y1, x2, y2]}), frames=[frame]))["bbox_2d"]
     for number, old, side, new_side in zip(
         rewritten, (x1, y1, x2, y2), (width, height) * 2, (new_width, new_height) * 2, strict=True
@@ -78,7 +80,7 @@ def test_halves_are_rounded_to_even() -> None:
 
 
 def test_a_flip_sorts_the_corners_again() -> None:
-    turned = ImageFrame(height=100, width=200, orientation=7, resized_height=100, resized_width=200)
+    turned = ImageFrame(name="a.png", height=100, width=200, orientation=7, resized_height=100, resized_width=200)
     assert rewrite('{"bbox_2d": [1, 2, 30, 40]}', frames=[turned]) == '{"bbox_2d": [160, 70, 198, 99]}'
     assert rewrite('{"point_2d": [1, 2]}', frames=[turned]) == '{"point_2d": [198, 99]}'
 
@@ -304,6 +306,25 @@ def test_numbers_that_no_json_object_holds_are_not_left_behind(text: str) -> Non
     reason, detail = rejection(text)
     assert reason is Reason.BAD_JSON
     assert "stands in no JSON object" in detail
+
+
+@pytest.mark.parametrize(
+    ("box", "num_images", "said"),
+    [
+        ('{"bbox_2d": [900, 2, 3, 4]}', 1, "turn 1: a.png: "),
+        ('{"bbox_2d": [1, 2, 3, 4], "image_index": 1}', 1, "turn 1: a.png: image_index is 1"),
+        ('{"bbox_2d": [1, 2, 3]}', 1, "turn 1: a.png: "),
+        ('{"bbox_2d": [1, 2, 3', 1, "turn 1: a.png: "),
+        ('{"bbox_2d": [900, 2, 3, 4], "image_index": 1}', 2, "turn 1: b.png: "),
+        ('{"bbox_2d": [900, 2, 3, 4]}', 2, 'turn 1: an object with "bbox_2d" needs'),
+        ('{"bbox_2d": [1, 2, 3]}', 2, 'turn 1: "bbox_2d" must hold'),
+    ],
+)
+def test_a_rejected_box_names_its_image_where_that_is_clear(box: str, num_images: int, said: str) -> None:
+    frames = [FRAME, replace(FRAME, name="b.png")][:num_images]
+    with pytest.raises(SampleError) as raised:
+        rewrite_answers([Turn(role="user", text="?"), Turn(role="assistant", text=box)], "original", frames)
+    assert raised.value.detail.startswith(said)
 
 
 def test_a_rejected_answer_is_named() -> None:

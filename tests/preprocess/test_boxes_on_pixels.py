@@ -21,7 +21,7 @@ from preprocess.chat import load_tokenizer
 from preprocess.commands import main
 from preprocess.config import EncodingConfig
 from preprocess.encode import SampleEncoder
-from preprocess.errors import ConfigError, SampleError
+from preprocess.errors import ConfigError, FatalError
 from preprocess.measure import PartSummary
 from preprocess.plan_tables import SamplesReader, write_part, write_parts
 from preprocess.registry import Dataset, read_registry
@@ -149,7 +149,7 @@ def test_a_file_turned_after_planning_is_not_encoded_with_the_old_boxes(encoder:
     path = store(str(tmp_path), (112, 84), [0, 0, 30, 20], orientation=1)
     measured = encoder.measure(sample_about(path, '{"bbox_2d": [0, 0, 30, 20]}', "original"))
     store(str(tmp_path), (112, 84), [0, 0, 30, 20], orientation=3)
-    with pytest.raises(SampleError, match="changed since it was measured"):
+    with pytest.raises(FatalError, match="remove the output folder"):
         encoder.encode(measured)
 
 

@@ -1,26 +1,30 @@
-"""Headers and pixels say the same counts; media that changed in between are a reject, our own slips are not."""
+"""Headers and pixels say the same counts; media that changed in between stop the run, and so do our own slips."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from demo_clips import write_clip
 from PIL import Image
 
 import preprocess.encode
 from preprocess.encode import PlanMismatch, SampleEncoder
-from preprocess.errors import Reason, SampleError
+from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.materialise import join_samples
 from preprocess.records import parse_record
 from preprocess.registry import Dataset
-from preprocess.sample import EncodedSample, MeasuredSample, Sample
+from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MediaSource, Sample, Turn
 from preprocess.video import VideoHeader
 from shards import IGNORE_INDEX, check_pack
-from tests.preprocess.workshop import Workshop, talk
+from tests.preprocess.workshop import MEDIUM, Workshop, talk
 
 
 @pytest.fixture
@@ -133,39 +137,18 @@ def test_one_token_of_an_answer_is_enough(workshop: Workshop, encoder: SampleEnc
     assert encoder.measure(sample_of(workshop, {"conversations": turns})).num_label_tokens >= 3
 
 
-def test_an_image_of_another_size_since_it_was_measured_is_a_reject(workshop: Workshop, encoder: SampleEncoder) -> None:
-    measured = encoder.measure(sample_of(workshop, talk("<image>", image=workshop.image(size=(56, 84)))))
-    workshop.image(size=(84, 56))
-    error = reject(encoder.encode, measured)
-    assert error.reason is Reason.UNDECODABLE
-    assert "a.png" in error.detail
-    assert "changed since it was measured" in error.detail
-
-
-@pytest.mark.parametrize("kind", ["image", "video"])
-def test_a_medium_that_is_gone_since_it_was_measured_is_a_reject(
-    workshop: Workshop, encoder: SampleEncoder, kind: str
-) -> None:
-    name = workshop.image() if kind == "image" else clip(workshop)
-    measured = encoder.measure(sample_of(workshop, talk(f"<{kind}>", **{kind: name})))
-    (workshop.media / name).unlink()
-    error = reject(encoder.encode, measured)
-    assert error.reason is Reason.MISSING_FILE
-    assert name in error.detail
-
-
-def test_a_video_of_another_size_since_it_was_measured_is_a_reject(workshop: Workshop, encoder: SampleEncoder) -> None:
+def test_frames_of_another_size_than_the_first_are_a_reject(workshop: Workshop, encoder: SampleEncoder) -> None:
     measured = encoder.measure(sample_of(workshop, talk("<video>", video=clip(workshop))))
-    write_clip(workshop.media / "a.mp4", size=(84, 112), fps=10, num_frames=20)
-    error = reject(encoder.encode, measured)
+    [video] = measured.videos
+    error = reject(encoder.encode, replace(measured, videos=(replace(video, height=112, width=84),)))
     assert error.reason is Reason.UNDECODABLE
-    assert "frames are 84x112 pixels, the first one was 112x84" in error.detail
+    assert "frames are 112x84 pixels, the first one was 84x112" in error.detail
 
 
-def test_a_shorter_video_since_it_was_measured_is_a_reject(workshop: Workshop, encoder: SampleEncoder) -> None:
+def test_frames_that_are_missing_are_a_reject(workshop: Workshop, encoder: SampleEncoder) -> None:
     measured = encoder.measure(sample_of(workshop, talk("<video>", video=clip(workshop, num_frames=20))))
-    clip(workshop, num_frames=10)
-    error = reject(encoder.encode, measured)
+    [video] = measured.videos
+    error = reject(encoder.encode, replace(measured, videos=(replace(video, frame_indices=(0, 20)),)))
     assert error.reason is Reason.TOO_FEW_FRAMES
     assert "a.mp4" in error.detail
 
@@ -178,6 +161,84 @@ def test_a_thin_video_is_a_reject_by_name(
     error = reject(encoder.measure, sample_of(workshop, talk("<video>", video=clip(workshop))))
     assert error.reason is Reason.ASPECT_RATIO
     assert "a.mp4: 402x2 pixels" in error.detail
+
+
+# --- media that are not those that were measured -------------------------------------------------------------------
+
+
+def move_away(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+
+
+def put_a_folder_in_its_place(path: Path) -> None:
+    move_away(path)
+    path.mkdir()
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+def lengthen(path: Path) -> None:
+    times = path.stat()
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [move_away, put_a_folder_in_its_place, touch, lengthen])
+@pytest.mark.parametrize("kind", ["image", "video", "cell"])
+def test_a_medium_that_is_gone_or_changed_since_it_was_measured_stops_the_run(
+    workshop: Workshop, encoder: SampleEncoder, kind: str, change: Callable[[Path], None]
+) -> None:
+    path = workshop.media / (clip(workshop) if kind == "video" else workshop.image())
+    source = MediaSource(path=str(path))
+    if kind == "cell":
+        cell = {"bytes": path.read_bytes(), "path": None}
+        path = workshop.root / "d.parquet"
+        pq.write_table(pa.table({"image": pa.array([cell], MEDIUM)}), path)
+        source = MediaSource(path=str(path), row=0, column="image")
+    media = {"videos": (source,)} if kind == "video" else {"images": (source,)}
+    tag = "<video>" if kind == "video" else "<image>"
+    measured = encoder.measure(replace(sample_of(workshop, talk()), **media, turns=talk_turns(tag)))
+    assert_matches(measured, encoder.encode(measured))
+    before = path.stat()
+    os.utime(path, ns=(0, before.st_mtime_ns))
+    assert_matches(measured, encoder.encode(measured))
+    change(path)
+    with pytest.raises(FatalError, match=r"run the same command again; or remove the output folder") as raised:
+        encoder.encode(measured)
+    assert str(raised.value).startswith(f"d:0: {path}")
+    assert f"it was {before.st_size:,} bytes of 20" in str(raised.value)
+
+
+def talk_turns(question: str) -> tuple[Turn, ...]:
+    return (Turn(role="user", text=question), Turn(role="assistant", text="A thing."))
+
+
+def test_patches_of_an_earlier_run_do_not_stand_in_for_a_medium_that_is_gone(
+    workshop: Workshop, encoder: SampleEncoder
+) -> None:
+    class NeverAsked:
+        def find(self, _: object) -> None:
+            pytest.fail("it was asked")
+
+    measured = encoder.measure(sample_of(workshop, talk("<image>", image=workshop.image())))
+    move_away(workshop.media / "a.png")
+    with pytest.raises(FatalError, match="No such file"):
+        replace(encoder, old_patches=NeverAsked()).encode(measured)  # type: ignore[arg-type]
+
+
+def test_a_medium_that_goes_away_while_it_is_read_stops_the_run(
+    workshop: Workshop, encoder: SampleEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_it(image: MeasuredImage, _: object) -> None:
+        move_away(Path(image.source.path))
+        raise SampleError(Reason.MISSING_FILE, "gone")
+
+    measured = encoder.measure(sample_of(workshop, talk("<image>", image=workshop.image())))
+    monkeypatch.setattr(preprocess.encode, "encode_image", lose_it)
+    with pytest.raises(FatalError, match=r"a\.png: No such file"):
+        encoder.encode(measured)
 
 
 # --- bugs ----------------------------------------------------------------------------------------------------------

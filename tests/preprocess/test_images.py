@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, WebPImagePlugin
 
+import preprocess.images
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.geometry import PixelLimits
 from preprocess.images import decode_rgb, encode_image, grid_size, measure_image, resize
@@ -191,14 +192,14 @@ def test_floating_point_pixels_are_undecodable(tmp_path: Path, constants: ModelC
     assert "floating-point" in detail
 
 
-def test_an_image_that_changed_after_measuring_is_undecodable(tmp_path: Path, constants: ModelConstants) -> None:
+def test_an_image_whose_header_changed_after_measuring_stops_the_run(tmp_path: Path, constants: ModelConstants) -> None:
     path = tmp_path / "picture.png"
     Image.new("RGB", (60, 90)).save(path)
     measured = measure(source(path), LIMITS, constants)
     Image.new("RGB", (90, 60)).save(path)
-    with pytest.raises(SampleError, match="changed") as caught:
+    with pytest.raises(FatalError, match="changed since it was measured; remove the output folder") as caught:
         encode_image(measured, constants)
-    assert caught.value.detail.count(str(path)) == 1
+    assert str(caught.value).count(str(path)) == 1
 
 
 @pytest.mark.parametrize("name", ["not_there.png", "."])
@@ -216,6 +217,30 @@ def test_a_disk_that_fails_is_not_the_images_fault(
     measured = measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants)
     with pytest.raises(FatalError, match=r"tiny\.png"):
         encode_image(measured, constants)
+
+
+def test_memory_that_runs_out_is_not_the_images_fault(
+    demo: Demo, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    measured = measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants)
+    with pytest.raises(MemoryError):
+        encode_image(measured, constants)
+
+
+@pytest.mark.parametrize("function", ["image_grid", "patchify_image", "resize"])
+def test_a_mistake_of_our_own_is_not_the_images_fault(
+    demo: Demo, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(preprocess.images, function, fail)
+    with pytest.raises(TypeError, match="a mistake"):
+        encode_image(measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants), constants)
 
 
 @settings(

@@ -267,6 +267,19 @@ def test_cells_are_found_in_any_order(cells: Path) -> None:
         assert cell(cells, row, item) == b"%d.%d" % (row, item)
 
 
+def test_the_footer_of_a_parquet_file_is_read_once(cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    class Counting(pq.ParquetFile):
+        def __init__(self, path: str) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(pq, "ParquetFile", Counting)
+    assert [cell(cells, row) for row in (4, 0, 2, 4)] == [b"4.0", b"0.0", b"2.0", b"4.0"]
+    assert opened == [str(cells)]
+
+
 @pytest.mark.parametrize(("row", "item", "column"), [(5, 0, "images"), (0, 2, "images"), (0, 0, "image")])
 def test_a_cell_that_is_gone_is_fatal(cells: Path, row: int, item: int, column: str) -> None:
     with pytest.raises(FatalError, match="the annotation file changed or broke while it was read"):

@@ -6,6 +6,8 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from preprocess.errors import Reason, SampleError
 from preprocess.records import edit_distance, ignored_keys, near_miss, parse_record, split_members
 from preprocess.registry import Dataset
 from preprocess.sample import MediaSource, Sample, Turn
-from tests.preprocess.workshop import talk
+from tests.preprocess.workshop import MEDIUM, talk
 
 DATASET = Dataset(name="d", annotation_path=Path("/d.json"), data_path=Path("/media"))
 
@@ -104,14 +106,36 @@ def test_the_other_spelling_may_be_there_when_it_holds_nothing(other: Any) -> No
     assert parse({**talk(), "messages": other}).turns == parse(talk()).turns
 
 
-def test_media_embedded_in_parquet_stay_where_they_are() -> None:
-    cell = EmbeddedMedium(path="/d.parquet", row=4, column="images", item=1)
-    record = talk("<image><image>", images=["a.png", cell])
+@pytest.fixture
+def cells(tmp_path: Path) -> list[EmbeddedMedium]:
+    """With bytes, with a path alone, with neither."""
+    values = [{"bytes": b"x", "path": "a.png"}, {"bytes": None, "path": "b.png"}, {"bytes": None, "path": None}]
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.table({"images": pa.array([values], pa.list_(MEDIUM))}), path)
+    return [
+        EmbeddedMedium(path=str(path), row=0, column="images", item=item, written=value["path"])
+        for item, value in enumerate(values)
+    ]
+
+
+def test_media_embedded_in_parquet_stay_where_they_are_and_paths_count_where_there_are_none(
+    cells: list[EmbeddedMedium],
+) -> None:
+    record = talk("<image><image><image>", images=["a.png", *cells[:2]])
     assert parse(record).images == (
         MediaSource(path="/media/a.png"),
-        MediaSource(path="/d.parquet", row=4, column="images", item=1),
+        MediaSource(path=cells[0].path, row=0, column="images", item=0),
+        MediaSource(path="/media/b.png"),
     )
-    assert parse(talk("<image>", image=cell)).images == parse(record).images[1:]
+    assert parse(talk("<image>", image=cells[0])).images == parse(record).images[1:2]
+    assert parse(talk("<image>", image=cells[1])).images == parse(record).images[2:]
+
+
+def test_a_cell_of_parquet_that_holds_nothing_is_no_medium(cells: list[EmbeddedMedium]) -> None:
+    assert parse(talk(image=cells[2])).images == ()
+    assert parse(talk("<image>", image=cells[2], images=["a.png"])).images == files("a.png")
+    with pytest.raises(SampleError, match="each image must be a path; one is nothing"):
+        parse(talk("<image>", images=[cells[2]]))
 
 
 def test_a_ready_made_pack_is_split_into_numbered_members() -> None:

@@ -5,6 +5,8 @@ Crash and timeout of a decoder are in test_executor.py.
 
 from __future__ import annotations
 
+import json
+import pickle
 import struct
 import wave
 import zlib
@@ -19,7 +21,7 @@ from demo_clips import cut_file, write_clip
 from PIL import Image
 
 from preprocess.errors import Reason
-from tests.preprocess.workshop import Outcome, Workshop, talk
+from tests.preprocess.workshop import Outcome, Workshop, published, talk
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,25 @@ def test_a_record_of_another_kind_is_a_reject(workshop: Workshop, record: Any) -
     assert outcome.keys == ["d:0"]
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_a_record_nested_too_deeply_for_a_worker_is_a_reject_with_and_without_one(
+    workshop: Workshop, suffix: str
+) -> None:
+    deep: Any = 0.0
+    for _ in range(900):
+        deep = [deep]
+    path = workshop.root / f"d{suffix}"
+    texts = [json.dumps(talk()), json.dumps(talk())[:-1] + f', "deep": {"[" * 900}{"]" * 900}}}']
+    path.write_text(f"[{', '.join(texts)}]" if suffix == ".json" else "\n".join(texts))
+    workshop.register("d", path)
+    with pytest.raises(RecursionError):
+        pickle.dumps(deep)
+    alone, with_worker = (workshop.run(f"--workers={n}", "--max_reject_share=1", out=f"out{n}") for n in (0, 1))
+    assert alone.keys == ["d:0"]
+    assert [(reject["index"], reject["reason"]) for reject in alone.rejects] == [(1, "bad_json")]
+    assert published(alone.folder) == published(with_worker.folder)
+
+
 def test_half_a_surrogate_pair_anywhere_reaches_the_ledger(workshop: Workshop) -> None:
     bad = "\udce9\ud800"  # the other way round they would be one character
     workshop.dataset(
@@ -365,3 +386,21 @@ def test_a_failing_disk_stops_the_run_and_rejects_nothing(workshop: Workshop, mo
     monkeypatch.undo()
     mended = workshop.run("--max_reject_share=1")
     assert (mended.code, mended.rejects, mended.keys) == (0, [], ["d:0", "d:1"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_goes_away_after_the_plan_stops_the_run_and_is_no_reject(workshop: Workshop, workers: int) -> None:
+    workshop.dataset([talk(), talk("<image>", image=workshop.image())])
+    finished = workshop.run(f"--workers={workers}")
+    written = published(finished.folder)
+    for name in ("manifest.json", "shard-000000.arrow", "plan/done/shard-000000.json"):
+        (finished.folder / name).unlink()
+    image = workshop.media / "a.png"
+    image.rename(image.with_suffix(".elsewhere"))
+    stopped = workshop.run(f"--workers={workers}", "--max_reject_share=1")
+    assert stopped.code == 1
+    assert stopped.error.startswith(f"preprocess: stopped: d:1: {image}: No such file or directory; it was ")
+    assert not (stopped.folder / "manifest.json").exists()
+    image.with_suffix(".elsewhere").rename(image)
+    assert workshop.run(f"--workers={workers}").code == 0
+    assert published(finished.folder) == written

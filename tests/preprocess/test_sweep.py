@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFile
 
+import shards.mindrecord
 from preprocess.arguments import parse_plan
 from preprocess.commands import main
 from preprocess.config import RunConfig
@@ -21,6 +22,7 @@ from preprocess.plan import PlanSummary, Tally, open_sources
 from preprocess.run import make_plan
 from preprocess.sample import MeasuredSample, Sample
 from preprocess.sweep import SWEEPABLE, Outcome, Sweep, run_sweep
+from shards import RowTooLarge
 
 
 def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, Tally, list[Outcome]]:
@@ -152,6 +154,24 @@ def test_many_combinations_measure_each_sample_once_and_decode_no_pixel(
     assert len(outcomes) == 9
     assert all_differ([vars(outcome) for outcome in outcomes if outcome.pack_length == 1024], "num_tokens")
     assert len(measured) == len(set(measured)) == tally.num_records
+
+
+def test_a_line_says_where_run_refuses_its_configuration(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards.mindrecord, "MAX_PAGE_BYTES", 1_000_000)
+    swept = ["--format", "mindrecord", "--sweep", "packing=none,global", "max_pixels=3136,401408"]
+    sweep, _, outcomes = sweep_of([*flags, *swept], tmp_path / "sweep")
+    refused = []
+    for combination, outcome in zip(sweep.combinations, outcomes, strict=True):
+        try:
+            plan_of(replace(combination.config, workers=0), tmp_path / "-".join(combination.values))
+            assert outcome.values == combination.values
+        except RowTooLarge:
+            *others, last = combination.values
+            assert outcome.values == (*others, f"{last} (refused: a pack is over a MindRecord page)")
+            refused.append(combination)
+    assert 0 < len(refused) < len(outcomes)
 
 
 def test_a_folder_without_a_usable_sample_gives_lines_of_zeros(flags: list[str], tmp_path: Path) -> None:

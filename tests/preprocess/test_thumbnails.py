@@ -18,7 +18,7 @@ from preprocess.ledger import Reject
 from preprocess.sample import MediaSource
 from preprocess.thumbnails import ThumbnailStage, draw_rejects, source_of
 from shards.page import Picture, picture
-from tests.preprocess.workshop import Workshop
+from tests.preprocess.workshop import Workshop, talk
 
 HERE = ThisProcess()
 
@@ -59,6 +59,19 @@ def test_odd_names_are_understood(workshop: Workshop, name: str) -> None:
     path = workshop.media / workshop.image(name)
     assert source_of(reject(f"{path}: cannot read: x, y: z")) == MediaSource(path=str(path))
     assert isinstance(drawn(f"{path}: cannot read: x, y: z"), Picture)
+
+
+def test_the_image_of_a_wrong_box_is_drawn(workshop: Workshop) -> None:
+    answer = '{"bbox_2d": [0, 0, 500, 20], "image_index": 1}'
+    for name, images in (("one", ["a.png"]), ("two", ["b: c.png", "a.png"])):
+        record = talk("<image>" * len(images), answer.replace("1}", f"{len(images) - 1}}}"), images=images)
+        workshop.dataset([record], name=name, boxes="original")
+    for image in ("a.png", "b: c.png"):
+        workshop.image(image)
+    rejects = [Reject.from_json(record) for record in workshop.run("--max_reject_share=1").rejects]
+    assert [reject.reason for reject in rejects] == ["ambiguous_boxes"] * 2
+    assert [source_of(reject) for reject in rejects] == [MediaSource(path=str(workshop.media / "a.png"))] * 2
+    assert all(isinstance(found, Picture) for found in draw_rejects(rejects, HERE).values())
 
 
 def test_media_in_parquet_are_found(tmp_path: Path) -> None:

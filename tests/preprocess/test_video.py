@@ -271,6 +271,28 @@ def test_any_file_cut_short_gives_the_frames_that_clamping_promises(
     assert len(decode_frames(source(cut), [num_frames - 1], decoder)) == 1
 
 
+@both_decoders
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])
+def test_a_clamped_tail_leaves_out_frames_whose_packets_cannot_be_decoded(
+    suffix: str, decoder: Decoder, tmp_path: Path
+) -> None:
+    path = tmp_path / f"damaged{suffix}"
+    write_clip(path, size=SIZE, fps=FPS, num_frames=60)
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content = path.read_bytes()
+    for packet in packets[-6:]:
+        assert content.count(packet) == 1
+        content = content.replace(packet, bytes(len(packet)))
+    path.write_bytes(content)
+    assert len(packets) == 60
+    with pytest.raises(SampleError):
+        decode_frames(source(path), [0, 59], decoder)
+    num_frames = probe_video(source(path), clamp_tail=True).num_frames
+    assert 50 < num_frames <= 54
+    assert numbers(decode_frames(source(path), [0, 30, num_frames - 1], decoder)) == [0, 30, num_frames - 1]
+
+
 def test_clamping_changes_nothing_in_a_whole_file(files: dict[str, Path]) -> None:
     for name in ("mp4", "mkv", "avi_h264_with_b_frames"):
         assert probe_video(source(files[name]), clamp_tail=True) == probe_video(source(files[name]))
