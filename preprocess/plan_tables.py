@@ -43,7 +43,7 @@ PLAN_DIR = "plan"
 INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
-_OPEN_PARTS = 64  # mapped at a time by one reader
+_OPEN_PARTS = 256  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
