@@ -18,8 +18,10 @@ plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +123,13 @@ class SamplesReader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ends = np.cumsum(read_table(folder / "parts.arrow")["num_samples"].to_numpy())
+        num_samples = read_table(folder / "parts.arrow")["num_samples"].to_pylist()
+        self._ends = list(accumulate(num_samples))  # of each part, in rows
         self._open_part = lru_cache(maxsize=_OPEN_PARTS)(self._read_part)
 
     def __getitem__(self, row: int) -> MeasuredSample:
-        part = int(np.searchsorted(self._ends, row, side="right"))
-        first = int(self._ends[part - 1]) if part else 0
+        part = bisect_right(self._ends, row)
+        first = self._ends[part - 1] if part else 0
         return _measured_sample(self._open_part(part).slice(row - first, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[MeasuredSample]:
@@ -135,7 +138,7 @@ class SamplesReader:
 
     def _read_part(self, part: int) -> pa.Table:
         table, path = read_table(part_path(self._folder, part)), part_path(self._folder, part)
-        num_samples = int(self._ends[part] - (self._ends[part - 1] if part else 0))
+        num_samples = self._ends[part] - (self._ends[part - 1] if part else 0)
         if len(table) != num_samples:  # two jobs measured it, and a decoder crashed or hung in only one of them
             raise FatalError(
                 f"{path} has {len(table)} samples, the plan has {num_samples}; remove the output folder and run again"
