@@ -11,6 +11,7 @@ a few steps down a tree, so that the time for n units grows with n log n, whatev
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_right
 
@@ -21,7 +22,7 @@ Integers = npt.NDArray[np.integer]
 PackNumbers = npt.NDArray[np.int32]
 
 # Room for what two axes can't both fill: with less, packs stay open for lack of patches while tokens are left over.
-_AUTO_SLACK = 1.025
+AUTO_SLACK = 1.025
 _NUM_CLASSES = 48  # of the patch share of sizes; finer ones balance better until each holds too few
 _CLASSES_TRIED = 4
 # A size with no more units left than this comes into a pack once, where others fit: its units may be copies of one
@@ -66,14 +67,23 @@ def pack_units(
 
 
 def choose_patch_capacity(tokens: Integers, patches: Integers, token_capacity: int, multiple: int) -> int:
-    """A capacity in patches that lets both axes fill: the share of patches in the data, with a little slack.
+    """A capacity in patches that lets both axes fill (`balanced_patches`), but never below the largest unit.
 
-    Never below the largest unit; a multiple of `multiple` (the patches of one visual token).
+    A multiple of `multiple` (the patches of one visual token).
     """
     if not len(tokens):
         return 0
-    balanced = token_capacity * float(patches.sum()) / float(tokens.sum()) * _AUTO_SLACK
-    return -(-max(int(np.ceil(balanced)), int(patches.max())) // multiple) * multiple
+    balanced = balanced_patches(int(tokens.sum()), int(patches.sum()), token_capacity, multiple)
+    return max(balanced, _round_up(int(patches.max()), multiple))
+
+
+def balanced_patches(num_tokens: int, num_patches: int, token_capacity: int, multiple: int) -> int:
+    """The share of patches in all data, with a little slack, as a capacity beside `token_capacity`."""
+    return _round_up(math.ceil(token_capacity * num_patches / num_tokens * AUTO_SLACK), multiple)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def shuffle_packs(pack_of: Integers, seed: int) -> PackNumbers:
