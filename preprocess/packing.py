@@ -5,14 +5,15 @@ share of patches is near that of the room left, so that both axes, tokens and pa
 no patches, that is the largest unit that fits.
 
 Units of equal size are interchangeable. So the search runs over the distinct sizes, and the pack that it finds is
-repeated for as long as there are units left for it: time and memory grow with the sizes more than with the units.
+repeated for as long as there are units left for it: many units alike cost next to nothing. A unit like no other costs
+a few steps down a tree, so that the time for n units grows with n log n, whatever their sizes.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_right
-from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,13 @@ Integers = npt.NDArray[np.integer]
 PackNumbers = npt.NDArray[np.int32]
 
 # Room for what two axes can't both fill: with less, packs stay open for lack of patches while tokens are left over.
-_AUTO_SLACK = 1.025
+AUTO_SLACK = 1.025
 _NUM_CLASSES = 48  # of the patch share of sizes; finer ones balance better until each holds too few
 _CLASSES_TRIED = 4
+# A size with no more units left than this comes into a pack once, where others fit: its units may be copies of one
+# sample. For more of them chance keeps copies apart, and packs are fuller when such sizes may come again and again.
+_MAYBE_COPIES = 31
+_HIDDEN = 2**31 - 1  # stands for the patches of a size that can't be taken now
 
 
 def pack_units(
@@ -39,12 +44,14 @@ def pack_units(
     assert tokens.min(initial=1) > 0, "a unit has no tokens"
     assert tokens.max(initial=0) <= token_capacity, "a unit is longer than a pack"
     assert patches.max(initial=0) <= patch_capacity, "a unit has too many patches"
-    by_size = np.lexsort((patches, tokens)).astype(np.int32)
+    class_of = _classes_of(tokens, patches, token_capacity, patch_capacity)
+    by_size = np.lexsort((patches, tokens, class_of)).astype(np.int32)
     starts = _starts_of_runs(tokens[by_size], patches[by_size])
-    num_units = np.diff(starts, append=len(by_size))
     firsts = by_size[starts]
-    stock = _Stock(tokens[firsts], patches[firsts], num_units, token_capacity, patch_capacity)
-    unused = starts[stock.order].tolist()  # of each size, where in `by_size` its units without a pack start
+    num_units = np.diff(starts, append=np.int32(len(by_size)))
+    stock = _Stock(class_of[firsts], tokens[firsts], patches[firsts], num_units, token_capacity, patch_capacity)
+    unused = _compact(starts)  # of each size, where in `by_size` its units without a pack start
+    del class_of, firsts, num_units, starts
     pack_of_sorted = np.empty(len(by_size), np.int32)
     num_packs = 0
     while num_of_size := stock.take_pack():
@@ -60,14 +67,23 @@ def pack_units(
 
 
 def choose_patch_capacity(tokens: Integers, patches: Integers, token_capacity: int, multiple: int) -> int:
-    """A capacity in patches that lets both axes fill: the share of patches in the data, with a little slack.
+    """A capacity in patches that lets both axes fill (`balanced_patches`), but never below the largest unit.
 
-    Never below the largest unit; a multiple of `multiple` (the patches of one visual token).
+    A multiple of `multiple` (the patches of one visual token).
     """
     if not len(tokens):
         return 0
-    balanced = token_capacity * float(patches.sum()) / float(tokens.sum()) * _AUTO_SLACK
-    return -(-max(int(np.ceil(balanced)), int(patches.max())) // multiple) * multiple
+    balanced = balanced_patches(int(tokens.sum()), int(patches.sum()), token_capacity, multiple)
+    return max(balanced, _round_up(int(patches.max()), multiple))
+
+
+def balanced_patches(num_tokens: int, num_patches: int, token_capacity: int, multiple: int) -> int:
+    """The share of patches in all data, with a little slack, as a capacity beside `token_capacity`."""
+    return _round_up(math.ceil(token_capacity * num_patches / num_tokens * AUTO_SLACK), multiple)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def shuffle_packs(pack_of: Integers, seed: int) -> PackNumbers:
@@ -76,58 +92,70 @@ def shuffle_packs(pack_of: Integers, seed: int) -> PackNumbers:
     return np.random.default_rng(seed).permutation(num_packs).astype(np.int32)[pack_of]
 
 
-def _starts_of_runs(*columns: Integers) -> npt.NDArray[np.int64]:
+def _classes_of(tokens: Integers, patches: Integers, token_capacity: int, patch_capacity: int) -> npt.NDArray[np.uint8]:
+    """Classes by the share of patches in the weight of a unit: tokens / token_capacity + patches / patch_capacity."""
+    share = patches * (1 / max(patch_capacity, 1))
+    share /= tokens * (1 / token_capacity) + share
+    share *= _NUM_CLASSES
+    return np.minimum(share, _NUM_CLASSES - 1, out=share).astype(np.uint8)
+
+
+def _starts_of_runs(*columns: Integers) -> npt.NDArray[np.int32]:
     """Positions where any column differs from the position before."""
     is_start = np.ones(len(columns[0]), bool)
     is_start[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    return np.flatnonzero(is_start)
+    return np.flatnonzero(is_start).astype(np.int32)
 
 
 class _Stock:
-    """How many units of each size are not packed yet.
-
-    Sizes are sorted by class (the share of patches in them), then tokens, then patches; those of equal class and
-    tokens are a group. A size weighs tokens / token_capacity + patches / patch_capacity. Bit n of a class's mask is
-    set while the n-th group of the class has units.
-    """
+    """How many units of each size are not packed yet. Sizes are sorted by class, then tokens, then patches."""
 
     def __init__(
-        self, tokens: Integers, patches: Integers, num_units: Integers, token_capacity: int, patch_capacity: int
+        self,
+        class_of: npt.NDArray[np.uint8],
+        tokens: Integers,
+        patches: Integers,
+        num_units: Integers,
+        token_capacity: int,
+        patch_capacity: int,
     ) -> None:
         self._token_capacity, self._patch_capacity = token_capacity, patch_capacity
         self._token_scale = 1 / token_capacity
         self._patch_scale = 1 / max(patch_capacity, 1)
-        patch_weight = patches * self._patch_scale
-        share = patch_weight / (tokens * self._token_scale + patch_weight)
-        class_of = np.minimum((share * _NUM_CLASSES).astype(np.int64), _NUM_CLASSES - 1)
-        self.order = np.lexsort((patches, tokens, class_of))  # where in the arguments each size stands
-        class_of, tokens, patches = class_of[self.order], tokens[self.order], patches[self.order]
-        group_starts = _starts_of_runs(class_of, tokens)
-        class_starts = np.searchsorted(class_of[group_starts], np.arange(_NUM_CLASSES + 1))
-        self._masks = [(1 << int(number)) - 1 for number in np.diff(class_starts)]
-        self._class_of = _compact(class_of)
-        self._class_starts = class_starts.tolist()  # where the groups of each class start
-        self._group_tokens = _compact(tokens[group_starts])
-        self._group_starts = _compact(np.append(group_starts, len(tokens)))  # where the sizes of each group start
-        self._group_of = _compact(np.repeat(np.arange(len(group_starts)), np.diff(group_starts, append=len(tokens))))
+        self._class_of = class_of.tobytes()
         self._tokens = _compact(tokens)
         self._patches = _compact(patches)
-        self._num_left = _compact(num_units[self.order])
-        self._links = _compact(np.arange(-1, len(tokens)))  # at n + 1: n while size n has units, then a size below it
+        self._num_left = _compact(num_units)
+        ends = np.searchsorted(class_of, np.arange(_NUM_CLASSES), side="right").tolist()
+        self._classes = [
+            _SizeClass(number, self._tokens, self._patches, self._num_left, start, end)
+            for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
+        ]
         self._nearest = self._nearest_classes()
 
-    def take_pack(self) -> Counter[int]:
+    def take_pack(self) -> dict[int, int]:
         """Remove the units of one pack; how many of each size. Empty when no units are left."""
         free_tokens, free_patches = self._token_capacity, self._patch_capacity
-        num_of_size: Counter[int] = Counter()
-        while free_tokens and (size := self._choose(free_tokens, free_patches)) is not None:
-            free_tokens -= self._tokens[size]
-            free_patches -= self._patches[size]
-            num_of_size[size] += 1
-            self._remove(size, 1)
+        num_of_size: dict[int, int] = {}
+        hidden: list[int] = []
+        while free_tokens:
+            size = self._choose(free_tokens, free_patches)
+            if size is not None:
+                free_tokens -= self._tokens[size]
+                free_patches -= self._patches[size]
+                num_of_size[size] = num_of_size.get(size, 0) + 1
+                self._remove(size, 1)
+                if 0 < self._num_left[size] <= _MAYBE_COPIES:
+                    self._classes[self._class_of[size]].hide(size)
+                    hidden.append(size)
+            elif hidden:
+                self._show(hidden)
+            else:
+                break
+        self._show(hidden)
         return num_of_size
 
-    def repeat_pack(self, num_of_size: Counter[int]) -> int:
+    def repeat_pack(self, num_of_size: dict[int, int]) -> int:
         """Remove the units of more packs like this one, as many as there are; how many."""
         repeats = min(self._num_left[size] // number for size, number in num_of_size.items())
         if repeats:
@@ -140,66 +168,121 @@ class _Stock:
         room_tokens, room_patches = free_tokens * self._token_scale, free_patches * self._patch_scale
         wanted = min(int(room_patches / (room_tokens + room_patches) * _NUM_CLASSES), _NUM_CLASSES - 1)
         best, best_weight = None, 0.0
-        tried = 0
-        for number in self._nearest[wanted]:
-            size = self._largest_that_fits(number, free_tokens, free_patches)
-            if size is None:
+        num_tried = 0
+        free_patches = min(free_patches, _HIDDEN - 1)
+        for sizes in self._nearest[wanted]:
+            if sizes.fewest_tokens > free_tokens or sizes.least[1] > free_patches:
                 continue
-            weight = self._tokens[size] * self._token_scale + self._patches[size] * self._patch_scale
-            if weight > best_weight:
-                best, best_weight = size, weight
-            tried += 1
-            if tried == _CLASSES_TRIED:
+            # Otherwise whatever outweighs the best takes more tokens, or more patches, than are free.
+            if best_weight * sizes.token_share <= room_tokens and best_weight * sizes.patch_share <= room_patches:
+                size = sizes.largest_that_fits(free_tokens, free_patches)
+                if size is None:
+                    continue
+                weight = self._tokens[size] * self._token_scale + self._patches[size] * self._patch_scale
+                if weight > best_weight:
+                    best, best_weight = size, weight
+            num_tried += 1
+            if num_tried == _CLASSES_TRIED:
                 break
         return best
 
-    def _nearest_classes(self) -> list[list[int]]:
-        """For each class, all that have units left, the most alike first."""
-        with_units = [number for number, mask in enumerate(self._masks) if mask]
-        return [sorted(with_units, key=lambda other: abs(other - number)) for number in range(_NUM_CLASSES)]
-
-    def _largest_that_fits(self, number: int, free_tokens: int, free_patches: int) -> int | None:
-        """The size of class `number` with the most tokens, and among those the most patches."""
-        most_tokens = free_tokens
-        if number:
-            # Every size of this class has at least this share of patches, which bounds its tokens from above.
-            share = number / _NUM_CLASSES
-            bound = free_patches * self._patch_scale * (1 - share) / share / self._token_scale
-            most_tokens = min(most_tokens, int(bound) + 1)
-        first, end = self._class_starts[number], self._class_starts[number + 1]
-        num_short_enough = bisect_right(self._group_tokens, most_tokens, first, end) - first
-        candidates = self._masks[number] & ((1 << num_short_enough) - 1)
-        while candidates:
-            bit = candidates.bit_length() - 1
-            start, end = self._group_starts[first + bit], self._group_starts[first + bit + 1]
-            size = self._last_left(bisect_right(self._patches, free_patches, start, end) - 1)
-            if size >= start:
-                return size
-            candidates ^= 1 << bit
-        return None
-
     def _remove(self, size: int, number: int) -> None:
         self._num_left[size] -= number
-        if self._num_left[size]:
-            return
-        self._links[size + 1] = size - 1
-        number, group = self._class_of[size], self._group_of[size]
-        if self._last_left(self._group_starts[group + 1] - 1) < self._group_starts[group]:
-            self._masks[number] ^= 1 << (group - self._class_starts[number])
-            if not self._masks[number]:
+        if not self._num_left[size]:
+            sizes = self._classes[self._class_of[size]]
+            sizes.drop(size)
+            if not sizes:
                 self._nearest = self._nearest_classes()
 
-    def _last_left(self, size: int) -> int:
-        """The last of the sizes up to this one that has units left; -1: none. Shortens the way for the next search."""
-        links = self._links
-        found = size
-        while links[found + 1] != found:
-            found = links[found + 1]
-        while links[size + 1] != found:
-            links[size + 1], size = found, links[size + 1]
-        return found
+    def _show(self, hidden: list[int]) -> None:
+        """Let these sizes be chosen again; empties the list."""
+        while hidden:
+            size = hidden.pop()
+            self._classes[self._class_of[size]].show(size)
+
+    def _nearest_classes(self) -> list[list[_SizeClass]]:
+        """For each class, all that have units left, the most alike first."""
+        with_units = [number for number, sizes in enumerate(self._classes) if sizes]
+        return [
+            [self._classes[other] for other in sorted(with_units, key=lambda other: abs(other - number))]
+            for number in range(_NUM_CLASSES)
+        ]
+
+
+class _SizeClass:
+    """The sizes of class `number`: those from `start` to `end` of the stock, whose columns it shares.
+
+    `least` is a tree of minima over their patches: the root is at 1, the children of n are at 2n and 2n + 1, and the
+    last half are the leaves, one for a size; `_HIDDEN` is at those that have no units or may not be chosen now.
+    """
+
+    def __init__(
+        self, number: int, tokens: array[int], patches: array[int], num_left: array[int], start: int, end: int
+    ) -> None:
+        self._tokens, self._patches, self._num_left = tokens, patches, num_left
+        self._first, self._end = start, end  # no size outside has units left
+        self.fewest_tokens = tokens[start] if start < end else 0
+        # Of the weight of each size at least these shares are tokens and patches.
+        self.token_share, self.patch_share = 1 - (number + 1) / _NUM_CLASSES, number / _NUM_CLASSES
+        self._num_leaves = num_leaves = 1 << max(end - start - 1, 0).bit_length()
+        self._leaf_of_0 = num_leaves - start
+        self.least = array("i", bytes(2 * num_leaves * 4))
+        least = np.frombuffer(self.least, np.int32)
+        least[num_leaves:] = _HIDDEN
+        least[num_leaves : num_leaves + end - start] = patches[start:end]
+        while num_leaves > 1:
+            children, num_leaves = least[num_leaves : 2 * num_leaves], num_leaves // 2
+            np.minimum(children[::2], children[1::2], out=least[num_leaves : 2 * num_leaves])
+
+    def __bool__(self) -> bool:
+        return self._first < self._end
+
+    def largest_that_fits(self, free_tokens: int, free_patches: int) -> int | None:
+        """The size with the most tokens, and among those the most patches. At least `fewest_tokens` must be free."""
+        least = self.least
+        node = self._leaf_of_0 + bisect_right(self._tokens, free_tokens, self._first, self._end) - 1
+        while least[node] > free_patches:  # in all of its leaves: on to the left, at twice the width each time
+            while not node & 1:
+                node >>= 1
+            if node == 1:
+                return None
+            node -= 1
+        while node < self._num_leaves:
+            node = 2 * node + 1
+            if least[node] > free_patches:
+                node -= 1
+        return node - self._leaf_of_0
+
+    def drop(self, size: int) -> None:
+        """It has no units left."""
+        self.hide(size)
+        while self._first < self._end and not self._num_left[self._first]:
+            self._first += 1
+        while self._first < self._end and not self._num_left[self._end - 1]:
+            self._end -= 1
+        if self._first < self._end:
+            self.fewest_tokens = self._tokens[self._first]
+
+    def hide(self, size: int) -> None:
+        self._set_leaf(size, _HIDDEN)
+
+    def show(self, size: int) -> None:
+        self._set_leaf(size, self._patches[size])
+
+    def _set_leaf(self, size: int, patches: int) -> None:
+        least = self.least
+        node = self._leaf_of_0 + size
+        least[node] = patches
+        while node > 1:
+            smaller = min(least[node], least[node ^ 1])
+            node >>= 1
+            if least[node] == smaller:
+                break
+            least[node] = smaller
 
 
 def _compact(numbers: Integers) -> array[int]:
     """Fast to index from Python, at four bytes a number."""
-    return array("i", numbers.astype(np.int32).tobytes())
+    compact = array("i")
+    compact.frombytes(np.ascontiguousarray(numbers, np.int32).view(np.uint8).data)
+    return compact

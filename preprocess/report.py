@@ -7,6 +7,7 @@ from pathlib import Path
 
 from preprocess.config import AUTO
 from preprocess.ledger import LEDGER_NAME, Reject
+from preprocess.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan import PlanSummary, Tally
 from preprocess.publish import Published
 from preprocess.sweep import Outcome, Sweep
@@ -28,14 +29,23 @@ def plan_table(plan: PlanSummary, merge_size: int) -> str:
         f"{plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}"
     )
     if plan.inputs["config"]["pack_patches"] == AUTO and patches:
-        lines.append(
-            f"pack_patches auto: the data has {patches / plan.totals.num_tokens:.2f} patches a token, and the largest "
-            f"sample {plan.largest_unit_patches:,} patches"
-        )
+        lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, merge_size)}")
     if plan.ignored_keys:
         lines.append(_ignored_keys(plan.ignored_keys))
     lines += reject_lines(plan.rejects, plan.num_records)
     return "\n".join(lines)
+
+
+def _why_pack_patches(plan: PlanSummary, num_patches: int, merge_size: int) -> str:
+    """What the chosen capacity follows from: the share of patches in the data, or the largest sample."""
+    largest = f"{plan.largest_unit_patches:,} patches"
+    if plan.inputs["config"]["packing"] == "none":
+        return f"the largest sample's {largest}, since nothing is packed"
+    balanced = balanced_patches(plan.totals.num_tokens, num_patches, plan.pack_length, merge_size**2)
+    ratio = f"the data's {num_patches / plan.totals.num_tokens:.2f} patches a token and {AUTO_SLACK - 1:.1%} of room"
+    if plan.largest_unit_patches > balanced:
+        return f"the largest sample's {largest}; without it {balanced:,}, from {ratio}"
+    return f"from {ratio}; the largest sample has {largest}"
 
 
 def _ignored_keys(keys: Mapping[str, int]) -> str:

@@ -110,7 +110,12 @@ def pack_samples(sizes: SampleSizes, config: RunConfig, constants: ModelConstant
         pack_patches = config.patch_capacity or choose_patch_capacity(
             tokens, patches, config.pack_length, constants.merge_size**2
         )
-        pack_of_unit = pack_units(tokens, patches, config.pack_length, pack_patches)
+        # Which units of equal size come together must not follow the order of the annotations.
+        order = np.arange(len(tokens), dtype=np.int32)
+        np.random.default_rng(config.seed).shuffle(order)
+        tokens, patches = tokens[order], patches[order]
+        pack_of_unit = np.empty(len(order), np.int32)
+        pack_of_unit[order] = pack_units(tokens, patches, config.pack_length, pack_patches)
     return PackedItems(
         rows=rows,
         repeats=repeats,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import array
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+import preprocess.packing as module
 from preprocess.packing import choose_patch_capacity, pack_units, shuffle_packs
 
 Sizes = np.ndarray  # (num_units,) int64
@@ -143,6 +147,53 @@ def test_capacities_far_beyond_the_data_are_one_pack() -> None:
     tokens, patches = facts_distribution(50)
     for token_capacity, patch_capacity in ((10**30, 10**30), (int(tokens.sum()), 10**30), (10**30, int(patches.sum()))):
         assert pack_units(tokens, patches, token_capacity, patch_capacity).max() == 0
+
+
+# --- how much work -------------------------------------------------------------------------------------------------
+
+
+def uniform_distribution(num_units: int) -> tuple[Sizes, Sizes]:
+    """Any image with any text: hardly two units are of equal size."""
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 4097, num_units), 4 * rng.integers(0, 4097, num_units)
+
+
+def opposite_distribution(num_units: int) -> tuple[Sizes, Sizes]:
+    """Half use up the patches and leave tokens, half are long text with a thumbnail: then no unit has few patches."""
+    rng = np.random.default_rng(0)
+    is_image = rng.random(num_units) < 0.5
+    visual = np.where(is_image, rng.integers(1_000, 16_000, num_units), 16)
+    text = np.where(is_image, rng.integers(10, 300, num_units), rng.integers(2_000, 32_000, num_units))
+    return visual + text, 4 * visual
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch, tokens: Sizes, patches: Sizes, token_capacity: int) -> float:
+    """How many numbers packing reads one by one, for each unit."""
+    num_reads = 0
+
+    class CountingArray(array.array):  # type: ignore[type-arg]
+        def __getitem__(self, position: int) -> int:  # type: ignore[override]
+            nonlocal num_reads
+            num_reads += 1
+            return super().__getitem__(position)
+
+    monkeypatch.setattr(module, "array", CountingArray)
+    pack_units(tokens, patches, token_capacity, choose_patch_capacity(tokens, patches, token_capacity, 4))
+    monkeypatch.undo()
+    return num_reads / len(tokens)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "token_capacity"),
+    [(uniform_distribution, 4096), (uniform_distribution, 32_768), (opposite_distribution, 32_768)],
+)
+def test_a_unit_like_no_other_costs_a_few_steps_however_many_there_are(
+    distribution: Callable[[int], tuple[Sizes, Sizes]], token_capacity: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = (count_reads(monkeypatch, *distribution(num), token_capacity) for num in (2_000, 32_000))
+    assert 10 < few < 90, "too few: they are not counted"
+    assert many < 90
+    assert many < 1.3 * few
 
 
 # --- capacity of patches -------------------------------------------------------------------------------------------

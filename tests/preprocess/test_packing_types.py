@@ -67,7 +67,7 @@ def test_memory_for_a_unit_is_small() -> None:
     many_alike = facts_distribution(20_000)
     assert len(np.unique(np.stack(many_alike), axis=1).T) < 4_000
     all_distinct = np.arange(1, 10_001, dtype=np.int32), 2 * np.arange(10_000, dtype=np.int32)
-    for (tokens, patches), most in ((many_alike, 60), (all_distinct, 160)):
+    for (tokens, patches), most in ((many_alike, 60), (all_distinct, 80)):
         tracemalloc.start()
         pack_units(tokens, patches, 20_000, 40_000)
         _, peak = tracemalloc.get_traced_memory()

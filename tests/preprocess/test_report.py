@@ -23,7 +23,7 @@ COCO = PackCounts(
 )
 PLAN = PlanSummary(
     fingerprint="f00d",
-    inputs={"config": {"pack_patches": "auto"}},
+    inputs={"config": {"pack_patches": "auto", "packing": "global"}},
     datasets={"coco": COCO, "数据": PackCounts(num_samples=3, num_tokens=100, num_label_tokens=9)},
     rejects={"coco": {"too_long": 7, "bad_json": 1000}, "other": {"too_long": 1}},
     num_records=2211,
@@ -45,7 +45,8 @@ def test_the_plan_table() -> None:
         "数据             3      100              0             9       0       0        0",
         "all        1,203  900,100        600,100        40,009   1,300       2    1,008",
         "250 packs: 87.9% of 4,096 tokens and 96.0% of 10,000 patches used; 2 shards, about 3.0 GiB",
-        "pack_patches auto: the data has 2.67 patches a token, and the largest sample 3,000 patches",
+        "pack_patches auto: from the data's 2.67 patches a token and 2.5% of room; "
+        "the largest sample has 3,000 patches",
         "rejects: 1,008 of 2,211 samples (45.6%): bad_json 1,000, too_long 8",
     ]
 
@@ -77,6 +78,26 @@ def test_a_plan_of_nothing_is_shown() -> None:
 
 def lines_about(word: str, **changes: Any) -> list[str]:
     return [line for line in plan_table(replace(PLAN, **changes), merge_size=2).splitlines() if word in line]
+
+
+def test_where_the_largest_sample_sets_the_capacity_the_plan_says_so() -> None:
+    balanced = 11_200  # 4096 * 2,400,400 / 900,100 * 1.025, rounded up to a multiple of 4
+    for largest, reason in (
+        (balanced, "from the data's 2.67 patches a token and 2.5% of room; the largest sample has 11,200 patches"),
+        (
+            balanced + 4,
+            "the largest sample's 11,204 patches; without it 11,200, "
+            "from the data's 2.67 patches a token and 2.5% of room",
+        ),
+    ):
+        assert lines_about("auto", largest_unit_patches=largest) == [f"pack_patches auto: {reason}"]
+
+
+def test_without_packing_the_largest_sample_sets_the_capacity() -> None:
+    config = {"pack_patches": "auto", "packing": "none"}
+    assert lines_about("auto", inputs={"config": config}) == [
+        "pack_patches auto: the largest sample's 3,000 patches, since nothing is packed"
+    ]
 
 
 def test_ignored_keys_are_named_the_frequent_ones_first() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from preprocess.executor import ThisProcess
 from preprocess.plan import open_sources
 from preprocess.plan_tables import SamplesReader, read_table
 from preprocess.run import make_plan
-from preprocess.sizes import PackedItems, SampleSizes, fits, pack_samples
+from preprocess.sizes import Counts, PackedItems, SampleSizes, fits, pack_samples
 from shards import ModelConstants, read_model_constants
 
 CONFIG = {"model": Path("m"), "datasets": Path("d"), "dataset_use": "d", "output_dir": Path("o"), "pack_length": 10}
@@ -70,6 +72,80 @@ def test_every_use_is_packed_once_and_ready_made_packs_stay_together(
     assert all(len(packs) == 1 for packs in units_of(sizes, packed).values())
     assert np.all(np.bincount(packed.packs, sizes.tokens[packed.rows]) <= config.pack_length)
     assert np.all(np.bincount(packed.packs, sizes.patches[packed.rows]) <= packed.pack_patches)
+
+
+def two_uses_each(tokens: Counts, visual_tokens: Counts) -> SampleSizes:
+    zeros = np.zeros(len(tokens), np.int32)
+    return SampleSizes(
+        records=np.arange(len(tokens), dtype=np.int32),
+        copies=zeros + 2,
+        tokens=tokens.astype(np.int32),
+        image_patches=(4 * visual_tokens).astype(np.int32),
+        video_patches=zeros,
+    )
+
+
+def short_answers(num_samples: int) -> SampleSizes:
+    """Images of a few sizes with short text, as in VQA: many samples are of equal size."""
+    rng = np.random.default_rng(0)
+    visual = rng.choice([64, 256, 324], num_samples)
+    return two_uses_each(visual + rng.integers(20, 60, num_samples), visual)
+
+
+def all_different(num_samples: int) -> SampleSizes:
+    rng = np.random.default_rng(0)
+    visual = rng.integers(0, 4000, num_samples)
+    return two_uses_each(visual + rng.integers(1, 4000, num_samples), visual)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pack_length", "most_together"),
+    [(short_answers(20_000), 4096, 0.05), (all_different(4000), 32_768, 0.01)],
+)
+def test_copies_of_a_sample_rarely_share_a_pack(
+    constants: ModelConstants, sizes: SampleSizes, pack_length: int, most_together: float
+) -> None:
+    packed = pack_samples(sizes, RunConfig(**CONFIG | {"pack_length": pack_length}), constants)
+    assert len(packed.rows) / packed.num_packs > 5
+    first, second = packed.packs[packed.repeats == 0], packed.packs[packed.repeats == 1]
+    assert np.mean(first == second) < most_together
+
+
+def test_which_samples_of_equal_size_come_together_is_random_and_depends_on_the_seed(constants: ModelConstants) -> None:
+    sizes = short_answers(20_000)
+    configs = [RunConfig(**CONFIG | {"pack_length": 4096, "seed": seed}) for seed in (0, 0, 1)]
+    first, again, other = (pack_samples(sizes, config, constants) for config in configs)
+    np.testing.assert_array_equal(again.packs, first.packs)
+    assert len(mates(other) & mates(first)) < 0.05 * len(mates(first))
+    for packed in (first, other):
+        by_chance = np.random.default_rng(0).permutation(packed.packs)
+        assert median_spread(packed.rows, packed.packs) > 0.95 * median_spread(packed.rows, by_chance)
+
+
+def mates(packed: PackedItems) -> set[tuple[int, int]]:
+    """Items that follow each other in a pack."""
+    order = np.lexsort((packed.rows, packed.packs))
+    same = packed.packs[order][1:] == packed.packs[order][:-1]
+    return set(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))
+
+
+def median_spread(rows: Counts, packs: Counts) -> float:
+    """Between the first and the last row of a pack."""
+    first, last = np.full(packs.max() + 1, len(rows)), np.zeros(packs.max() + 1)
+    np.minimum.at(first, packs, rows)
+    np.maximum.at(last, packs, rows)
+    return float(np.median(last - first))
+
+
+def test_memory_for_a_sample_is_small_where_all_sizes_differ(constants: ModelConstants) -> None:
+    sizes = replace(all_different(10_000), copies=np.ones(10_000, np.int32))
+    config = RunConfig(**CONFIG | {"pack_length": 8192})
+    pack_samples(sizes, config, constants)
+    tracemalloc.start()
+    pack_samples(sizes, config, constants)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / len(sizes) < 100
 
 
 def test_without_packing_every_use_is_a_pack(constants: ModelConstants) -> None:
