@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from preprocess.errors import ConfigError, FatalError
-from preprocess.executor import Signal, Stage, WorkerBug, WorkerPool
+from preprocess.errors import ConfigError, FatalError, WorkerBug
+from preprocess.executor import Signal, Stage, WorkerPool
 
 _ACTORS_LOST = 3  # with the same job, before the run gives up
 
