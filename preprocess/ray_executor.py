@@ -17,6 +17,7 @@ from typing import Any
 
 from preprocess.errors import ConfigError, FatalError, WorkerBug
 from preprocess.executor import Signal, Stage, WorkerPool
+from preprocess.signals import Stopped
 
 _ACTORS_LOST = 3  # with the same job, until the run gives up
 _LOOK_SECONDS = 10.0  # between looks at the size of the cluster
@@ -136,8 +137,12 @@ class RayExecutor:
         # RAY_ADDRESS is read by Ray itself; without it, a cluster of this machine's cores starts.
         environment = {"env_vars": {"PYTHONPATH": _here()}}
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        self._ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself
+        try:
+            self._ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)
+        except SystemExit:  # of Ray's handler of SIGTERM
+            raise Stopped(signal.SIGTERM) from None
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 class _Actor:

@@ -26,17 +26,24 @@ def stopping_on_signals() -> Iterator[None]:
     A signal that is ignored (that of Ctrl-C, in the background of a script) stays ignored.
     """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    stopped: Stopped | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
+        stopped = Stopped(number)
+        raise stopped
 
     try:
         for number in _SIGNALS:
             if before[number] != signal.SIG_IGN:
                 signal.signal(number, stop)
         yield
+    except BaseException:
+        if stopped is not None:
+            raise stopped from None  # whatever the code that was interrupted made of it, as Ray's makes a SystemError
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

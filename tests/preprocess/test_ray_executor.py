@@ -17,6 +17,7 @@ import pytest
 from preprocess import ray_executor
 from preprocess.errors import FatalError, SampleError, WorkerBug
 from preprocess.ray_executor import RayExecutor
+from preprocess.signals import Stopped
 from tests.preprocess.workshop import Workshop, published, talk
 
 
@@ -127,6 +128,22 @@ def test_a_cluster_that_grows_from_nothing_gets_more_actors_while_jobs_wait(
         assert ray.num_actors < 4, "the cluster did not grow"
         assert len(list(running)) == 49
     assert ray.num_actors == 4
+
+
+def test_a_signal_while_ray_starts_is_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray sets a handler of its own meanwhile, which ends the process with another exit code."""
+
+    def init(**options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    ray, executor = on_stand_in(monkeypatch, num_cpus=[1])
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init, raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    with executor, pytest.raises(Stopped, match="SIGTERM"):
+        list(executor.run(Commands(tmp_path), ["a"], lambda: None))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_there_are_no_more_actors_than_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,20 @@ def test_what_handles_errors_does_not_handle_a_signal() -> None:
             pytest.fail("it was taken for an error")
 
 
-def test_a_signal_that_was_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_loses_the_exception_of_a_handler_does_not_hide_the_signal() -> None:
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Stopped:
+            raise SystemError("returned a result with an exception set") from None
+
+
+def test_other_exceptions_pass() -> None:
+    with pytest.raises(SystemError), stopping_on_signals():
+        raise SystemError
+
+
+def test_a_signal_that_was_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with stopping_on_signals():
