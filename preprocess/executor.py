@@ -171,6 +171,7 @@ class WorkerPool:
         for worker in list(self._workers):
             is_late = now - worker.since > self._patience(worker)
             if is_late and not worker.process.connection.poll():  # else it was us who did not listen
+                worker.process.kill()
                 self._replace(worker)
 
     def _patience(self, worker: _Worker) -> float:

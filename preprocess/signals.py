@@ -21,7 +21,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """In here, the first of these signals raises Stopped, and further ones wait for the end. In the main thread only.
+    """In here, the first of these signals raises Stopped, and further ones are ignored. In the main thread only.
 
     A signal that is ignored (that of Ctrl-C, in the background of a script) stays ignored.
     """

@@ -31,6 +31,7 @@ LOAD_SECONDS = 600.0  # for starting a process and importing, on whatever file s
 ATTEMPTS_ALONE = 2  # of an item in a fresh process, before it is a reject
 DEATH_ADVICE = "is memory short? Run again with fewer --workers"
 _SPAWN = multiprocessing.get_context("spawn")
+_LAST_SECONDS = 5.0  # between the end of its pipe and that of a process
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
@@ -82,7 +83,8 @@ class WorkerProcess:
         self._process.kill()
 
     def bury(self) -> int | None:
-        """Kill it where it still lives, and wait for its end; returns the exit code."""
+        """Wait for its end, which should be near, and return the exit code."""
+        self._process.join(_LAST_SECONDS)
         self._process.kill()
         self._process.join()
         self.connection.close()
@@ -208,6 +210,7 @@ class _Sandbox:
 
     def _close(self) -> None:
         if self._process is not None:
+            self._process.kill()
             self._process.bury()
             self._process = None
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class FaultyStage:
         match fault.removesuffix(" in the sandbox"):
             case "crash":
                 os.abort()
+            case "exit":
+                sys.exit(3)
             case "crash unless fresh" if _done_here:
                 os.abort()
             case "crash the first two workers" if len(self.loads) <= 2:

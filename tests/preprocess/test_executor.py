@@ -265,9 +265,10 @@ def test_a_worker_that_dies_while_loading_is_replaced_and_no_job_suffers(tmp_pat
     assert stage.loads == 3 * ["worker"]
 
 
-def test_workers_that_all_die_while_loading_stop_the_run(tmp_path: Path) -> None:
-    stage = FaultyStage(tmp_path, on_load="crash")
-    message = r"3 workers died or hung while loading, the last with exit code -6; is memory short\?"
+@pytest.mark.parametrize(("on_load", "exit_code"), [("crash", -6), ("exit", 3)])
+def test_workers_that_all_die_while_loading_stop_the_run(tmp_path: Path, on_load: str, exit_code: int) -> None:
+    stage = FaultyStage(tmp_path, on_load)
+    message = rf"3 workers died or hung while loading, the last with exit code {exit_code}; is memory short\?"
     with within(60), WorkerPool(2, item_timeout=60) as pool, pytest.raises(FatalError, match=message):
         list(pool.run(stage, [["a"], ["b"], ["c"]], lambda: None))
 
