@@ -5,13 +5,24 @@ from __future__ import annotations
 import io
 import sys
 
-from preprocess.executor import limit_threads
+from preprocess.signals import Stopped, stopping_on_signals
+from preprocess.worker import limit_threads
 
-if __name__ == "__main__":
+
+def run() -> int:
     limit_threads()  # before NumPy is imported
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show
-    from preprocess.commands import main
+    try:
+        with stopping_on_signals():
+            from preprocess.commands import main
 
-    sys.exit(main(sys.argv[1:]))
+            return main(sys.argv[1:])
+    except Stopped as stop:
+        print(f"preprocess: {stop}", file=sys.stderr)
+        return stop.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,6 +1,7 @@
 """The commands of python -m preprocess: plan, run, report.
 
-Exit codes: 0 done; 1 finished but not usable; 2 wrong usage or configuration, nothing written.
+Exit codes: 0 done; 1 finished but not usable, or stopped by an error; 2 wrong usage or configuration, nothing written;
+143 and 130 stopped by SIGTERM and SIGINT.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except FatalError as error:
         _say(f"preprocess: stopped: {error}")
+        return 1
+    except BrokenPipeError:  # nobody reads what we print any more, as behind `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         _say(f"preprocess: stopped: {disk_error(error)}")

@@ -88,7 +88,9 @@ class RunConfig(EncodingConfig):
     shard_bytes: int = option(256 << 20, "size of a shard file, about")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
     workers: int = option(len(os.sched_getaffinity(0)), "processes that decode; 0: this one, unprotected from crashes")
-    executor: Literal["local", "ray"] = option("local", "where jobs run: processes here, or a Ray cluster")
+    executor: Literal["local", "ray"] = option(
+        "local", "where jobs run: processes here, or a Ray cluster, then a process for each of its CPUs"
+    )
     task: str | None = option(None, "i/N: do share i (from 0) of N; for array jobs on a shared folder")
     reuse: Path | None = field(
         default=None, metadata=_help("folder of an earlier run, whose patches are copied where they are the same")

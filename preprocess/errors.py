@@ -5,7 +5,7 @@
     ├── ConfigError               wrong flag, file or value: exit 2, nothing was written
     └── AnnotationError           an annotation file that can't be read as a whole: exit 2
 
-Anything else is a bug and ends the run with its traceback.
+Anything else is a bug and ends the run with its traceback; in a worker process, as a WorkerBug.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class ConfigError(FatalError):
 
 class AnnotationError(FatalError):
     pass
+
+
+class WorkerBug(Exception):
+    """A worker process met an exception that is our fault; the message is its traceback."""
 
 
 def disk_error(error: OSError) -> str:

@@ -36,7 +36,7 @@ class Reject:
     @classmethod
     def of_sample(cls, sample: Sample, error: SampleError) -> Reject:
         if error.reason in (Reason.CRASH, Reason.TIMEOUT):  # the process that knew which file it was is gone
-            media = ", ".join(map(str, (*sample.images, *sample.videos)))
+            media = ", ".join(map(str, (*sample.images, *sample.videos))) or "text alone"
             error = SampleError(error.reason, f"{media}: {error.detail}")
         return cls.of(sample.dataset, sample.index, sample.member, error)
 

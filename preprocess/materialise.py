@@ -19,12 +19,12 @@ import pyarrow as pa
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
-from preprocess.executor import Signal
 from preprocess.ledger import Reject
 from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
 from preprocess.reuse import Medium, OldPatches, write_media
 from preprocess.sample import EncodedSample, MeasuredSample
+from preprocess.stage import Signal
 from preprocess.timing import Timing, write_slowest
 from shards import Pack, PackCounts
 from shards.formats import load_format

@@ -17,12 +17,12 @@ from preprocess.annotations import AnnotationFile
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.executor import Signal
 from preprocess.ledger import Reject
 from preprocess.plan_tables import part_metadata, write_part
 from preprocess.records import ignored_keys, parse_record, split_members
 from preprocess.registry import Dataset, DatasetUse
 from preprocess.sample import MeasuredSample, Sample
+from preprocess.stage import Signal
 from shards import PackCounts
 
 RECORDS_PER_PART = 512

@@ -1,20 +1,33 @@
 """Jobs on a Ray cluster (extra `ray`): an existing one by RAY_ADDRESS, or one started on this machine.
 
 Each actor holds one worker process of its own, so crashes and hangs of decoders are met exactly as on one machine; Ray
-only hands jobs around. A job whose actor is lost (its machine went away) goes to another one.
+only hands jobs around. A job goes to an actor that runs: others wait for a CPU that someone else holds, or for a
+machine that is still to come. A job whose actor is lost (its machine went away) goes to another one.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
+import signal
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from preprocess.errors import ConfigError, FatalError
-from preprocess.executor import Signal, Stage, WorkerBug, WorkerPool
+from preprocess.errors import ConfigError, FatalError, WorkerBug
+from preprocess.executor import WorkerPool
+from preprocess.signals import Stopped
+from preprocess.stage import Signal, Stage
 
-_ACTORS_LOST = 3  # with the same job, before the run gives up
+_ACTORS_LOST = 3  # with the same job, until the run gives up
+_LOOK_SECONDS = 10.0  # between looks at the size of the cluster
+
+
+@dataclass
+class _Assignment:
+    job: Any
+    num_lost: int = 0  # actors that had it
 
 
 class RayExecutor:
@@ -25,65 +38,120 @@ class RayExecutor:
         self._ray = _import_ray()
         self._item_timeout = item_timeout
         self._actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
-        self._actors: list[Any] = []
+        self._asked: dict[Any, Any] = {}  # future -> actor, until it answers that it runs
         self._idle: list[Any] = []
+        self._running: dict[Any, tuple[Any, _Assignment]] = {}  # future -> actor and what it does
+        self._waiting: deque[_Assignment] = deque()
+        self._lost_unused = 0  # actors that had no job, in succession
+        self._room, self._looked = 0, -_LOOK_SECONDS
 
     def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
         """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug."""
-        ray = self._ray
-        numbered = enumerate(jobs)
-        num_actors = self._connect()
-        lost: Counter[int] = Counter()  # actors, by job number
-        running: dict[Any, tuple[Any, int, Any]] = {}  # future -> actor, number, job
-
-        def give(number: int, job: Any) -> None:
-            if not self._idle:
-                self._actors.append(self._actor_class.remote(self._item_timeout))
-                self._idle.append(self._actors[-1])
-            actor = self._idle.pop()
-            running[actor.do_job.remote(stage, job)] = (actor, number, job)
-
-        for _, (number, job) in zip(range(num_actors), numbered, strict=False):
-            give(number, job)
-        while running:
-            [future], _ = ray.wait(list(running), num_returns=1)
-            actor, number, job = running.pop(future)
-            try:
-                result, num_items = ray.get(future)
-            except ray.exceptions.RayActorError as error:
-                lost[number] += 1
-                if lost[number] == _ACTORS_LOST:
-                    raise FatalError(f"Ray lost {_ACTORS_LOST} actors with the same job: {error}") from None
-                give(number, job)
-                continue
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause if isinstance(error.cause, FatalError) else WorkerBug(str(error)) from None
-            self._idle.append(actor)
-            for _ in range(num_items):
-                on_item()
-            if (following := next(numbered, None)) is not None:
-                give(*following)
-            yield job, result
+        self._connect()
+        coming = (_Assignment(job) for job in jobs)
+        self._waiting.clear()
+        self._lost_unused = 0
+        self._ask_idle()
+        try:
+            while self._hand_out(stage, coming):
+                futures = [*self._running, *self._asked]
+                for future in self._ray.wait(futures, num_returns=1, timeout=_LOOK_SECONDS)[0]:
+                    if future in self._asked:
+                        self._take_in(future)
+                    else:
+                        yield from self._finish(future, on_item)
+        finally:
+            for actor, _ in self._running.values():  # where the run was cut short
+                self._ray.kill(actor)
+            self._running.clear()
 
     def __enter__(self) -> RayExecutor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for actor in self._actors:
+        for actor in [*self._asked.values(), *self._idle]:
             self._ray.kill(actor)
 
-    def _connect(self) -> int:
-        """How many actors the cluster has room for."""
-        if not self._ray.is_initialized():
-            # RAY_ADDRESS is read by Ray itself; without it, a cluster of this machine's cores starts.
-            environment = {"env_vars": {"PYTHONPATH": _here()}}
+    def _hand_out(self, stage: Stage, coming: Iterator[_Assignment]) -> bool:
+        """Give jobs to idle actors, start actors for others; whether any job is running or waiting."""
+        room = self._find_room()
+        while len(self._running) + len(self._waiting) < room and (assignment := next(coming, None)) is not None:
+            self._waiting.append(assignment)
+        while self._idle and self._waiting:
+            actor, assignment = self._idle.pop(), self._waiting.popleft()
+            self._running[actor.do_job.remote(stage, assignment.job)] = (actor, assignment)
+        while len(self._asked) < len(self._waiting) and len(self._running) + len(self._asked) < room:
+            self._ask(self._actor_class.remote(self._item_timeout))
+        return bool(self._waiting or self._running)
+
+    def _find_room(self) -> int:
+        """How many actors the cluster has room for, at least one, so that it may grow from nothing."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._room = max(1, int(self._ray.cluster_resources().get("CPU", 0)))
+            self._looked = time.monotonic()
+        return self._room
+
+    def _ask(self, actor: Any) -> None:
+        """Whether it runs: a new one may have to wait for a CPU, and one of before may be gone."""
+        self._asked[actor.is_running.remote()] = actor
+
+    def _ask_idle(self) -> None:
+        while self._idle:
+            self._ask(self._idle.pop())
+
+    def _take_in(self, future: Any) -> None:
+        actor = self._asked.pop(future)
+        try:
+            self._ray.get(future)
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(actor)
+            self._lost_unused += 1
+            if self._lost_unused > max(_ACTORS_LOST, self._room):  # more than a machine could take with it
+                raise FatalError(f"Ray lost {self._lost_unused} actors before they had a job: {error}") from None
+            return
+        self._lost_unused = 0
+        self._idle.append(actor)
+
+    def _finish(self, future: Any, on_item: Signal) -> Iterator[tuple[Any, Any]]:
+        actor, assignment = self._running.pop(future)
+        try:
+            result, num_items = self._ray.get(future)
+        except self._ray.exceptions.RayTaskError as error:
+            self._idle.append(actor)
+            raise error.cause if isinstance(error.cause, FatalError) else WorkerBug(str(error)) from None
+        except self._ray.exceptions.RayError as error:  # of the many that are no fault of the job
+            self._ray.kill(actor)  # it may still live, out of reach
+            assignment.num_lost += 1
+            if assignment.num_lost == _ACTORS_LOST:
+                raise FatalError(f"Ray lost {_ACTORS_LOST} actors with the same job: {error}") from None
+            self._waiting.appendleft(assignment)
+            self._ask_idle()  # those of the same machine are gone too
+            return
+        self._idle.append(actor)
+        for _ in range(num_items):
+            on_item()
+        yield assignment.job, result
+
+    def _connect(self) -> None:
+        if self._ray.is_initialized():
+            return
+        # RAY_ADDRESS is read by Ray itself; without it, a cluster of this machine's cores starts.
+        environment = {"env_vars": {"PYTHONPATH": _here()}}
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
             self._ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)
-        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        except SystemExit:  # of Ray's handler of SIGTERM
+            raise Stopped(signal.SIGTERM) from None
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 class _Actor:
     def __init__(self, item_timeout: float) -> None:
         self._pool = WorkerPool(1, item_timeout)
+
+    def is_running(self) -> None:
+        """Returns once it does."""
 
     def do_job(self, stage: Stage, job: Any) -> tuple[Any, int]:
         """The job's result, and how many items were taken up for it."""

@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.executor import Executor, Signal
+from preprocess.executor import Executor
 from preprocess.images import decode_rgb
 from preprocess.ledger import Reject
 from preprocess.media import open_medium
 from preprocess.sample import MediaSource
+from preprocess.stage import Signal
 from shards.page import Picture, picture
 
 SECONDS = 20.0  # that one picture may take

@@ -32,12 +32,13 @@ from demo_model import write_model_folder
 
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
-from preprocess.executor import ThisProcess, limit_threads
+from preprocess.executor import ThisProcess
 from preprocess.measure import MeasureStage, cut_into_jobs
 from preprocess.plan import finish_plan, open_sources
 from preprocess.plan_tables import SAMPLES_DIR
 from preprocess.run import measure
 from preprocess.sample import FileStamp, MeasuredImage, MeasuredSample, Sample
+from preprocess.worker import limit_threads
 
 PHOTO_SIZE = (640, 480)
 NUM_PHOTOS = 64

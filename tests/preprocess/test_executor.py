@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import time
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from demo_build import Demo
 from PIL import Image
 
 import preprocess.run
+from preprocess import executor as executor_module
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
-from preprocess.errors import FatalError
-from preprocess.executor import ThisProcess, WorkerBug, WorkerPool
+from preprocess.errors import FatalError, WorkerBug
+from preprocess.executor import ThisProcess, WorkerPool
 from preprocess.ledger import read_ledger
 from preprocess.materialise import ShardStage
 from preprocess.measure import MeasureStage
@@ -27,6 +29,7 @@ from preprocess.run import choose_executor, materialise, plan_into_output, prepa
 from preprocess.sample import EncodedSample, MeasuredSample, Sample
 from preprocess.share import Share
 from shards import Manifest, open_shards
+from tests.preprocess.faulty_stage import FaultyStage, within
 
 NUM_SAMPLES = 6
 FAULTY = 3  # index of the record that misbehaves
@@ -242,3 +245,93 @@ def test_leaving_a_pool_ends_its_processes(squares: Powers) -> None:
     for pid in processes:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+# --- workers that die, hang or come late -----------------------------------------------------------------------------
+
+
+def test_a_worker_killed_while_it_sends_is_a_dead_worker(tmp_path: Path) -> None:
+    stage = FaultyStage(tmp_path)
+    with within(60), WorkerPool(1, item_timeout=60) as pool:
+        done = [result for _, result in pool.run(stage, [["a", "crash while sending", "b"], ["c"]], lambda: None)]
+    assert (tmp_path / "crashed").exists()
+    assert done == [["a", "crash while sending", "b"], ["c"]]
+    assert stage.loads == ["worker", "worker"]
+
+
+def test_a_worker_that_dies_while_loading_is_replaced_and_no_job_suffers(tmp_path: Path) -> None:
+    stage = FaultyStage(tmp_path, on_load="crash the first two workers")
+    with within(60), WorkerPool(1, item_timeout=60) as pool:
+        assert [result for _, result in pool.run(stage, [["a"]], lambda: None)] == [["a"]]
+    assert stage.loads == 3 * ["worker"]
+
+
+@pytest.mark.parametrize(("on_load", "exit_code"), [("crash", -6), ("exit", 3)])
+def test_workers_that_all_die_while_loading_stop_the_run(tmp_path: Path, on_load: str, exit_code: int) -> None:
+    stage = FaultyStage(tmp_path, on_load)
+    message = rf"3 workers died or hung while loading, the last with exit code {exit_code}; is memory short\?"
+    with within(60), WorkerPool(2, item_timeout=60) as pool, pytest.raises(FatalError, match=message):
+        list(pool.run(stage, [["a"], ["b"], ["c"]], lambda: None))
+
+
+def test_a_disk_that_fails_while_loading_stops_the_run(tmp_path: Path) -> None:
+    stage = FaultyStage(tmp_path, on_load="stale handle")
+    with within(60), WorkerPool(1, item_timeout=60) as pool, pytest.raises(FatalError, match="Stale file handle"):
+        list(pool.run(stage, [["a"]], lambda: None))
+
+
+def test_all_workers_start_before_the_first_of_them_takes_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two starting interpreters wait for each other; no pipe can hold the jobs."""
+    os.mkfifo(tmp_path / "meeting")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if any('spawn_main' in word for word in sys.orig_argv):\n"
+        "    folder = os.path.dirname(__file__)\n"
+        "    try:\n"
+        "        os.close(os.open(folder + '/first', os.O_CREAT | os.O_EXCL))\n"
+        "        open(folder + '/meeting').close()\n"
+        "    except FileExistsError:\n"
+        "        open(folder + '/meeting', 'w').close()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    jobs = [["a" * (4 << 20)], ["b" * (4 << 20)]]
+    with within(60), WorkerPool(2, item_timeout=60) as pool:
+        done = [result for _, result in pool.run(FaultyStage(tmp_path), jobs, lambda: None)]
+    assert sorted(done) == jobs
+    assert (tmp_path / "first").exists()
+
+
+def test_there_are_no_more_processes_than_jobs(squares: Powers) -> None:
+    cubes = replace(squares, exponent=3)
+    with WorkerPool(64, item_timeout=60) as pool:
+        assert list(pool.run(squares, [], lambda: None)) == []
+        assert multiprocessing.active_children() == []
+        assert len(list(pool.run(squares, [[2], [3]], lambda: None))) == 2
+        assert 1 <= len(multiprocessing.active_children()) <= 2
+        assert len(list(pool.run(cubes, [[2]], lambda: None))) == 1
+    assert squares.loads.read_text().split().count("3") <= 1
+
+
+def test_a_worker_that_spoke_is_not_hung_where_nobody_listened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told of items and results may be busy for longer than an item may take."""
+    for name in ("wait", "wait too"):
+        os.mkfifo(tmp_path / name)
+    num_items = hours = 0
+    real_clock = time.monotonic
+    monkeypatch.setattr(executor_module.time, "monotonic", lambda: real_clock() + 3600 * hours)
+
+    def be_busy() -> None:
+        nonlocal num_items, hours
+        num_items += 1
+        if num_items == 1:
+            open(tmp_path / "wait", "w").close()
+            open(tmp_path / "wait too", "w").close()  # it has announced this item, and is in it
+            hours += 1
+
+    stage = FaultyStage(tmp_path)
+    with within(60), WorkerPool(1, item_timeout=60) as pool:
+        assert [result for _, result in pool.run(stage, [["wait", "wait too"]], be_busy)] == [["wait", "wait too"]]
+    assert num_items == 2
+    assert stage.loads == ["worker"]
