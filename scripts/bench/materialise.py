@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-materialise-") as name:
         config = make_run(Path(name), [PHOTO_SIZE] * num_photos, workers=0, packing="none")
         config = replace(config, shard_bytes=num_photos * PHOTO_BYTES // TASKS)
-        plan = plan_into_output(config, prepare(config), ThisProcess(), Share())
+        plan = plan_into_output(config, prepare(config, Share()), ThisProcess(), Share())
         assert plan.num_shards == TASKS, f"{plan.num_shards} shards are not balanced; mend PHOTO_BYTES"
         seconds = measure(config, rounds)
     report(seconds, num_photos)
