@@ -22,14 +22,11 @@ from preprocess.plan import PlanSummary, open_sources
 from preprocess.plan_tables import PLAN_DIR
 from preprocess.publish import Published, publish
 from preprocess.report import plan_table, reject_examples, run_summary, slowest_lines, sweep_table
-from preprocess.report_page import report_page
 from preprocess.run import choose_executor, make_plan, materialise, plan_into_output, prepare
 from preprocess.share import Share
 from preprocess.sweep import run_sweep
-from preprocess.thumbnails import SECONDS as THUMBNAIL_SECONDS
 from preprocess.timing import read_slowest
 from shards import ModelFolderError, ShardError, read_manifest
-from shards.page import write_page
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
@@ -115,6 +112,11 @@ def _report(arguments: Sequence[str]) -> int:
     if plan is None:
         raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
     if page is not None:
+        # Templates and pictures take long to import, which nothing but a page should wait for.
+        from preprocess.report_page import report_page
+        from preprocess.thumbnails import SECONDS as THUMBNAIL_SECONDS
+        from shards.page import write_page
+
         with WorkerPool(workers=1, item_timeout=THUMBNAIL_SECONDS) as executor:
             print(write_page(page, report_page(folder, manifest, plan, executor)))
         return 0

@@ -27,8 +27,13 @@ _POLL_SECONDS = 1.0
 class Executor(Protocol):
     """Holds what runs jobs; entered once, it does one stage after another."""
 
-    def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
-        """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug."""
+    def run(
+        self, stage: Stage, jobs: Iterable[Any], on_item: Signal, num_expected: int = 0
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug.
+
+        `num_expected` processes at most will have work in this stage or in the next one, and may start at once.
+        """
         ...
 
     def __enter__(self) -> Executor: ...
@@ -39,7 +44,9 @@ class Executor(Protocol):
 class ThisProcess:
     """No process but this one, unprotected from crashes."""
 
-    def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
+    def run(
+        self, stage: Stage, jobs: Iterable[Any], on_item: Signal, num_expected: int = 0
+    ) -> Iterator[tuple[Any, Any]]:
         loaded = stage.load()
         for job in jobs:
             yield job, loaded.do_job(job, loaded.do_item, on_item)
@@ -84,7 +91,7 @@ class _Worker:
 
 
 class WorkerPool:
-    """Processes of this machine. They start when there are jobs for them, all at once, and stay for the next stage.
+    """Processes of this machine. They start when there are jobs for them, or will be, and stay for the next stage.
 
     A job is sent to a worker that has loaded the stage: one that is still importing would keep us waiting.
     """
@@ -97,11 +104,15 @@ class WorkerPool:
         self._waiting: deque[_Assignment] = deque()
         self._failed_loads = 0  # in succession
 
-    def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
+    def run(
+        self, stage: Stage, jobs: Iterable[Any], on_item: Signal, num_expected: int = 0
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (job, result) as jobs end; a job is taken from `jobs` when a worker is free or started for it."""
         coming = (_Assignment(job) for job in jobs)
         self._waiting.clear()
         self._failed_loads = 0
+        while len(self._workers) < min(num_expected, self._num_workers):
+            self._start(stage)
         try:
             while self._hand_out(stage, coming):
                 by_connection: dict[Any, _Worker] = {worker.process.connection: worker for worker in self._workers}

@@ -25,7 +25,7 @@ from preprocess.plan_tables import PLAN_DIR, SamplesReader, read_table
 from preprocess.reuse import Medium, OldPatches, write_media
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.stage import Signal
-from preprocess.timing import Timing, write_slowest
+from preprocess.timing import Timing, slowest_of_shard
 from shards import Pack, PackCounts
 from shards.formats import load_format
 from shards.writer import ShardSidecar, write_shard, write_sidecar
@@ -70,7 +70,6 @@ class LoadedShardStage:
         job = _Job(self._packs_of(task), self._samples, do_item, before_item)
         written = self._write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
         write_media(self._output_dir / PLAN_DIR, task, job.media)
-        write_slowest(self._output_dir / PLAN_DIR, task, job.timings)
         sidecar = ShardSidecar(
             fingerprint=self._fingerprint,
             shard=written.entry,
@@ -79,6 +78,7 @@ class LoadedShardStage:
             rejects=tuple(reject.to_json() for reject in job.rejects),
             num_media=len(job.media),
             num_reused=job.num_reused,
+            slowest=slowest_of_shard(job.timings),
         )
         write_sidecar(self._output_dir, task, sidecar)
         return sidecar

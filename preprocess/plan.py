@@ -40,6 +40,7 @@ from shards.manifest import fingerprint_of, write_atomically
 from shards.mindrecord import largest_row_bytes
 
 PLAN_NAME = "plan.json"  # in the plan's folder
+_SAMPLES_WORTH_A_PROCESS = 10  # photos that are decoded while one starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,8 @@ def measure_parts(
                     left.append(job.part)
 
     stage = MeasureStage(config=config, folder=folder, fingerprint=sources.fingerprint)
-    for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up):
+    num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
+    for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
         progress.finish_job(rejects=num_rejects)
     return num_parts, left

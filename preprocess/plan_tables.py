@@ -11,7 +11,7 @@ plan/rejects.jsonl   samples that planning rejected
 plan/plan.json       configuration, fingerprint, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
-plan/timing/         shard-N.json: the samples that took longest; slowest.json: those of all shards
+plan/slowest.json    the samples that took longest, of all shards
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
                      shard-N.arrow.verified: that shard of it is what its manifest says
 """

@@ -13,7 +13,7 @@ from preprocess.errors import FatalError
 from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
 from preprocess.plan import PlanSummary
 from preprocess.plan_tables import PLAN_DIR
-from preprocess.timing import fold_slowest
+from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.manifest import MODEL_DIR, MODEL_FILES, write_atomically
 from shards.writer import TEMPORARY_DIR, read_sidecar
@@ -34,6 +34,7 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     rejects: list[Reject] = []  # of the shards; those of the plan may be many more
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
+    slowest: list[Timing] = []
     for task in range(plan.num_shards):
         sidecar = read_sidecar(folder, task)
         assert sidecar is not None, f"shard {task} has no sidecar"
@@ -43,12 +44,13 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
         num_media += sidecar.num_media
         num_reused += sidecar.num_reused
         shards += [sidecar.shard] if sidecar.shard else []
+        slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
         rejects += map(Reject.from_json, sidecar.rejects)
     ledger = folder / LEDGER_NAME
     write_ledger(ledger, _merged(_planned_rejects(folder / PLAN_DIR / LEDGER_NAME, plan), rejects, list(plan.datasets)))
     if not shards:
         return None
-    fold_slowest(folder / PLAN_DIR)
+    write_slowest(folder / PLAN_DIR, slowest)
     by_dataset = count_by_dataset(read_ledger(ledger))
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(

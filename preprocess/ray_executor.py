@@ -45,7 +45,9 @@ class RayExecutor:
         self._lost_unused = 0  # actors that had no job, in succession
         self._room, self._looked = 0, -_LOOK_SECONDS
 
-    def run(self, stage: Stage, jobs: Iterable[Any], on_item: Signal) -> Iterator[tuple[Any, Any]]:
+    def run(
+        self, stage: Stage, jobs: Iterable[Any], on_item: Signal, num_expected: int = 0
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug."""
         self._connect()
         coming = (_Assignment(job) for job in jobs)

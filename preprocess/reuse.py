@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from shards.writer import shard_index
 
 MEDIA_DIR = "media"
 _INDEX_NAME = "index.arrow"
+_OPEN_PACKS = 256  # views into mapped files; media of one pack are wanted at different times
 
 # A key is 16 bytes of BLAKE2b, kept as two halves so that NumPy can sort and search them.
 _KEY = [("key_high", pa.uint64()), ("key_low", pa.uint64())]
@@ -127,6 +129,7 @@ class OldPatches:
         self._notes_dir = _notes_dir(old_dir, plan)
         self._shards = open_shards(old_dir)
         self._verified: set[int] = set()
+        self._pack = lru_cache(maxsize=_OPEN_PACKS)(self._read_pack)
         index = read_table(self._notes_dir / _INDEX_NAME)
         self._columns = [index[name].to_numpy() for name in INDEX_SCHEMA.names]
         inputs = json.loads((old_dir / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
@@ -140,16 +143,17 @@ class OldPatches:
         highs, lows, shards, rows, first_patches = self._columns
         by_content = self._has_content_keys and medium.stamp.sha256
         high, low = content_key(medium) if by_content else file_key(medium)
-        start, stop = (int(np.searchsorted(highs, np.uint64(high), side)) for side in ("left", "right"))
-        for position in range(start, stop):
+        position = int(np.searchsorted(highs, np.uint64(high)))
+        while position < len(highs) and highs[position] == high:
             if lows[position] == low:
                 pack = self._pack(int(shards[position]), int(rows[position]))
                 patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
                 first = int(first_patches[position])
                 return patches[first : first + prod(medium.grid_thw)]
+            position += 1
         return None
 
-    def _pack(self, shard: int, row: int) -> Pack:
+    def _read_pack(self, shard: int, row: int) -> Pack:
         if shard not in self._verified:
             self._verify(shard)
             self._verified.add(shard)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from preprocess.sample import Sample
 from shards.manifest import write_atomically
 
-TIMING_DIR = "timing"
-_SLOWEST_NAME = "slowest.json"
+_SLOWEST_NAME = "slowest.json"  # in the plan's folder
 _KEPT_OF_SHARD = 5
 _KEPT_OF_ALL = 100
 
@@ -28,30 +28,26 @@ class Timing:
         media = tuple(map(str, (*sample.images, *sample.videos)))
         return cls(seconds=round(seconds, 4), sample=sample.key(), media=media)
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Timing:
+        return cls(**{**record, "media": tuple(record["media"])})
 
-def write_slowest(plan: Path, task: int, timings: Iterable[Timing]) -> None:
-    """Those of one shard."""
-    _write(plan / TIMING_DIR / f"shard-{task:06d}.json", timings, _KEPT_OF_SHARD)
+
+def slowest_of_shard(timings: Iterable[Timing]) -> tuple[dict[str, Any], ...]:
+    """What the shard's sidecar keeps, as JSON."""
+    return tuple(map(asdict, heapq.nlargest(_KEPT_OF_SHARD, timings)))
 
 
-def fold_slowest(plan: Path) -> None:
-    """Put those of all shards into one file: a report must not open a hundred thousand."""
-    timings = (timing for path in (plan / TIMING_DIR).glob("shard-*.json") for timing in _read(path))
-    _write(plan / TIMING_DIR / _SLOWEST_NAME, timings, _KEPT_OF_ALL)
+def slowest_of_all(timings: Iterable[Timing]) -> list[Timing]:
+    return heapq.nlargest(_KEPT_OF_ALL, timings)
+
+
+def write_slowest(plan: Path, slowest: Iterable[Timing]) -> None:
+    """Those of all shards: a report must not open a hundred thousand sidecars."""
+    write_atomically(plan / _SLOWEST_NAME, json.dumps(list(map(asdict, slowest))) + "\n")
 
 
 def read_slowest(plan: Path, number: int) -> list[Timing]:
-    """The `number` slowest over all shards, the slowest first; at most _KEPT_OF_ALL, none before they are folded."""
-    path = plan / TIMING_DIR / _SLOWEST_NAME
-    return _read(path)[:number] if path.exists() else []
-
-
-def _write(path: Path, timings: Iterable[Timing], number: int) -> None:
-    path.parent.mkdir(exist_ok=True)
-    slowest = [asdict(timing) for timing in heapq.nlargest(number, timings)]
-    write_atomically(path, json.dumps(slowest) + "\n")
-
-
-def _read(path: Path) -> list[Timing]:
-    records = json.loads(path.read_text(encoding="utf-8"))
-    return [Timing(**{**record, "media": tuple(record["media"])}) for record in records]
+    """The `number` slowest over all shards, the slowest first; at most _KEPT_OF_ALL, none before it is published."""
+    path = plan / _SLOWEST_NAME
+    return list(map(Timing.from_json, json.loads(path.read_text(encoding="utf-8"))))[:number] if path.exists() else []

@@ -39,6 +39,7 @@ class ShardSidecar:
     rejects: tuple[dict[str, Any], ...]  # ledger entries: dataset, index, reason, detail
     num_media: int  # images and videos in the shard
     num_reused: int  # of them, copied from an earlier run
+    slowest: tuple[dict[str, Any], ...] = ()  # samples that took longest: seconds, sample, media
 
     def to_json(self) -> str:
         record = {**asdict(self), "shard": self.shard.to_json() if self.shard else None}
@@ -55,6 +56,7 @@ class ShardSidecar:
             rejects=tuple(record["rejects"]),
             num_media=record["num_media"],
             num_reused=record["num_reused"],
+            slowest=tuple(record["slowest"]),
         )
 
 

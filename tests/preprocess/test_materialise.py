@@ -213,7 +213,9 @@ def test_tasks_know_nothing_of_each_other(workshop: Workshop, tmp_path: Path) ->
     for task in tasks:
         name = f"shard-{task:06d}.arrow"
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-        assert read_sidecar(tmp_path / "a", task) == read_sidecar(tmp_path / "b", task)
+        one, other = (read_sidecar(tmp_path / folder, task) for folder in ("a", "b"))
+        assert one is not None and other is not None
+        assert replace(one, slowest=()) == replace(other, slowest=())
 
 
 def test_sums_of_the_sidecars_are_those_of_the_packs(demo_run: Outcome) -> None:

@@ -72,7 +72,6 @@ def test_the_manifest_is_written_last(workshop: Workshop, monkeypatch: pytest.Mo
         "plan.json",
         "shard-000000.arrow",
         "shard-000000.arrow",  # where its media stand, in plan/media
-        "shard-000000.json",  # how long its samples took, in plan/timing
         "shard-000000.json",
         "rejects.jsonl",
         "slowest.json",
