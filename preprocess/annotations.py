@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from preprocess.errors import AnnotationError, Reason, SampleError
 
@@ -254,6 +253,8 @@ class ParquetRows:
     _BATCH_ROWS = 256
 
     def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
         self._path = path
         try:
             with pq.ParquetFile(path) as file:
@@ -275,6 +276,8 @@ class ParquetRows:
         return self._num_rows
 
     def __iter__(self) -> Iterator[Any]:
+        import pyarrow.parquet as pq
+
         row = 0
         try:
             with pq.ParquetFile(self._path) as file:

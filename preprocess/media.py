@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.sample import FileStamp, MediaSource
 from shards.hashing import sha256_of
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 # Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
 _ABOUT_THE_PATH = {
@@ -168,5 +170,7 @@ def _row_group_column(path: str, group: int, column: str) -> pa.ChunkedArray:
 @lru_cache(maxsize=16)
 def _open_parquet(path: str) -> tuple[pq.ParquetFile, list[int]]:
     """The file, which stays open because its footer takes long to parse, and the row after each of its row groups."""
+    import pyarrow.parquet as pq
+
     file = pq.ParquetFile(path)
     return file, list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import av
-import decord
 import numpy as np
 import PIL
 from PIL import features
@@ -137,9 +136,8 @@ def open_sources(config: RunConfig) -> Sources:
         "versions": {
             "pillow": PIL.__version__,
             "libjpeg_turbo": features.version("libjpeg_turbo"),  # Pillow may be built with another one, or with none
-            "decord": decord.__version__,
-            "av": av.__version__,
-            "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
+            "decord": version("decord2"),
+            "av": version("av"),
             "preprocess": preprocess.__version__,
         },
     }

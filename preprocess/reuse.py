@@ -8,9 +8,11 @@ whoever first copies from it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -162,11 +164,14 @@ class OldPatches:
     def _verify(self, shard: int) -> None:
         """Against the manifest, unless any process of this run did so before."""
         entry = self._shards.manifest.shards[shard]
-        mark = self._notes_dir / f"{entry.name}.verified"
-        if mark.exists():
-            return
-        for file in entry.files():
-            path = self._old_dir / file.name
-            if sha256_of_file(path) != file.sha256:
-                raise FatalError(f"{path} does not match its manifest; run without --reuse {self._old_dir}")
-        mark.touch()
+        with open(self._notes_dir / f"{entry.name}.verified", "a+") as mark:
+            with suppress(OSError):  # file systems without locks: several processes may do the same
+                fcntl.flock(mark, fcntl.LOCK_EX)
+            mark.seek(0)
+            if mark.read():
+                return
+            for file in entry.files():
+                path = self._old_dir / file.name
+                if sha256_of_file(path) != file.sha256:
+                    raise FatalError(f"{path} does not match its manifest; run without --reuse {self._old_dir}")
+            mark.write("verified\n")

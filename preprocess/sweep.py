@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
@@ -143,6 +142,8 @@ class _Media:
 
     @classmethod
     def read(cls, folder: Path, part_samples: Sequence[int], kind: str, names: tuple[str, ...]) -> _Media:
+        import pyarrow.compute as pc
+
         rows = [np.zeros(0, np.int32)]
         columns: list[list[npt.NDArray[Any]]] = [[] for _ in names]
         first_row = 0

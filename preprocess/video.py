@@ -27,7 +27,6 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Any, Literal
 
-import av
 import numpy as np
 import numpy.typing as npt
 
@@ -102,6 +101,8 @@ def _count_decodable(source: MediaSource, num_frames: int) -> int:
         decode_frames(source, [num_frames - 1], "pyav")
         return num_frames
     except SampleError:
+        import av
+
         num_decoded = 0
         with _opened(source) as video, suppress(av.error.FFmpegError):
             for _ in video.frames():
@@ -232,6 +233,8 @@ class _ToRgb:
 
 
 def _rgb_graph(frame: Any) -> Any:
+    import av
+
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1)
@@ -272,6 +275,8 @@ def _too_few(wanted: int, present: int) -> SampleError:
 @contextmanager
 def _opened(source: MediaSource) -> Iterator[_Video]:
     """Open a container with a video stream; what its bytes do wrong becomes a SampleError naming the file."""
+    import av
+
     with open_medium(source) as file:
         try:
             with av.open(file, metadata_errors="replace") as container:
