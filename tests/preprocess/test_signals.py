@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from demo_build import Demo
 
 from preprocess.signals import Stopped, stopping_on_signals
 from tests.preprocess.faulty_stage import Hanging, within
+from tests.preprocess.workshop import Outcome, published
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -48,6 +50,23 @@ def test_a_signal_stops_the_workers_and_is_one_line(
         hanging.wait_for_their_end()
     assert errors == f"stopped by {number.name}; the same command goes on\n"
     assert parent.returncode == code
+
+
+def test_a_run_that_a_queue_stops_goes_on_with_the_same_command(demo: Demo, demo_run: Outcome, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    command = [sys.executable, "-m", "preprocess", "run", f"--config={demo.config}", f"--output_dir={target}"]
+    command += ["--workers=2", "--shard_bytes=5000000"]
+    with within(120):
+        job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not (target / "plan" / "inputs.json").exists():
+            assert job.poll() is None
+        job.send_signal(signal.SIGTERM)
+        _, errors = job.communicate()
+    assert errors == "preprocess: stopped by SIGTERM; the same command goes on\n"
+    assert job.returncode == 143
+    assert not (target / "manifest.json").exists()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert published(target) == published(demo_run.folder)
 
 
 def test_only_the_first_signal_counts_and_handlers_come_back() -> None:
