@@ -39,7 +39,7 @@ from preprocess.sample import (
     Sample,
     Turn,
 )
-from shards.manifest import write_atomically
+from shards.manifest import open_atomically
 
 PLAN_DIR = "plan"
 INPUTS_NAME = "inputs.json"
@@ -252,7 +252,5 @@ def read_table(path: Path) -> pa.Table:
 
 def write_table(path: Path, table: pa.Table, chunk_rows: int = 1 << 16) -> None:
     """Atomically: several machines may write the same plan into a shared folder at once, byte for byte the same."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
+    with open_atomically(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=chunk_rows)
-    write_atomically(path, sink.getvalue())
