@@ -27,7 +27,7 @@ from preprocess.share import Claims, Share
 from shards import ModelConstants
 from shards.formats import SUFFIXES, files_of_shard
 from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
-from shards.writer import TEMPORARY_DIR, is_finished, shard_of_workspace
+from shards.writer import TEMPORARY_DIR, is_finished, remove_abandoned
 
 _POLL_SECONDS = 2.0  # between looks at what other jobs are at
 
@@ -155,7 +155,7 @@ def materialise(
     missing = [task for task in all_tasks if task in share and not is_finished(folder, task, plan.fingerprint)]
     if missing:
         _remove_manifest(folder)  # it would be of other shards if other decoders crash this time
-        _remove_unfinished(folder, share)
+        remove_abandoned(folder)
         if config.reuse is not None:
             build_index(config.reuse, folder / PLAN_DIR)
     with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
@@ -163,13 +163,6 @@ def materialise(
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
     return sum(not is_finished(folder, task, plan.fingerprint) for task in all_tasks if task not in share)
-
-
-def _remove_unfinished(folder: Path, share: Share) -> None:
-    """What killed workers of this share were writing: on a full disk, room for going on."""
-    for workspace in (folder / TEMPORARY_DIR).glob("shard-*"):
-        if shard_of_workspace(workspace) in share:
-            shutil.rmtree(workspace, ignore_errors=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,9 +70,16 @@ def shard_index(name: str) -> int:
     return int(name.partition(".")[0].removeprefix("shard-"))
 
 
-def shard_of_workspace(workspace: Path) -> int:
-    """The number of the shard that is written in that folder of TEMPORARY_DIR."""
-    return shard_index(workspace.name)
+def remove_abandoned(folder: Path) -> None:
+    """What processes of this machine were writing when they died: on a full disk, room for going on."""
+    for workspace in (folder / TEMPORARY_DIR).glob("shard-*"):
+        _, pid, host = workspace.name.split(".", maxsplit=3)[:3]
+        if host == _host() and not Path("/proc", pid).exists():
+            shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
 
 
 def sidecar_path(folder: Path, index: int) -> Path:
@@ -100,7 +108,8 @@ def write_shard(
     """
     name = shard_name(index, format)
     (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f"shard-{index:06d}.", dir=folder / TEMPORARY_DIR))
+    prefix = f"shard-{index:06d}.{os.getpid()}.{_host()}."
+    workspace = Path(tempfile.mkdtemp(prefix=prefix, dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
         with create_shard(workspace / name, constants, largest_row_bytes) as writer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,15 +214,22 @@ def test_a_shard_is_not_redone_under_a_standing_manifest(
 def test_what_killed_workers_wrote_makes_room_before_anything_is_written(
     demo: Demo, started: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, of_another_share = (started / ".writing" / f"shard-00000{number}.dead" for number in (1, 2))
-    for leftover in (ours, of_another_share):
-        leftover.mkdir(parents=True)
+    host = socket.gethostname().partition(".")[0]
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    abandoned, ours, elsewhere = (
+        started / ".writing" / f"shard-000001.{pid}.{machine}.x"
+        for pid, machine in ((dead.pid, host), (os.getpid(), host), (dead.pid, "elsewhere"))
+    )
+    for workspace in (abandoned, ours, elsewhere):
+        workspace.mkdir(parents=True)
     lose_a_shard(started)
     forbid(monkeypatch, "encode")
     with pytest.raises(AssertionError, match="encode was called"):
-        command(demo, started, "--task", "1/2")
-    assert not ours.exists()
-    assert of_another_share.exists()
+        command(demo, started)
+    assert not abandoned.exists()
+    assert ours.exists(), "its process lives"
+    assert elsewhere.exists(), "nobody here knows"
 
 
 def test_overwrite_replaces_the_run_and_leaves_foreign_files(demo: Demo, whole: Path, started: Path) -> None:
