@@ -1,7 +1,7 @@
 """The commands of python -m preprocess: plan, run, report.
 
-Exit codes: 0 done; 1 finished but not usable, or stopped by an error; 2 wrong usage or configuration, nothing written;
-143 and 130 stopped by SIGTERM and SIGINT.
+Exit codes: 0 done; 1 finished with too many rejects or without a sample, or stopped by an error; 2 wrong usage or
+configuration, no shard written; 143 and 130 stopped by SIGTERM and SIGINT.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.executor import WorkerPool
 from preprocess.ledger import LEDGER_NAME, read_ledger
-from preprocess.plan import PlanSummary, open_sources
+from preprocess.plan import PlanSummary, Sources, make_plan, open_sources
 from preprocess.plan_tables import PLAN_DIR
-from preprocess.publish import Published, publish
-from preprocess.report import plan_table, reject_examples, run_summary, slowest_lines, sweep_table
-from preprocess.run import choose_executor, make_plan, materialise, plan_into_output, prepare
+from preprocess.publish import publish
+from preprocess.report import contents_table, plan_table, reject_examples, run_summary, slowest_lines, sweep_table
+from preprocess.run import choose_executor, materialise, plan_into_output, prepare
 from preprocess.share import Share
 from preprocess.sweep import run_sweep
 from preprocess.timing import read_slowest
@@ -30,7 +30,7 @@ from shards import ModelFolderError, ShardError, read_manifest
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
-  plan --config run.yaml [flags]   measure and pack; decodes no pixel, writes nothing
+  plan --config run.yaml [flags]   measure and pack; decodes no image, writes nothing
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   report OUTPUT_DIR                what a finished run holds
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
-        if command != "report" and ("-h" in rest or "--help" in rest):
-            make_parser(command).print_help()
+        if "-h" in rest or "--help" in rest:
+            print(USAGE if command == "report" else make_parser(command).format_help().rstrip())
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
@@ -80,8 +80,15 @@ def _plan(arguments: Sequence[str]) -> int:
             print(sweep_table(sweep, tally, outcomes))
             return 0 if any(outcome.num_packs for outcome in outcomes) else 1
         plan = make_plan(config, sources, Path(folder), executor)
-    print(plan_table(plan, sources.constants.merge_size))
+        _print_plan(plan, Path(folder), sources)
     return _exit_code(config, plan.num_rejects, plan)
+
+
+def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:
+    print(
+        "\n".join([plan_table(plan, sources.constants.merge_size), *reject_examples(read_ledger(folder / LEDGER_NAME))])
+    )
+    sys.stdout.flush()
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -92,10 +99,13 @@ def _run(arguments: Sequence[str]) -> int:
     with choose_executor(config) as executor:
         sources = prepare(config, share)
         plan = plan_into_output(config, sources, executor, share)
-        print(plan_table(plan, sources.constants.merge_size), flush=True)
-        unfinished = materialise(config, plan, sources.constants, executor, share)
+        _print_plan(plan, config.output_dir / PLAN_DIR, sources)
+        unfinished = materialise(config, plan, executor, share)
     if unfinished:
-        print(f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are those of other shares")
+        print(
+            f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are still to come from other shares, "
+            "the last of which publishes"
+        )
         return 0
     published = publish(config, plan, sources.constants)
     if published is None:
@@ -120,8 +130,7 @@ def _report(arguments: Sequence[str]) -> int:
         with WorkerPool(workers=1, item_timeout=THUMBNAIL_SECONDS) as executor:
             print(write_page(page, report_page(folder, manifest, plan, executor)))
         return 0
-    print(plan_table(plan, manifest.model.merge_size))
-    print(run_summary(Published(manifest=manifest, lost=plan.totals - manifest.totals), plan, folder))
+    print(contents_table(manifest, plan, folder))
     for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
         print(line)
     return 0
@@ -139,7 +148,7 @@ def _report_arguments(arguments: Sequence[str]) -> tuple[Path, Path | None]:
 
 def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
     if not plan.num_packs:
-        _say("preprocess: no sample is left; the rejects above say why")
+        _say("preprocess: no sample is left; the rejects say why")
         return 1
     share = num_rejects / plan.num_records
     if share > config.max_reject_share:

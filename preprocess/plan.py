@@ -1,7 +1,8 @@
 """Plan: measure every sample by headers and text, reject what can't be used, pack the rest, cut packs into shards.
 
-No pixel is decoded. The plan is a pure function of configuration and data; `run` writes what it says. Everything in the
-plan's folder is written atomically and never twice, so planning goes on where it was interrupted.
+No image is decoded, and of a video only its first frame. The plan is a pure function of configuration and data; `run`
+writes what it says. Parts and tables are written atomically, and a finished one is not made again, so that planning
+goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -100,6 +101,10 @@ class Sources:
         """sha256 of everything that determines the bytes of the output."""
         return fingerprint_of(self.inputs)
 
+    def open_files(self) -> None:
+        """Open and check the annotations now. Raises AnnotationError."""
+        _ = self.files
+
     @property
     def locations(self) -> Mapping[str, Any]:
         """Where the datasets stand. No byte depends on it, but measured samples and rejects do."""
@@ -187,6 +192,18 @@ def measure_parts(
         done(job.part)
         progress.finish_job(rejects=num_rejects)
     return num_parts, left
+
+
+def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> PlanSummary:
+    """Plan into `folder`, or go on with the plan that was begun there."""
+    return finish_plan(config, sources, folder, measure(config, sources, folder, executor))
+
+
+def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
+    """Measure the parts that are not measured yet; the number of all parts."""
+    with Progress("plan", sources.num_records) as progress:
+        num_parts, _ = measure_parts(config, sources, folder, executor, progress)
+    return num_parts
 
 
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:

@@ -12,6 +12,7 @@ from preprocess.plan import PlanSummary, Tally
 from preprocess.publish import Published
 from preprocess.sweep import Outcome, Sweep
 from preprocess.timing import Timing
+from shards import Manifest, PackCounts
 from shards.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
 
 _MOST_KEYS = 20
@@ -20,20 +21,55 @@ _MOST_KEYS = 20
 def plan_table(plan: PlanSummary, merge_size: int) -> str:
     """A line a dataset, then sums, utilisation and rejects by reason."""
     lines = [dataset_table(plan.datasets, plan.rejects, merge_size)]
-    slots = plan.num_packs * plan.pack_length
-    patch_slots = plan.num_packs * plan.pack_patches
+    used = _share_used(plan.totals, plan.num_packs, plan)
+    lines.append(f"{used}; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}")
     patches = plan.totals.num_image_patches + plan.totals.num_video_patches
-    lines.append(
-        f"{plan.num_packs:,} packs: {share(plan.totals.num_tokens, slots)} of {plan.pack_length:,} tokens and "
-        f"{share(patches, patch_slots)} of {plan.pack_patches:,} patches used; "
-        f"{plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}"
-    )
     if plan.inputs["config"]["pack_patches"] == AUTO and patches:
         lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, merge_size)}")
     if plan.ignored_keys:
         lines.append(_ignored_keys(plan.ignored_keys))
     lines += reject_lines(plan.rejects, plan.num_records)
     return "\n".join(lines)
+
+
+def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
+    """The same of a published run, which may have lost samples while decoding."""
+    counts = {name: dataset.counts for name, dataset in manifest.datasets.items()}
+    rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
+    used = _share_used(manifest.totals, manifest.num_packs, manifest)
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    return "\n".join(
+        [
+            dataset_table(counts, rejects, manifest.model.merge_size),
+            f"{used}; {len(manifest.shards):,} shards, {readable_bytes(num_bytes)}",
+            *_difference(plan.totals - manifest.totals),
+            *reject_lines(rejects, plan.num_records),
+            *_where_rejects_stand(manifest, folder),
+        ]
+    )
+
+
+def _share_used(totals: PackCounts, num_packs: int, of: PlanSummary | Manifest) -> str:
+    patches = totals.num_image_patches + totals.num_video_patches
+    return (
+        f"{num_packs:,} packs: {share(totals.num_tokens, num_packs * of.pack_length)} of {of.pack_length:,} tokens and "
+        f"{share(patches, num_packs * of.pack_patches)} of {of.pack_patches:,} patches used"
+    )
+
+
+def _difference(lost: PackCounts) -> list[str]:
+    """From the plan."""
+    if not lost.num_samples:
+        return []
+    return [f"differs from the plan: {lost.num_samples:,} samples ({lost.num_tokens:,} tokens) could not be decoded"]
+
+
+def _where_rejects_stand(manifest: Manifest, folder: Path) -> list[str]:
+    if not manifest.num_rejects:
+        return []
+    return [
+        f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}; to use mended ones, run into a new folder"
+    ]
 
 
 def _why_pack_patches(plan: PlanSummary, num_patches: int, merge_size: int) -> str:
@@ -95,22 +131,12 @@ def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
         f"wrote {manifest.num_packs:,} packs, {manifest.totals.num_samples:,} samples, "
         f"{readable_bytes(num_bytes)} in {len(manifest.shards):,} shards to {folder}"
     ]
-    if published.lost.num_samples:
-        lost = published.lost
-        lines.append(
-            f"differs from the plan: {lost.num_samples:,} samples ({lost.num_tokens:,} tokens) could not be decoded"
-        )
-    else:
-        lines.append("as planned: no sample was lost while decoding")
+    lines += _difference(published.lost) or ["as planned: no sample was lost while decoding"]
     if published.num_reused:
         lines.append(f"reused {published.num_reused:,} of {published.num_media:,} images and videos without decoding")
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
     lines += reject_lines(rejects, plan.num_records)
-    if manifest.num_rejects:
-        lines.append(
-            f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}; mended, they count in a new folder"
-        )
-    return "\n".join(lines)
+    return "\n".join(lines + _where_rejects_stand(manifest, folder))
 
 
 def reject_examples(rejects: Iterable[Reject]) -> list[str]:

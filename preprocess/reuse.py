@@ -24,7 +24,7 @@ import pyarrow as pa
 from preprocess.errors import ConfigError, FatalError
 from preprocess.plan_tables import INPUTS_NAME, PLAN_DIR, read_table, write_table
 from preprocess.sample import MeasuredImage, MeasuredVideo
-from shards import Manifest, ModelConstants, Pack, open_shards
+from shards import ModelConstants, Pack, open_shards
 from shards.hashing import sha256_of_file
 from shards.manifest import MANIFEST_NAME
 from shards.writer import shard_index
@@ -107,12 +107,12 @@ def build_index(old_dir: Path, plan: Path) -> None:
 
 
 def _notes_dir(old_dir: Path, plan: Path) -> Path:
-    """Where a run keeps what it knows of the run that it reuses; another one has another folder."""
+    """Where a run keeps what it knows of a run that it reuses; the hash of that one's manifest names it."""
     return plan / f"reuse-{sha256_of_file(old_dir / MANIFEST_NAME)[:16]}"
 
 
-def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) -> Manifest:
-    """Whether the patches of `old_dir` are those that this run would make. Raises ConfigError or ShardError."""
+def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) -> None:
+    """Refuse an old run whose patches are not those that this run would make. Raises ConfigError or ShardError."""
     manifest = open_shards(old_dir).manifest
     made_by = manifest.inputs["versions"]
     if made_by != versions:
@@ -120,7 +120,10 @@ def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) ->
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
     if any(getattr(manifest.model, size) != getattr(constants, size) for size in sizes):
         raise ConfigError(f"--reuse {old_dir}: its model cuts images into other patches; leave --reuse out")
-    return manifest
+    if not (old_dir / PLAN_DIR / MEDIA_DIR).is_dir():
+        raise ConfigError(
+            f"--reuse {old_dir}: {PLAN_DIR}/{MEDIA_DIR} is missing there; copy it too, or leave --reuse out"
+        )
 
 
 class OldPatches:

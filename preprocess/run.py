@@ -18,13 +18,12 @@ from preprocess.executor import Executor, ThisProcess, WorkerPool
 from preprocess.ledger import LEDGER_NAME
 from preprocess.materialise import ShardStage
 from preprocess.measure import is_measured
-from preprocess.plan import PLAN_NAME, PlanSummary, Sources, finish_plan, measure_parts, open_sources
+from preprocess.plan import PLAN_NAME, PlanSummary, Sources, finish_plan, make_plan, measure_parts, open_sources
 from preprocess.plan_tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
 from preprocess.progress import Progress
 from preprocess.ray_executor import RayExecutor
 from preprocess.reuse import build_index, check_old_run
 from preprocess.share import Claims, Share
-from shards import ModelConstants
 from shards.formats import SUFFIXES, files_of_shard
 from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
 from shards.writer import TEMPORARY_DIR, is_finished, remove_abandoned
@@ -33,15 +32,18 @@ _POLL_SECONDS = 2.0  # between looks at what other jobs are at
 
 
 def prepare(config: RunConfig, share: Share) -> Sources:
-    """Check everything that can be wrong before anything is written. Raises ConfigError, AnnotationError."""
+    """Check everything that can be wrong before anything is written; then remove what `overwrite` allows.
+
+    Raises ConfigError, AnnotationError.
+    """
     folder = config.output_dir
     sources = open_sources(config)
     if config.format == "mindrecord" and find_spec("mindspore") is None:
         raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:
-        check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
         if config.reuse.resolve() == folder.resolve():
             raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
+        check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
     before = _read_inputs(folder)
     if before is None and not _is_free(folder):
         raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
@@ -52,7 +54,7 @@ def prepare(config: RunConfig, share: Share) -> Sources:
             "Name another folder, go back to that configuration, or pass --overwrite"
         )
     if before is None or differences or _finished_plan(config, sources) is None:
-        assert sources.files is not None  # opens and checks them
+        sources.open_files()
     # A run that was requeued goes on, whatever its flags.
     if config.overwrite and (differences or (folder / MANIFEST_NAME).exists()):
         if share.of > 1:
@@ -101,20 +103,11 @@ def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, sh
         return _finished_plan(config, sources) or finish_plan(config, sources, folder, num_parts)
 
 
-def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> PlanSummary:
-    """Plan into `folder`, or go on with the plan that was begun there."""
-    return finish_plan(config, sources, folder, measure(config, sources, folder, executor))
-
-
-def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
-    """Measure the parts that are not measured yet; the number of all parts."""
-    with Progress("plan", sources.num_records) as progress:
-        num_parts, _ = measure_parts(config, sources, folder, executor, progress)
-    return num_parts
-
-
 def _measure_with_others(config: RunConfig, sources: Sources, executor: Executor, share: Share, claims: Claims) -> int:
-    """The same by several jobs: first the parts of this share, then whatever no other job is at."""
+    """Measure together with other jobs: the parts of this share, then whatever no other job is at; the number of parts.
+
+    Each pass reads the annotations once.
+    """
     folder = config.output_dir / PLAN_DIR
 
     def claim(part: int) -> str:
@@ -141,20 +134,18 @@ def _measure_with_others(config: RunConfig, sources: Sources, executor: Executor
 
 
 def choose_executor(config: RunConfig) -> Executor:
-    """One for all stages of a run, because starting processes takes as long as decoding some twenty photos."""
+    """One for all stages of a run, because starting processes takes long."""
     if config.executor == "ray":
         return RayExecutor(config.sample_timeout)
     return WorkerPool(config.workers, config.sample_timeout) if config.workers else ThisProcess()
 
 
-def materialise(
-    config: RunConfig, plan: PlanSummary, constants: ModelConstants, executor: Executor, share: Share
-) -> int:
+def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_tasks = config.output_dir, range(plan.num_shards)
     missing = [task for task in all_tasks if task in share and not is_finished(folder, task, plan.fingerprint)]
     if missing:
-        _remove_manifest(folder)  # it would be of other shards if other decoders crash this time
+        _remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
         remove_abandoned(folder)
         if config.reuse is not None:
             build_index(config.reuse, folder / PLAN_DIR)

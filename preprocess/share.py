@@ -69,6 +69,7 @@ class Claims:
     def __init__(self, folder: Path, share: Share) -> None:
         self._folder = folder
         self._owner = str(share)
+        self._clock = folder / f".clock-{share.index}-of-{share.of}"
         self._held: set[Path] = set()
         self._ended = Event()
         self._thread = Thread(target=self._keep_touching, daemon=True)
@@ -108,9 +109,8 @@ class Claims:
 
     def _now(self) -> float:
         """By the clock of the file server, in seconds."""
-        probe = self._folder / f".clock-{self._owner.replace('/', '-of-')}"
-        probe.touch()
-        return probe.stat().st_mtime
+        self._clock.touch()
+        return self._clock.stat().st_mtime
 
     def _keep_touching(self) -> None:
         while not self._ended.wait(_TOUCH_SECONDS):
@@ -126,5 +126,5 @@ class Claims:
     def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._thread.join()
-        for path in self._held:
+        for path in (*self._held, self._clock):
             path.unlink(missing_ok=True)

@@ -21,10 +21,9 @@ from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.executor import Executor
 from preprocess.geometry import PixelLimits, image_grid, sample_frames, video_grid
-from preprocess.plan import Sources, Tally, largest_pack
+from preprocess.plan import Sources, Tally, largest_pack, measure
 from preprocess.plan_tables import part_path, read_part, read_table
 from preprocess.progress import Progress
-from preprocess.run import measure
 from preprocess.sample import MeasuredSample
 from preprocess.sizes import Counts, PackedItems, SampleSizes, fits, pack_samples
 from preprocess.stage import Signal

@@ -34,9 +34,8 @@ from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.executor import ThisProcess
 from preprocess.measure import MeasureStage, cut_into_jobs
-from preprocess.plan import finish_plan, open_sources
+from preprocess.plan import finish_plan, measure, open_sources
 from preprocess.plan_tables import SAMPLES_DIR
-from preprocess.run import measure
 from preprocess.sample import FileStamp, MeasuredImage, MeasuredSample, Sample
 from preprocess.worker import limit_threads
 

@@ -82,7 +82,7 @@ class Bench:
             sources = prepare(config, Share())
             plan = plan_into_output(config, sources, executor, Share())
             assert plan.num_shards > 1, "one shard would not show what happens to the others"
-            assert materialise(config, plan, sources.constants, executor, Share()) == 0
+            assert materialise(config, plan, executor, Share()) == 0
         published = publish(config, plan, sources.constants)
         assert published is not None
         return published.manifest

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.commands import main
+from preprocess.report import contents_table
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
 ROOT = Path(__file__).parents[2]
@@ -224,13 +225,14 @@ def test_python_m_preprocess_runs_as_a_process(workshop: Workshop) -> None:
 # --- report --------------------------------------------------------------------------------------------------------
 
 
-def test_report_says_again_what_the_run_printed_and_then_examples_of_rejects_and_what_took_long(
+def test_report_says_what_the_run_holds_then_examples_of_rejects_and_what_took_long(
     workshop: Workshop, demo_run: Outcome
 ) -> None:
     outcome = workshop.command("report", str(demo_run.folder))
     assert outcome.code == 0
-    assert outcome.out.startswith(demo_run.out)
-    examples, slowest = outcome.out.removeprefix(demo_run.out).split("slowest samples to encode:\n")
+    contents = contents_table(demo_run.manifest, demo_run.plan, demo_run.folder) + "\n"
+    assert outcome.out.startswith(contents)
+    examples, slowest = outcome.out.removeprefix(contents).split("slowest samples to encode:\n")
     starts = [line.split(": ")[:2] for line in examples.splitlines()]
     assert starts == [["  aspect_ratio", "flawed:8"], ["  missing_file", "flawed:2"], ["  tag_count", "flawed:5"]]
     assert "1x300 pixels: one side is more than 200 times the other" in examples
@@ -243,9 +245,19 @@ def test_report_tells_what_was_lost(workshop: Workshop) -> None:
     workshop.dataset([talk(), talk("<image>", image=workshop.truncated_image())])
     ran = workshop.run("--max_reject_share=1")
     reported = workshop.command("report", str(ran.folder))
-    assert "differs from the plan: 1 samples" in reported.out
-    assert reported.out.startswith(ran.out)
-    reject, heading, slowest = reported.out.removeprefix(ran.out).splitlines()
+    table, *lines = reported.out.split("1 packs: ")
+    assert table.splitlines()[1].split() == [
+        "d",
+        "1",
+        str(ran.manifest.totals.num_tokens),
+        "0",
+        str(ran.manifest.totals.num_label_tokens),
+        "0",
+        "0",
+        "1",
+    ]
+    assert "differs from the plan: 1 samples" in lines[0]
+    *_, reject, heading, slowest = reported.out.splitlines()
     assert reject.startswith(f"  undecodable: d:1: {workshop.media}/truncated.jpg: ")
     assert heading == "slowest samples to encode:"
     assert slowest.endswith(" s  d:0: text only")

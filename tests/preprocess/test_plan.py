@@ -14,9 +14,9 @@ from PIL import ImageFile
 import preprocess.encode
 from preprocess.errors import FatalError
 from preprocess.executor import ThisProcess
-from preprocess.plan import PlanSummary, open_sources
+from preprocess.plan import PlanSummary, make_plan, open_sources
 from preprocess.plan_tables import SamplesReader, read_table
-from preprocess.run import choose_executor, make_plan
+from preprocess.run import choose_executor
 from shards import PackCounts, count_pack
 from tests.preprocess.workshop import Outcome, Workshop, talk
 

@@ -22,7 +22,7 @@ def materialised(config: RunConfig) -> tuple[Sources, PlanSummary]:
     """Everything but publishing."""
     sources = open_sources(config)
     plan = plan_into_output(config, sources, ThisProcess(), Share())
-    assert materialise(config, plan, sources.constants, ThisProcess(), Share()) == 0
+    assert materialise(config, plan, ThisProcess(), Share()) == 0
     return sources, plan
 
 

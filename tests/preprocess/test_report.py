@@ -151,5 +151,5 @@ def test_the_summary_of_a_run_that_lost_samples() -> None:
     assert run_summary(published, PLAN, Path("out")).splitlines()[1:] == [
         "differs from the plan: 6 samples (12,345 tokens) could not be decoded",
         "rejects: 3 of 2,211 samples (0.1%): undecodable 3",
-        "each reject, with what is wrong, stands in out/rejects.jsonl; mended, they count in a new folder",
+        "each reject, with what is wrong, stands in out/rejects.jsonl; to use mended ones, run into a new folder",
     ]

@@ -318,7 +318,7 @@ def test_shares_on_one_folder_give_the_same_bytes_and_the_last_publishes(
     folder = tmp_path / "out"
     for index in (2, 0):
         assert command(demo, folder, "--task", f"{index}/3") == 0
-        assert "of other shares" in capsys.readouterr().out
+        assert "still to come from other shares" in capsys.readouterr().out
         assert not (folder / "manifest.json").exists()
     assert command(demo, folder, "--task", "1/3") == 0
     assert published(folder) == published(whole)

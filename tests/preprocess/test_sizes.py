@@ -16,9 +16,8 @@ from preprocess.arguments import parse_config
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
 from preprocess.executor import ThisProcess
-from preprocess.plan import open_sources
+from preprocess.plan import make_plan, open_sources
 from preprocess.plan_tables import SamplesReader, read_table
-from preprocess.run import make_plan
 from preprocess.sizes import Counts, PackedItems, SampleSizes, fits, pack_samples
 from shards import ModelConstants, read_model_constants
 

@@ -18,8 +18,7 @@ from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError
 from preprocess.executor import ThisProcess
-from preprocess.plan import PlanSummary, Tally, open_sources
-from preprocess.run import make_plan
+from preprocess.plan import PlanSummary, Tally, make_plan, open_sources
 from preprocess.sample import MeasuredSample, Sample
 from preprocess.sweep import SWEEPABLE, Outcome, Sweep, run_sweep
 from shards import RowTooLarge
