@@ -1,7 +1,7 @@
 """The plan on disk: Arrow files that workers map into memory instead of parsing annotations again.
 
 plan/inputs.json     what determines the output, and where it was read; another run in the same folder is told by it
-plan/claims/         of array jobs: what each is measuring
+plan/claims/         of array jobs: what each is measuring; empty afterwards
 plan/samples/        part-N.arrow: usable samples, their turns, media with measures, counts, number of copies; in its
                      metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
@@ -13,7 +13,7 @@ plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
 plan/slowest.json    the samples that took longest, of all shards
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
-                     shard-N.arrow.verified: that shard of it is what its manifest says
+                     SHARD.verified: that shard of it is what its manifest says
 """
 
 from __future__ import annotations
