@@ -6,16 +6,15 @@ relative to that file, paths on the command line to the working directory.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
-
-from jsonargparse import ArgumentParser
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
@@ -26,68 +25,62 @@ Note = Callable[[str], None]  # takes a line that the user should read
 
 _PATHS = ("model", "datasets", "output_dir", "reuse")
 _ALIASES = {"model_name_or_path": "model", "model_max_length": "pack_length"}
-_TRAINING_FLAGS = (
-    "tune_mm_llm",
-    "tune_mm_vision",
-    "tune_mm_mlp",
-    "tune_mm_lora",
-    "lora_r",
-    "lora_alpha",
-    "bf16",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "gradient_checkpointing",
-    "learning_rate",
-    "mm_projector_lr",
-    "vision_tower_lr",
-    "optim",
-    "num_train_epochs",
-    "max_steps",
-    "warmup_ratio",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "weight_decay",
-    "max_grad_norm",
-    "logging_steps",
-    "save_strategy",
-    "save_steps",
-    "save_total_limit",
-    "eval_strategy",
-    "per_device_eval_batch_size",
-    "dataloader_num_workers",
-    "report_to",
-    "run_name",
-    "deepspeed",
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # as in YAML
+_TRAINING_FLAGS = (  # what `python -m train` knows and this command does not, be it refused or ignored there
+    *("tune_mm_llm", "tune_mm_vision", "tune_mm_mlp", "tune_mm_lora"),
+    *("lora_enable", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_adapter"),
+    *("bf16", "gradient_checkpointing", "device", "deepspeed"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps"),
+    *("learning_rate", "mm_projector_lr", "vision_tower_lr", "optim", "weight_decay", "max_grad_norm"),
+    *("lr_scheduler_type", "lr_scheduler_kwargs", "min_lr", "min_lr_rate", "warmup_ratio", "warmup_steps"),
+    *("logging_steps", "disable_tqdm", "report_to", "run_name", "dataloader_num_workers"),
+    *("save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint"),
+    *("eval_shards", "eval_strategy", "eval_steps", "per_device_eval_batch_size"),
 )
 _PLAN_FLAGS = ("sweep", "packs_per_step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """One `--flag value`, or one `flag: value` of a YAML file."""
+
+    flag: str
+    value: str
+    file: str = ""  # "": it stands on the command line
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"--config {self.file}: {self.flag}" if self.file else f"--{self.flag}"
+
+    def written(self, flag: str) -> str:
+        """Another flag as it is written where this one stands."""
+        return flag if self.file else f"--{flag}"
 
 
 def parse_config(arguments: Sequence[str], note: Note) -> RunConfig:
     """Flags -> RunConfig. Raises ConfigError in one line, and then has noted nothing; touches nothing."""
     said = _split_flags(arguments)
-    from_files = [pair for flag, value in said if flag == "config" for pair in _read_yaml(Path(value))]
+    from_files = [key for setting in said if setting.flag == "config" for key in _read_yaml(Path(setting.value))]
     notes: list[str] = []
-    translated = [
-        pair
-        for flag, value in [*from_files, *said]
-        if flag != "config"
-        for pair in _translate(flag, value, notes.append)
+    settings = [
+        translated
+        for setting in [*from_files, *said]
+        if setting.flag != "config"
+        for translated in _translate(setting, notes.append)
     ]
     types = get_type_hints(RunConfig)
-    for flag, _ in translated:
-        if flag not in types:
-            close = difflib.get_close_matches(flag, [*types, *_ALIASES], n=1)
-            hint = f"did you mean --{close[0]}?" if close else "python -m preprocess run --help lists them"
-            raise ConfigError(f"unknown flag --{flag}; {hint}")
-    words = [f"--{flag}={_multiply(value) if _is_number(types[flag]) else value}" for flag, value in translated]
-    values = vars(make_parser("run").parse_args(words))
+    for setting in settings:
+        if setting.flag not in types:
+            raise ConfigError(_unknown(setting, [*types, *_ALIASES]))
+    values = {setting.flag: _convert(setting, types[setting.flag]) for setting in settings}
     required = [field.name for field in fields(RunConfig) if field.default is MISSING]
-    missing = [f"--{name}" for name in required if values[name] is None]
+    missing = [f"--{name}" for name in required if name not in values]
     if missing:
         raise ConfigError(f"{', '.join(sorted(missing))} must be given, on the command line or in --config FILE")
-    if values["executor"] == "ray":  # its actors have working directories of their own
-        values.update({name: values[name].absolute() for name in _PATHS if values[name] is not None})
-    config = RunConfig(**{name: values[name] for name in types})
+    if values.get("executor") == "ray":  # its actors have working directories of their own
+        values.update({name: values[name].absolute() for name in _PATHS if name in values})
+    config = RunConfig(**values)
     for line in notes:
         note(line)
     return config
@@ -153,17 +146,22 @@ def _sweep_choices(words: Sequence[str]) -> dict[str, list[str]]:
     return choices
 
 
-def make_parser(command: str) -> ArgumentParser:
-    """One flag for each field of RunConfig; what --help shows."""
-    parser = _Parser(prog=f"python -m preprocess {command}", default_env=False)
-    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file that may hold any of these flags")
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """One flag for each field of RunConfig; what --help shows. `parse_config` reads them."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m preprocess {command}",
+        usage=f"python -m preprocess {command} --config FILE [--flag value ...]",
+        epilog="Whole numbers may be products, such as 576*28*28.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file that may hold any of these flags")
     types = get_type_hints(RunConfig)
     for field in fields(RunConfig):
+        ending = {MISSING: " (required)", None: ""}.get(field.default, f" (default: {field.default})")
+        choices = ("true", "false") if types[field.name] is bool else _choices(types[field.name])
         parser.add_argument(
             f"--{field.name}",
-            type=types[field.name],
-            default=None if field.default is MISSING else field.default,
-            help=field.metadata["help"],
+            metavar="{" + ",".join(choices) + "}" if choices and not _is_number(types[field.name]) else None,
+            help=(field.metadata["help"] + ending).replace("%", "%%"),
         )
     if command == "plan":
         parser.add_argument(
@@ -174,45 +172,88 @@ def make_parser(command: str) -> ArgumentParser:
         )
         parser.add_argument(
             "--packs_per_step",
-            type=int,
-            default=1,
-            help="packs of a training step (a device's batch x accumulation x devices), for the steps of --sweep",
+            help="packs of a training step (a device's batch x accumulation x devices), for the steps of --sweep"
+            " (default: 1)",
         )
     return parser
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        in_our_words = re.sub(r'Parser key "(\w+)":', r"--\1:", re.sub(r"<class '(\w+)'>", r"\1", message))
-        raise ConfigError(" ".join(in_our_words.split()))
+def _unknown(setting: _Setting, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(setting.flag, known, n=1)
+    what = f"--config {setting.file}: unknown key" if setting.file else "unknown flag"
+    hint = f"did you mean {setting.written(close[0])}?" if close else "python -m preprocess run --help lists them"
+    return f"{what} {setting.written(setting.flag)}; {hint}"
 
 
-def _translate(flag: str, value: str, note: Note) -> list[tuple[str, str]]:
+def _translate(setting: _Setting, note: Note) -> list[_Setting]:
     """A flag of the Qwen scripts in our terms. Those that mean nothing here are refused, not ignored."""
+    flag, name, value = setting.flag, setting.name, setting.value
     if flag in _TRAINING_FLAGS:
-        raise ConfigError(f"--{flag} belongs to training: bash scripts/train.sh OUTPUT_DIR --{flag} {value}")
+        raise ConfigError(f"{name} belongs to training: bash scripts/train.sh OUTPUT_DIR --{flag} {value}")
     if flag in _PLAN_FLAGS:
-        raise ConfigError(f"--{flag} belongs to the command line of plan: python -m preprocess plan --{flag} {value}")
+        raise ConfigError(f"{name} belongs to the command line of plan: python -m preprocess plan --{flag} {value}")
     if flag in _ALIASES:
-        note(f"--{flag} is called --{_ALIASES[flag]} here")
-        return [(_ALIASES[flag], value)]
+        note(f"{name} is called {setting.written(_ALIASES[flag])} here")
+        return [replace(setting, flag=_ALIASES[flag])]
     if flag == "data_packing":
-        packing = "global" if _boolean(flag, value) else "none"
-        note(f"--data_packing {value} is --packing {packing} here")
-        return [("packing", packing)]
+        packing = "global" if _convert(setting, bool) else "none"
+        note(f"{name} {value} is {setting.written('packing')} {packing} here")
+        return [replace(setting, flag="packing", value=packing)]
     if flag == "data_flatten":
-        if not _boolean(flag, value):
-            note("--data_flatten False has no effect: the samples of a row always stand one after another, unpadded")
+        if not _convert(setting, bool):
+            note(f"{name} False has no effect: the samples of a row always stand one after another, unpadded")
         return []
     if flag == "cache_dir":
-        note("--cache_dir is ignored: nothing is downloaded, --model is a folder")
+        note(f"{name} is ignored: nothing is downloaded, {setting.written('model')} is a folder")
         return []
-    return [(flag, value)]
+    return [setting]
 
 
-def _split_flags(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """["--a", "1", "--b=2", "--c"] -> [("a", "1"), ("b", "2"), ("c", "true")]"""
-    pairs: list[tuple[str, str]] = []
+def _convert(setting: _Setting, kind: Any) -> Any:
+    """The value in the type of its field. Raises ConfigError with what to say instead."""
+    value, choices = setting.value, _choices(kind)
+    try:
+        if value in choices:
+            return value
+        if kind is bool:
+            return _BOOLEANS[value.lower()]
+        if kind is float:
+            return float(value)
+        if _is_number(kind):
+            return _whole_number(value)
+        if choices:
+            raise ValueError
+    except (KeyError, ValueError):
+        shown = value if re.fullmatch(r"[\w.*/+-]+", value) else repr(value)
+        raise ConfigError(f"{setting.name} {shown}: say {_expected(kind)}") from None
+    return Path(value) if Path in (kind, *get_args(kind)) else value
+
+
+def _expected(kind: Any) -> str:
+    if kind is int:
+        return "a whole number, or a product such as 576*28*28"
+    if _is_number(kind):
+        return f"a whole number, or {' or '.join(_choices(kind))}"
+    return {bool: "True or False", float: "a number"}.get(kind) or " or ".join(_choices(kind))
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """(Literal["a", "b"] | int) -> ("a", "b")"""
+    kinds = (kind, *get_args(kind))
+    return tuple(word for each in kinds if get_origin(each) is Literal for word in get_args(each))
+
+
+def _whole_number(value: str) -> int:
+    """ "576*28*28" -> 451584. Raises ValueError, also for what 64 bits don't hold."""
+    number = prod(int(factor) for factor in value.split("*"))
+    if abs(number) >= 1 << 63:
+        raise ValueError
+    return number
+
+
+def _split_flags(arguments: Sequence[str]) -> list[_Setting]:
+    """["--a", "1", "--b=2", "--c"] -> a: 1, b: 2, c: true"""
+    settings: list[_Setting] = []
     position = 0
     while position < len(arguments):
         word = arguments[position]
@@ -224,11 +265,11 @@ def _split_flags(arguments: Sequence[str]) -> list[tuple[str, str]]:
             has_value = position < len(arguments) and not arguments[position].startswith("--")
             value = arguments[position] if has_value else "true"
             position += has_value
-        pairs.append((flag.replace("-", "_"), value))
-    return pairs
+        settings.append(_Setting(flag=flag.replace("-", "_"), value=value))
+    return settings
 
 
-def _read_yaml(path: Path) -> list[tuple[str, str]]:
+def _read_yaml(path: Path) -> list[_Setting]:
     try:
         values = read_yaml_mapping(path, path.read_text(encoding="utf-8-sig"), verbatim=True)
     except (OSError, ValueError) as error:
@@ -239,25 +280,12 @@ def _read_yaml(path: Path) -> list[tuple[str, str]]:
     if "config" in values:
         raise ConfigError(f"--config {path}: config can't stand in a file; give --config twice on the command line")
     folder = path.absolute().parent
-    pairs = [(flag.replace("-", "_"), value) for flag, value in values.items()]
-    return [(flag, str(folder / value) if _ALIASES.get(flag, flag) in _PATHS else value) for flag, value in pairs]
-
-
-def _multiply(value: str) -> str:
-    """ "576*28*28" -> "451584"; anything else as it is."""
-    if not re.fullmatch(r"\s*\d+(\s*\*\s*\d+)+\s*", value):
-        return value
-    try:
-        return str(prod(int(factor) for factor in value.split("*")))
-    except ValueError:  # thousands of digits, which the parser refuses by the flag's name
-        return value
+    settings = [_Setting(flag=key.replace("-", "_"), value=value, file=str(path)) for key, value in values.items()]
+    return [
+        replace(each, value=str(folder / each.value)) if _ALIASES.get(each.flag, each.flag) in _PATHS else each
+        for each in settings
+    ]
 
 
 def _is_number(kind: Any) -> bool:
     return kind is int or int in get_args(kind)
-
-
-def _boolean(flag: str, value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise ConfigError(f"--{flag} {value}: say True or False")
-    return value.lower() == "true"

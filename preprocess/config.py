@@ -36,7 +36,9 @@ class EncodingConfig:
     video_max_frames: int = option(8, "most frames of a video")
     video_max_frame_pixels: int = option(32 * _CELL, "largest area of a resized video frame, in pixels")
     video_min_frame_pixels: int = option(4 * _CELL, "smallest area of a resized video frame, in pixels")
-    video_decoder: Literal["decord", "pyav"] = option("decord", "library that decodes videos; both give equal frames")
+    video_decoder: Literal["decord", "pyav"] = option(
+        "decord", "decord: where its seeking is exact, else PyAV; pyav: PyAV alone; both give equal frames"
+    )
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
     )
@@ -80,7 +82,11 @@ class RunConfig(EncodingConfig):
     )
     datasets: Path = field(metadata=_help("registry file, YAML or Python"))
     dataset_use: str = field(metadata=_help('datasets to use, for example "coco%50,clips"'))
-    output_dir: Path = field(metadata=_help("folder that the shards are written to; new, or empty"))
+    output_dir: Path = field(
+        metadata=_help(
+            "folder that the shards are written to: new, empty, or that of an unfinished run of the same configuration"
+        )
+    )
     format: Literal["arrow", "mindrecord"] = option("arrow", "file format of the shards")
     pack_length: int = option(4096, "capacity of a pack in tokens")
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
@@ -95,13 +101,17 @@ class RunConfig(EncodingConfig):
     reuse: Path | None = field(
         default=None, metadata=_help("folder of an earlier run, whose patches are copied where they are the same")
     )
-    overwrite: bool = option(False, "remove another run that output_dir holds")
+    overwrite: bool = option(
+        False,
+        "remove another run, or a published one, that output_dir holds; an unfinished one of the same configuration"
+        " goes on",
+    )
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model", "datasets", "output_dir"):
+        for name in ("model", "datasets", "output_dir", "reuse"):
             flaw = path_flaw(str(getattr(self, name)))
             if flaw:
                 raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,6 +37,7 @@ class Dataset:
     data_path: Path | None  # None: media paths are absolute
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
+    registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:
         if not isinstance(self.follow_links, bool):
@@ -84,11 +86,14 @@ def read_registry(path: Path) -> dict[str, Dataset]:
 
 
 def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[DatasetUse, ...]:
-    """Parse `dataset_use`, for example "coco%50,clips". Raises ConfigError for unknown names and bad percentages."""
+    """Parse `dataset_use`, for example "coco%50,clips". Raises ConfigError for unknown names and bad percentages, and
+    for a chosen dataset whose data_path is no folder; the others may stand on another machine."""
     chosen: dict[str, DatasetUse] = {}
     for part in filter(None, (part.strip() for part in dataset_use.split(","))):
         share = re.search(r"%\s*([0-9]+)$", part)
         name = part[: share.start()].rstrip() if share else part
+        if name not in registry and (before := name.rpartition("%")[0].rstrip()) in registry:
+            raise ConfigError(f"dataset_use: {part!r}: after % stands a whole number, for example {before}%50")
         if name not in registry:
             raise ConfigError(f"dataset_use: unknown dataset {name!r}{_nearest(name, registry)}")
         if share and len(share[1]) > len(str(_MOST_PERCENT)):
@@ -98,10 +103,17 @@ def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[
             raise ConfigError(f"dataset_use: {part!r} takes nothing; leave the dataset out")
         if name in chosen:
             raise ConfigError(f"dataset_use: {name!r} stands twice; say how often with %, for example {name}%200")
+        _require_folder(registry[name])
         chosen[name] = DatasetUse(dataset=registry[name], percent=percent)
     if not chosen:
         raise ConfigError(f"dataset_use is empty; name datasets of the registry: {', '.join(registry)}")
     return tuple(chosen.values())
+
+
+def _require_folder(dataset: Dataset) -> None:
+    if dataset.data_path is not None and not os.path.isdir(dataset.data_path):
+        where = f"{dataset.registry}: " if dataset.registry else ""
+        raise ConfigError(f"{where}dataset {dataset.name!r}: data_path {dataset.data_path} is not an existing folder")
 
 
 def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
@@ -115,7 +127,7 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
         raise ConfigError(f"{where}: the name must be text; put it in quotes")
     if not isinstance(entry, dict):
         raise ConfigError(f"{where} must be a mapping with annotation_path and data_path")
-    known = {field.name for field in fields(Dataset)} - {"name"}
+    known = {each.name for each in fields(Dataset)} - {"name", "registry"}
     for key in entry:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -135,6 +147,7 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
         name=name,
         annotation_path=_absolute(annotation_path, registry_path),
         data_path=_absolute(data_path, registry_path) if data_path else None,
+        registry=registry_path,
         **options,
     )
 

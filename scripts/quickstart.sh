@@ -22,9 +22,10 @@ bash scripts/train.sh "$work/shards" --model "$work/demo/model" --output_dir "$w
 cat <<EOT
 
 Done in $((SECONDS - started)) s. Next:
-  .venv/bin/python -m preprocess report $work/shards --html $work/report.html      look at it: sizes, rejects, packs
+  .venv/bin/python -m preprocess report $work/shards --html $work/report.html      # look at it: sizes, rejects, packs
   .venv/bin/python -m shards show $work/shards --pack 0
-  .venv/bin/python -m preprocess plan --config $work/demo/run.yaml --max_pixels '64*28*28' --output_dir $work/smaller
-  .venv/bin/python -m preprocess run --config YOUR.yaml      your own data: README.md, "Your own data"
+  .venv/bin/python -m preprocess run --config $work/demo/run.yaml --max_pixels '64*28*28' \\
+      --output_dir $work/smaller --reuse $work/shards      # again with smaller images
+  .venv/bin/python -m preprocess run --config YOUR.yaml      # your own data: README.md, "Your own data"
   bash scripts/train.sh OUTPUT_DIR --model MODEL_DIR --output_dir trained
 EOT

@@ -57,7 +57,7 @@ def test_a_share_is_from_0_to_1(value: float) -> None:
         make(max_reject_share=value)
 
 
-@pytest.mark.parametrize("name", ["model", "datasets", "output_dir"])
+@pytest.mark.parametrize("name", ["model", "datasets", "output_dir", "reuse"])
 @pytest.mark.parametrize("text", ["a\0b", "caf\udce9"])
 def test_a_path_that_is_none_is_refused(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name) as raised:

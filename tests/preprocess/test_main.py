@@ -38,6 +38,11 @@ def broken(name: str, content: str) -> Callable[[Workshop], list[str]]:
     return spoil
 
 
+def without_media(workshop: Workshop) -> list[str]:
+    workshop.media.rename(workshop.root / "moved")
+    return []
+
+
 def without_annotations(workshop: Workshop) -> list[str]:
     (workshop.root / "d.jsonl").unlink()
     return []
@@ -94,7 +99,7 @@ REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]] | list[str], str]] = {
     "min above max in videos": (["--video_min_frames=9"], "video_min_frames (9) is larger than video_max_frames (8)"),
     "no positive number": (["--pack_length=0"], "pack_length is 0; it must be positive"),
     "fewer than no workers": (["--workers=-1"], "workers is -1; it must not be negative"),
-    "no number": (["--seed=first"], "--seed: Expected a int. Got value: first"),
+    "no number": (["--seed=first"], "--seed first: say a whole number"),
     "a missing config file": (["--config=missing.yaml"], "--config missing.yaml: No such file or directory"),
     "a missing registry": (["--datasets=missing.yaml"], "missing.yaml: No such file or directory; `datasets` must be"),
     "a missing model": (["--model=missing"], "missing/config.json: No such file or directory; `model` must be"),
@@ -111,6 +116,7 @@ REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]] | list[str], str]] = {
         without_annotations,
         "/d.jsonl: No such file or directory; check annotation_path in the registry",
     ),
+    "a missing folder of media": (without_media, "datasets.yaml: dataset 'd': data_path "),
     "a broken registry": (broken("datasets.yaml", "d: ["), "datasets.yaml can't be read as YAML"),
     "a training flag": (["--learning_rate=1e-6"], "--learning_rate belongs to training: bash scripts/train.sh"),
     "a word that is no flag": (["extra"], "'extra' stands alone; flags look like --max_pixels 802816"),

@@ -216,7 +216,7 @@ def test_a_python_registry_of_more_than_literals_is_refused(tmp_path: Path, text
 
 REGISTRY = {
     name: Dataset(name=name, annotation_path=Path(f"{name}.json"), data_path=None)
-    for name in ("coco", "clips", "talk of town")
+    for name in ("coco", "clips", "talk of town", "a%b")
 }
 
 
@@ -231,6 +231,8 @@ REGISTRY = {
         ("coco\n,clips\n", [("coco", 100), ("clips", 100)]),
         ("talk of town%007", [("talk of town", 7)]),
         ("coco%999999", [("coco", 999999)]),
+        ("a%b", [("a%b", 100)]),
+        ("a%b%50", [("a%b", 50)]),
     ],
 )
 def test_dataset_use_is_parsed(text: str, expected: list[tuple[str, int]]) -> None:
@@ -240,18 +242,21 @@ def test_dataset_use_is_parsed(text: str, expected: list[tuple[str, int]]) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "dataset_use is empty; name datasets of the registry: coco, clips, talk of town"),
+        ("", "dataset_use is empty; name datasets of the registry: coco, clips, talk of town, a%b"),
         (" , ", "dataset_use is empty"),
         ("cocoo", "unknown dataset 'cocoo'; did you mean 'coco'?"),
         ("Clips%50", "unknown dataset 'Clips'; did you mean 'clips'?"),
-        ("xyz", "unknown dataset 'xyz'; the registry has coco, clips, talk of town"),
+        ("xyz", "unknown dataset 'xyz'; the registry has coco, clips, talk of town, a%b"),
         ("coco%0", "'coco%0' takes nothing; leave the dataset out"),
         ("coco%000", "takes nothing"),
         ("coco%1000000", "'coco%1000000' is too much; at most coco%999999"),
         ("coco%" + "9" * 5000, "is too much"),
-        ("coco%", "unknown dataset 'coco%'; did you mean 'coco'?"),
-        ("coco%-5", "unknown dataset 'coco%-5'"),
-        ("coco%1.5", "unknown dataset 'coco%1.5'"),
+        ("coco%", "dataset_use: 'coco%': after % stands a whole number, for example coco%50"),
+        ("coco%x", "dataset_use: 'coco%x': after % stands a whole number, for example coco%50"),
+        ("coco % -5", "'coco % -5': after % stands a whole number, for example coco%50"),
+        ("coco%1.5", "'coco%1.5': after % stands a whole number"),
+        ("a%b%x", "'a%b%x': after % stands a whole number, for example a%b%50"),
+        ("coc%x", "unknown dataset 'coc%x'; did you mean 'coco'?"),
         ("%50", "unknown dataset ''"),
         ("coco,clips,coco", "'coco' stands twice; say how often with %, for example coco%200"),
         ("coco%50,coco%60", "'coco' stands twice"),
@@ -264,6 +269,21 @@ def test_a_wrong_dataset_use_is_refused(text: str, expected: str) -> None:
         choose_datasets(REGISTRY, text)
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_chosen_dataset_has_its_folder_of_media(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / "file").touch()
+    entries = {"here": "media", "gone": "elsewhere", "file": "file", "absolute": ""}
+    lines = [f"{name}: {{annotation_path: a.json, data_path: '{path}'}}\n" for name, path in entries.items()]
+    path = write(tmp_path, "".join(lines))
+    registry = read_registry(path)
+    assert len(choose_datasets(registry, "here,absolute")) == 2
+    for name in ("gone", "file"):
+        with pytest.raises(ConfigError) as raised:
+            choose_datasets(registry, f"here,{name}%50")
+        folder = tmp_path / entries[name]
+        assert str(raised.value) == f"{path}: dataset {name!r}: data_path {folder} is not an existing folder"
 
 
 # --- the choice of records -----------------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ def test_moved_media_are_another_run(
     demo: Demo, started: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The plan knows their paths, and what it rejected may be there now."""
+    (tmp_path / "elsewhere").mkdir()
     registry = tmp_path / "moved.yaml"
     entries = yaml.safe_load(demo.registry.read_text(encoding="utf-8"))
     for entry in entries.values():
