@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 from preprocess.signals import Stopped, stopping_on_signals
@@ -11,6 +12,8 @@ from preprocess.worker import limit_threads
 
 def run() -> int:
     limit_threads()  # before NumPy is imported
+    nowhere = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere  # whoever started us may have closed them
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show

@@ -294,7 +294,7 @@ class ParquetRows:
     def _records(self, batch: pa.RecordBatch, first_row: int) -> Iterator[dict[str, Any] | SampleError]:
         try:
             records = batch.to_pylist()
-        except ValueError:  # some text in it is not UTF-8
+        except (ValueError, OverflowError):  # a text that is not UTF-8, a date that Python does not know
             records = [self._one(batch.slice(number, 1), first_row + number) for number in range(len(batch))]
         for row, record in enumerate(records, start=first_row):
             yield record if isinstance(record, SampleError) else {**self._others, **self._locate_media(record, row)}
@@ -302,7 +302,7 @@ class ParquetRows:
     def _one(self, batch: pa.RecordBatch, row: int) -> dict[str, Any] | SampleError:
         try:
             [record] = batch.to_pylist()
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             return SampleError(Reason.BAD_JSON, f"{self._path} row {row}: {error}")
         return record
 

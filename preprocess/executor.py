@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from preprocess.errors import FatalError
+from preprocess.signals import holding_signals
 from preprocess.stage import Signal, Stage
 from preprocess.worker import ATTEMPTS_ALONE, DEATH_ADVICE, LOAD_SECONDS, WorkerProcess, value_of
 
@@ -153,7 +154,8 @@ class WorkerPool:
         return bool(self._waiting) or any(worker.assignment for worker in self._workers)
 
     def _start(self, stage: Stage) -> _Worker:
-        self._workers.append(worker := _Worker(WorkerProcess(self._item_timeout)))
+        with holding_signals():  # until it is known to whoever stops it
+            self._workers.append(worker := _Worker(WorkerProcess(self._item_timeout)))
         worker.load(stage)
         return worker
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
+from preprocess.plan_tables import damaged
 from preprocess.sample import Sample, sample_key
 from shards.manifest import open_atomically
 
@@ -60,7 +61,10 @@ def write_ledger(path: Path, rejects: Iterable[Reject]) -> None:
 def read_ledger(path: Path) -> Iterator[Reject]:
     with open(path, encoding="utf-8") as file:
         for line in file:
-            yield Reject.from_json(json.loads(line))
+            try:
+                yield Reject.from_json(json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise damaged(path, error) from None
 
 
 def count_by_dataset(rejects: Iterable[Reject]) -> dict[str, dict[str, int]]:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from preprocess.annotations import AnnotationFile
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
@@ -68,7 +70,7 @@ def is_measured(folder: Path, part: int, fingerprint: str) -> bool:
     """Whether the part of that run stands there."""
     try:
         return part_metadata(folder, part).get("fingerprint") == fingerprint
-    except FileNotFoundError:
+    except (FileNotFoundError, pa.ArrowInvalid):
         return False
 
 

@@ -24,6 +24,7 @@ from shards.hashing import sha256_of
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
+_FIRST_TIME, _LAST_TIME = -(1 << 63), (1 << 63) - 1  # that a plan can hold, in nanoseconds: from 1677 to 2262
 # Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
 _ABOUT_THE_PATH = {
     errno.ENOENT,
@@ -85,7 +86,8 @@ def stamp_file(source: MediaSource, *, hash_content: bool = False) -> FileStamp:
     if hash_content:
         with open_medium(source) as file:
             sha256 = sha256_of(file)
-    return FileStamp(num_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
+    mtime_ns = min(max(status.st_mtime_ns, _FIRST_TIME), _LAST_TIME)
+    return FileStamp(num_bytes=status.st_size, mtime_ns=mtime_ns, sha256=sha256)
 
 
 def check_unchanged(source: MediaSource, measured: FileStamp, key: str) -> None:
@@ -94,8 +96,8 @@ def check_unchanged(source: MediaSource, measured: FileStamp, key: str) -> None:
     Nothing that was planned for it holds then, and a mount that went away for an hour must not leave rejects for good.
     """
     try:
-        now = stamp_file(source)
-        if (now.num_bytes, now.mtime_ns) == (measured.num_bytes, measured.mtime_ns):
+        now = stamp_file(source, hash_content=bool(measured.sha256))
+        if now == measured or (measured.sha256 and now.sha256 == measured.sha256):
             return
         found = f"{source.path} is {_size_and_time(now)}"
     except SampleError as error:
@@ -107,7 +109,8 @@ def check_unchanged(source: MediaSource, measured: FileStamp, key: str) -> None:
 
 
 def _size_and_time(stamp: FileStamp) -> str:
-    return f"{stamp.num_bytes:,} bytes of {np.datetime64(stamp.mtime_ns, 'ns')}"
+    content = f", sha256 {stamp.sha256[:8]}" if stamp.sha256 else ""
+    return f"{stamp.num_bytes:,} bytes of {np.datetime64(stamp.mtime_ns, 'ns')}{content}"
 
 
 @contextmanager

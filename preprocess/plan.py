@@ -29,7 +29,7 @@ from preprocess.errors import AnnotationError
 from preprocess.executor import Executor
 from preprocess.ledger import LEDGER_NAME, write_ledger
 from preprocess.measure import MeasureJob, MeasureStage, PartSummary, cut_into_jobs, is_measured
-from preprocess.plan_tables import SAMPLES_DIR, write_packs, write_parts, write_tasks
+from preprocess.plan_tables import SAMPLES_DIR, damaged, write_packs, write_parts, write_tasks
 from preprocess.progress import Progress
 from preprocess.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from preprocess.sizes import PackedItems, SampleSizes, pack_samples
@@ -74,10 +74,12 @@ class PlanSummary:
         """None where the plan in `folder` is unfinished."""
         try:
             record = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
+            record["datasets"] = {name: PackCounts(**counts) for name, counts in record["datasets"].items()}
+            return cls(**record)
         except FileNotFoundError:
             return None
-        record["datasets"] = {name: PackCounts(**counts) for name, counts in record["datasets"].items()}
-        return cls(**record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(folder / PLAN_NAME, error) from None
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / PLAN_NAME, json.dumps(asdict(self), indent=1) + "\n")

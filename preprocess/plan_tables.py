@@ -247,7 +247,16 @@ def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa
 
 
 def read_table(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    """Raises FatalError where the file is damaged."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except pa.ArrowInvalid as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> FatalError:
+    """Of a file that was whole when we wrote it."""
+    return FatalError(f"{path} is damaged ({error}); remove the folder of that run, and run again")
 
 
 def write_table(path: Path, table: pa.Table, chunk_rows: int = 1 << 16) -> None:

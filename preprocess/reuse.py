@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -24,7 +25,7 @@ import pyarrow as pa
 from preprocess.errors import ConfigError, FatalError
 from preprocess.plan_tables import INPUTS_NAME, PLAN_DIR, read_table, write_table
 from preprocess.sample import MeasuredImage, MeasuredVideo
-from shards import ModelConstants, Pack, open_shards
+from shards import ModelConstants, Pack, ShardError, open_shards
 from shards.hashing import sha256_of_file
 from shards.manifest import MANIFEST_NAME
 from shards.writer import shard_index
@@ -120,10 +121,11 @@ def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) ->
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
     if any(getattr(manifest.model, size) != getattr(constants, size) for size in sizes):
         raise ConfigError(f"--reuse {old_dir}: its model cuts images into other patches; leave --reuse out")
-    if not (old_dir / PLAN_DIR / MEDIA_DIR).is_dir():
-        raise ConfigError(
-            f"--reuse {old_dir}: {PLAN_DIR}/{MEDIA_DIR} is missing there; copy it too, or leave --reuse out"
-        )
+    for name in (INPUTS_NAME, MEDIA_DIR):
+        if not (old_dir / PLAN_DIR / name).exists():
+            raise ConfigError(
+                f"--reuse {old_dir}: {PLAN_DIR}/{name} is missing there; copy it too, or leave --reuse out"
+            )
 
 
 class OldPatches:
@@ -162,19 +164,24 @@ class OldPatches:
         if shard not in self._verified:
             self._verify(shard)
             self._verified.add(shard)
-        return self._shards.shard(shard)[row]
+        try:
+            return self._shards.shard(shard)[row]
+        except ShardError as error:
+            raise FatalError(f"{error}; or run without --reuse {self._old_dir}") from None
 
     def _verify(self, shard: int) -> None:
-        """Against the manifest, unless any process of this run did so before."""
+        """Against the manifest, unless any process of this run did so before and the files were not touched since."""
         entry = self._shards.manifest.shards[shard]
+        paths = [self._old_dir / file.name for file in entry.files()]
+        touched = "".join(f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n" for stat in map(os.stat, paths))
         with open(self._notes_dir / f"{entry.name}.verified", "a+") as mark:
             with suppress(OSError):  # file systems without locks: several processes may do the same
                 fcntl.flock(mark, fcntl.LOCK_EX)
             mark.seek(0)
-            if mark.read():
+            if mark.read() == touched:
                 return
-            for file in entry.files():
-                path = self._old_dir / file.name
+            for path, file in zip(paths, entry.files(), strict=True):
                 if sha256_of_file(path) != file.sha256:
                     raise FatalError(f"{path} does not match its manifest; run without --reuse {self._old_dir}")
-            mark.write("verified\n")
+            mark.truncate(0)
+            mark.write(touched)

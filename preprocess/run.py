@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from preprocess.ledger import LEDGER_NAME
 from preprocess.materialise import ShardStage
 from preprocess.measure import is_measured
 from preprocess.plan import PLAN_NAME, PlanSummary, Sources, finish_plan, make_plan, measure_parts, open_sources
-from preprocess.plan_tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
+from preprocess.plan_tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR, damaged
 from preprocess.progress import Progress
 from preprocess.ray_executor import RayExecutor
 from preprocess.reuse import build_index, check_old_run
@@ -28,7 +29,8 @@ from shards.formats import SUFFIXES, files_of_shard
 from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, write_atomically
 from shards.writer import TEMPORARY_DIR, is_finished, remove_abandoned
 
-_POLL_SECONDS = 2.0  # between looks at what other jobs are at
+_POLL_SECONDS = 5.0  # between looks at what other jobs are at
+_BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
 
 
 def prepare(config: RunConfig, share: Share) -> Sources:
@@ -47,6 +49,10 @@ def prepare(config: RunConfig, share: Share) -> Sources:
     before = _read_inputs(folder)
     if before is None and not _is_free(folder):
         raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
+    if before == _BEING_REMOVED and not config.overwrite:
+        raise ConfigError(
+            f"output_dir {folder}: --overwrite was interrupted there; pass it again, or remove the folder"
+        )
     differences = _differences(before, _inputs(config, sources)) if before is not None else []
     if differences and not config.overwrite:
         raise ConfigError(
@@ -60,6 +66,10 @@ def prepare(config: RunConfig, share: Share) -> Sources:
         if share.of > 1:
             raise ConfigError(
                 f"--overwrite of array jobs would remove what the others write; remove {folder}, then start the array"
+            )
+        if config.model.resolve() == (folder / MODEL_DIR).resolve():
+            raise ConfigError(
+                f"--overwrite would remove the model {config.model} too; name the folder it was copied from"
             )
         with _beginning_in(folder):
             _remove_run(folder)
@@ -77,6 +87,8 @@ def _read_inputs(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise damaged(folder / PLAN_DIR / INPUTS_NAME, error) from None
 
 
 def _finished_plan(config: RunConfig, sources: Sources) -> PlanSummary | None:
@@ -127,6 +139,7 @@ def _measure_with_others(config: RunConfig, sources: Sources, executor: Executor
     while True:
         num_parts, left = measure_those("plan, other shares", lambda part: True)
         while left and not any(claims.is_free(claim(part)) for part in left):
+            print(f"plan: waiting for {len(left)} parts that other jobs are measuring", file=sys.stderr, flush=True)
             time.sleep(_POLL_SECONDS)
             left = [part for part in left if not is_measured(folder, part, sources.fingerprint)]
         if not left:
@@ -178,9 +191,10 @@ def _is_free(folder: Path) -> bool:
 
 
 def _remove_run(folder: Path) -> None:
-    """Nothing that we did not write. The manifest goes first, so that what is left is never taken for a dataset; what
-    says that it is ours goes last, so that an interrupted removal goes on.
+    """Shards, and our folders with all that is in them. What is left of an interrupted removal is neither a dataset nor
+    an unfinished run, but known as ours.
     """
+    write_atomically(folder / PLAN_DIR / INPUTS_NAME, json.dumps(_BEING_REMOVED))
     _remove_manifest(folder)
     (folder / LEDGER_NAME).unlink(missing_ok=True)
     for suffix in SUFFIXES.values():

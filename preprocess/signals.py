@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from types import FrameType
 
@@ -33,7 +34,10 @@ def stopping_on_signals() -> Iterator[None]:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         stopped = Stopped(number)
-        raise stopped
+        if _held.depth:
+            _held.stopped = stopped
+        else:
+            raise stopped
 
     try:
         for number in _SIGNALS:
@@ -49,12 +53,29 @@ def stopping_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@dataclass
+class _Held:
+    depth: int = 0  # of `holding_signals`
+    stopped: Stopped | None = None  # what waits there
+
+
+_held = _Held()
+
+
 @contextmanager
 def holding_signals() -> Iterator[None]:
-    """In here, these signals wait. Processes that start in here never get them: who started them stops them."""
+    """In here, these signals are blocked, and Stopped waits where another thread takes one. In the main thread only.
+
+    A process that starts in here inherits that, so it never gets them; who started it stops it.
+    """
     resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and then lets signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    _held.depth += 1
     try:
         yield
     finally:
+        _held.depth -= 1
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if _held.stopped is not None and not _held.depth:
+            stopped, _held.stopped = _held.stopped, None
+            raise stopped

@@ -139,6 +139,8 @@ class _Worker:
             return self._do_job(self._loaded, value, isolated=kind == "isolated_job")
         except FatalError as error:
             return "fatal", str(error)
+        except MemoryError:
+            sys.exit(1)  # as if the kernel had killed it, which is what else happens where memory is short
         except OSError as error:  # media that can't be read are SampleErrors: this is our own disk
             return "fatal", disk_error(error)
         except Exception:

@@ -72,9 +72,8 @@ def shard_index(name: str) -> int:
 
 def remove_abandoned(folder: Path) -> None:
     """What processes of this machine were writing when they died: on a full disk, room for going on."""
-    for workspace in (folder / TEMPORARY_DIR).glob("shard-*"):
-        _, pid, host = workspace.name.split(".", maxsplit=3)[:3]
-        if host == _host() and not Path("/proc", pid).exists():
+    for workspace in (folder / TEMPORARY_DIR).glob(f"shard-*.*.{_host()}.*"):
+        if not Path("/proc", workspace.name.split(".")[1]).exists():
             shutil.rmtree(workspace, ignore_errors=True)
 
 
@@ -179,7 +178,8 @@ def is_finished(folder: Path, index: int, fingerprint: str) -> bool:
 
 
 def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:
+    """None where there is none, or a damaged one: its shard is then as good as unfinished."""
     try:
         return ShardSidecar.from_json(sidecar_path(folder, index).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

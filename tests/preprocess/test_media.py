@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import open_medium, read_error, resolve_path, stamp_file
 from preprocess.sample import FileStamp, MediaSource
-from tests.preprocess.workshop import MEDIUM
+from tests.preprocess.workshop import MEDIUM, Workshop, talk
 
 ROOT = Path("/data/media")
 
@@ -295,3 +295,10 @@ def test_a_cell_says_where_it_is(cells: Path) -> None:
     source = MediaSource(path=str(cells), row=3, column="images", item=1)
     assert str(source) == f"{cells} (row 3, images[1])"
     assert stamp_file(source).num_bytes == cells.stat().st_size
+
+
+def test_a_file_from_the_far_future_is_a_file(workshop: Workshop) -> None:
+    name = workshop.image()
+    os.utime(workshop.media / name, ns=(0, 2**63 + 10**18))
+    workshop.dataset([talk("<image>", image=name)])
+    assert workshop.run().keys == ["d:0"]

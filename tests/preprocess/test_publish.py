@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -116,8 +118,11 @@ def test_what_interrupted_tasks_left_is_removed(workshop: Workshop) -> None:
     workshop.dataset([talk()])
     config = workshop.config()
     sources, plan = materialised(config)
-    leftover = config.output_dir / ".writing" / "shard-000000-of-a-dead-process"
-    leftover.mkdir()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = socket.gethostname().partition(".")[0]
+    leftover = config.output_dir / ".writing" / f"shard-000000.{dead.pid}.{host}.x"
+    leftover.mkdir(parents=True)
     (leftover / "shard-000000.arrow").write_bytes(b"half a shard")
     assert publish(config, plan, sources.constants) is not None
     assert not leftover.parent.exists()

@@ -267,7 +267,7 @@ def test_array_jobs_do_not_overwrite(
 
 
 def test_an_interrupted_removal_goes_on(
-    demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch
+    demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = 0
     unlink, rmtree = Path.unlink, shutil.rmtree
@@ -298,10 +298,45 @@ def test_an_interrupted_removal_goes_on(
                 break
         assert not (started / "manifest.json").exists() or kill_at == 1
         assert (started / "plan" / "inputs.json").exists(), "still known as ours"
+        if kill_at > 2:
+            assert command(demo, started) == 2, "it is no unfinished run that goes on"
+            assert "pass it again" in capsys.readouterr().err
     assert kill_at > 5, "it was interrupted several times"
     assert not any(started.iterdir())
     assert command(demo, started) == 0
     assert published(started) == published(whole)
+
+
+def test_overwrite_does_not_remove_the_model_that_it_needs(
+    demo: Demo, started: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = published(started)
+    assert command(demo, started, "--overwrite", "--model", str(started / "model")) == 2
+    assert f"--overwrite would remove the model {started / 'model'}" in capsys.readouterr().err
+    assert published(started) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", bytes(100)], ids=["empty", "{}", "zeros"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("inputs.json", "plan.json", "rejects.jsonl", "done/shard-000001.json"),
+        *("samples/part-000000.arrow", "parts.arrow", "packs.arrow", "tasks.arrow"),
+    ],
+)
+def test_a_damaged_plan_is_mended_or_one_line(
+    demo: Demo, whole: Path, started: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    path = started / "plan" / name
+    path.write_bytes(content)
+    lose_a_shard(started)
+    capsys.readouterr()
+    code = command(demo, started)
+    if code == 0:
+        assert published(started) == published(whole)
+    else:
+        [line] = capsys.readouterr().err.splitlines()
+        assert str(path) in line or "holds another run" in line
 
 
 def test_overwrite_does_not_touch_a_foreign_folder(demo: Demo, tmp_path: Path) -> None:

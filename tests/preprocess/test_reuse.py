@@ -14,6 +14,7 @@ from demo_build import Demo
 import preprocess.encode
 import preprocess.reuse
 from preprocess.commands import main
+from shards import open_shards
 from tests.preprocess.workshop import published
 
 
@@ -134,6 +135,51 @@ def test_each_old_shard_is_verified_once_and_only_if_it_is_needed(
         path.unlink()
     assert run(own_demo, tmp_path / "new", *flags, "--shard_bytes", "1000000") == 0
     assert not any(name.startswith("shard-") for name in hashed), "a resume verifies nothing again"
+
+
+def test_an_old_shard_that_changed_since_it_was_verified_is_verified_again(
+    own_demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert run(own_demo, old, "--dataset_use", "charts") == 0
+    flags = ("--dataset_use", "charts", "--seed", "3", "--reuse", str(old))
+    assert run(own_demo, new, *flags) == 0
+    [shard] = old.glob("shard-*")
+    patches = open_shards(old)[0].image_patches[0].tobytes()
+    content = bytearray(shard.read_bytes())
+    content[content.find(patches) + 10] ^= 0x80
+    shard.write_bytes(content)
+    for path in new.glob("shard-*"):
+        path.unlink()
+    capsys.readouterr()
+    assert run(own_demo, new, *flags) == 1
+    assert f"{shard} does not match its manifest" in capsys.readouterr().err
+
+
+def test_an_old_run_without_its_plan_is_refused_before_anything_is_written(
+    own_demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(own_demo, tmp_path / "old", "--dataset_use", "charts") == 0
+    shutil.rmtree(tmp_path / "old" / "plan" / "media")
+    assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 2
+    assert "plan/media is missing there" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_content_that_changed_since_it_was_hashed_is_not_decoded(
+    own_demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise a later run would take the new pixels for those of the old content."""
+    flags = ("--dataset_use", "charts", "--hash_media", "true")
+    assert run(own_demo, tmp_path / "out", *flags) == 0
+    for path in (tmp_path / "out").glob("shard-*"):
+        path.unlink()
+    changed = own_demo.media / "images" / "bars_0.jpg"
+    times = changed.stat()
+    changed_in_place(changed)
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(own_demo, tmp_path / "out", *flags) == 1
+    assert f"{changed} is" in capsys.readouterr().err
 
 
 def test_another_run_may_be_reused_when_a_run_goes_on(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 from demo_build import Demo
 
+from preprocess.executor import WorkerPool
 from preprocess.signals import Stopped, stopping_on_signals
-from tests.preprocess.faulty_stage import Hanging, within
+from tests.preprocess.faulty_stage import FaultyStage, Hanging, within
 from tests.preprocess.workshop import Outcome, published
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +70,27 @@ def test_a_run_that_a_queue_stops_goes_on_with_the_same_command(demo: Demo, demo
     assert not (target / "manifest.json").exists()
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     assert published(target) == published(demo_run.folder)
+
+
+def test_a_signal_while_a_worker_starts_leaves_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody stops would keep the interpreter from ending."""
+    start = SpawnProcess.start
+
+    def start_and_signal(process: SpawnProcess) -> None:
+        start(process)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_and_signal)
+    with pytest.raises(Stopped), stopping_on_signals(), WorkerPool(2, 60) as pool:
+        list(pool.run(FaultyStage(tmp_path), [["fine"]], lambda: None))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_run_without_standard_streams_works(demo: Demo, demo_run: Outcome, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "preprocess", "run", f"--config={demo.config}", f"--output_dir={tmp_path / 'out'}"]
+    command += ["--workers=1", "--shard_bytes=5000000"]
+    subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], cwd=ROOT, check=True)
+    assert published(tmp_path / "out") == published(demo_run.folder)
 
 
 def test_only_the_first_signal_counts_and_handlers_come_back() -> None:
