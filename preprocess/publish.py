@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from preprocess.plan_tables import PLAN_DIR
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.manifest import MODEL_DIR, MODEL_FILES, write_atomically
-from shards.writer import TEMPORARY_DIR, read_sidecar, remove_abandoned
+from shards.writer import TEMPORARY_DIR, read_sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,7 @@ class Published:
 def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> Published | None:
     """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
     folder = config.output_dir
-    remove_abandoned(folder)
-    with suppress(OSError):  # a second run of the same may be at work there
-        (folder / TEMPORARY_DIR).rmdir()
+    shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)  # all shards are finished: nobody needs what is there
     rejects: list[Reject] = []  # of the shards; those of the plan may be many more
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
