@@ -6,8 +6,8 @@ import io
 import os
 import sys
 
-from preprocess.signals import Stopped, stopping_on_signals
-from preprocess.worker import limit_threads
+from preprocess.jobs.signals import Stopped, stopping_on_signals
+from preprocess.jobs.worker import limit_threads
 
 
 def run() -> int:
@@ -19,7 +19,7 @@ def run() -> int:
             stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show
     try:
         with stopping_on_signals():
-            from preprocess.commands import main
+            from preprocess.cli.commands import main
 
             return main(sys.argv[1:])
     except Stopped as stop:

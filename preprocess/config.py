@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
-from preprocess.geometry import FrameSampling, PixelLimits
-from preprocess.media import path_flaw
-from shards.mindrecord import MAX_SHARD_BYTES
+from preprocess.media.paths import path_flaw
+from shards.formats.mindrecord import MAX_SHARD_BYTES
 
 AUTO = "auto"
 _CELL = 28 * 28  # pixels of one visual token: the unit in which users of Qwen2.5-VL give limits
@@ -152,3 +152,32 @@ def _require_positive(config: EncodingConfig, *names: str) -> None:
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be positive")
+
+
+SWEEPABLE = (
+    "max_pixels",
+    "min_pixels",
+    "pack_length",
+    "pack_patches",
+    "packing",
+    "base_interval",
+    "video_min_frames",
+    "video_max_frames",
+    "video_max_frame_pixels",
+    "video_min_frame_pixels",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    values: tuple[str, ...]  # as written, of each swept name
+    config: RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What `plan --sweep` asks for."""
+
+    names: tuple[str, ...]  # of SWEEPABLE
+    combinations: tuple[Combination, ...]
+    packs_per_step: int  # of all devices and accumulation steps together

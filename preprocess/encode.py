@@ -7,20 +7,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.boxes import ImageFrame, rewrite_answers
-from preprocess.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
+from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.geometry import grid_size, image_grid, sample_frames, seconds_per_grid, video_grid
+from preprocess.arithmetic.patches import patchify_video
+from preprocess.arithmetic.rope import VisualSpan, position_ids
 from preprocess.config import EncodingConfig
-from preprocess.errors import Reason, SampleError
-from preprocess.geometry import image_grid, sample_frames, seconds_per_grid, video_grid
-from preprocess.images import encode_image, grid_size, measure_image, resize_frame
-from preprocess.media import check_unchanged, naming, stamp_file
-from preprocess.patches import patchify_video
-from preprocess.reuse import OldPatches
-from preprocess.rope import VisualSpan, position_ids
+from preprocess.errors import PlanMismatch, Reason, SampleError
+from preprocess.media.images import encode_image, measure_image, resize_frame
+from preprocess.media.sources import check_unchanged, naming, stamp_file
+from preprocess.media.video import VideoHeader, decode_frames, probe_video
 from preprocess.sample import (
     EncodedSample,
     FileStamp,
@@ -30,14 +31,17 @@ from preprocess.sample import (
     MediaSource,
     Sample,
 )
-from preprocess.video import VideoHeader, decode_frames, probe_video
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
 
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
 
-class PlanMismatch(AssertionError):
-    """Encoding gave other counts than measuring: a bug, so the run stops."""
+class OldPatches(Protocol):
+    """Patches of an earlier run, which are copied where they are the same."""
+
+    def find(self, medium: MeasuredImage | MeasuredVideo) -> Patches | None:
+        """(patches, bytes) of `medium`, or None where it was not decoded before. Raises FatalError."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class SampleEncoder:
     config: EncodingConfig
     constants: ModelConstants
     chat: ChatEncoder
-    old_patches: OldPatches | None = None  # of an earlier run, copied where they are the same
+    old_patches: OldPatches | None = None
 
     @classmethod
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:

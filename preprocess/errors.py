@@ -11,6 +11,7 @@ Anything else is a bug and ends the run with its traceback; in a worker process,
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 
 
 class Reason(str, Enum):
@@ -68,3 +69,12 @@ class WorkerBug(Exception):
 def disk_error(error: OSError) -> str:
     """What to say where the output can't be written, or the program's own files can't be read."""
     return f"{error}; mend that, or make room, and run the same command again: what is finished is kept"
+
+
+def damaged(path: Path, error: Exception) -> FatalError:
+    """Of a file that was whole when we wrote it."""
+    return FatalError(f"{path} is damaged ({error}); remove the folder of that run, and run again")
+
+
+class PlanMismatch(AssertionError):
+    """Encoding gave other counts than measuring: a bug, so the run stops."""

@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocess.errors import Reason, SampleError
-from preprocess.plan_tables import damaged
+from preprocess.errors import Reason, SampleError, damaged
 from preprocess.sample import Sample, sample_key
-from shards.manifest import open_atomically
+from shards.files.atomic import open_atomically
 
 LEDGER_NAME = "rejects.jsonl"
 

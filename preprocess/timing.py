@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.sample import Sample
-from shards.manifest import write_atomically
+from shards.files.atomic import write_atomically
 
 _SLOWEST_NAME = "slowest.json"  # in the plan's folder
 _KEPT_OF_SHARD = 5

@@ -1,6 +1,6 @@
 """`python scripts/check_exports.py DIR`: do transformers and PEFT read what we write, and give the same logits?
 
-DIR is made by tests/train/test_export.py from the model of golden_model_case:
+DIR is made by tests/train/checkpoints/test_export.py from the model of golden_model_case:
 
     base/ exported/ merged/    model folders
     adapter/                   of base/

@@ -24,7 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent / "golden"
 PARTS = ("pictures", "images", "videos", "grids", "chat", "rope", "model", "optimizer", "bfloat16", "training")
 NEED_REFERENCE = {"chat", "rope"}
 

@@ -18,10 +18,10 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from shards.errors import DamagedShard, ShardError
-from shards.info import info_text
+from shards.look.info import info_text
+from shards.look.readable import readable_bytes, visible
 from shards.manifest import read_manifest
 from shards.model_constants import ModelFolderError
-from shards.readable import readable_bytes, visible
 from shards.reader import open_shards
 
 
@@ -96,14 +96,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from shards.show import COLOUR, PLAIN, pack_text
-    from shards.transcript import Transcriber
+    from shards.look.show import COLOUR, PLAIN, pack_text
+    from shards.look.transcript import Transcriber
 
     shards = open_shards(options.folder)
     numbers = pack_numbers(options.pack, len(shards))
     transcriber = Transcriber(options.folder)
     if options.html is not None:
-        from shards.page import packs_page, write_page
+        from shards.look.page import packs_page, write_page
 
         print(write_page(options.html, packs_page(shards, numbers, transcriber)))
         return 0

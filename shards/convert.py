@@ -20,24 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import ConversionError, DamagedShard
-from shards.formats import check_row_fits, open_shard
-from shards.hashing import sha256_of_file
-from shards.manifest import (
-    CONVERSION_NAME,
-    FORMATS,
-    MANIFEST_NAME,
-    MODEL_DIR,
-    Manifest,
-    ShardEntry,
-    fingerprint_of,
-    write_atomically,
-    write_manifest,
-)
-from shards.mindrecord import largest_row_bytes
-from shards.model_constants import ModelConstants
-from shards.pack import PackMaxima
-from shards.reader import open_shards
-from shards.writer import (
+from shards.files.atomic import write_atomically
+from shards.files.hashing import sha256_of_file
+from shards.formats.kinds import check_row_fits, open_shard
+from shards.formats.mindrecord import largest_row_bytes
+from shards.formats.writer import (
     DONE_DIR,
     PLAN_DIR,
     TEMPORARY_DIR,
@@ -48,6 +35,19 @@ from shards.writer import (
     write_shard,
     write_sidecar,
 )
+from shards.manifest import (
+    CONVERSION_NAME,
+    FORMATS,
+    MANIFEST_NAME,
+    MODEL_DIR,
+    Manifest,
+    ShardEntry,
+    fingerprint_of,
+    write_manifest,
+)
+from shards.model_constants import ModelConstants
+from shards.pack import PackMaxima
+from shards.reader import open_shards
 
 _LEDGER_NAME = "rejects.jsonl"
 

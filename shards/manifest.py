@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-import pyarrow as pa
-
-from shards.errors import DamagedShard, NotADataset, UnsupportedVersion, naming
-from shards.mindrecord import index_name
+from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
+from shards.files.atomic import write_atomically
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
@@ -181,34 +176,9 @@ def _what_it_is(folder: Path) -> str:
         return f"{hint} (python -m preprocess run writes one when it completes)"
 
 
-def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:
-    """The whole content at once, as `open_atomically` puts it in place."""
-    with open_atomically(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+INDEX_SUFFIX = ".db"
 
 
-@contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Write, fsync, rename into place, fsync the folder: after a crash the file is whole or absent.
-
-    Several processes may write the same content at once.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
-    try:
-        with naming(path), open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def index_name(name: str) -> str:
+    """The file that stands beside shard `name`."""
+    return name + INDEX_SUFFIX

@@ -10,9 +10,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from shards.errors import DamagedShard
-from shards.formats import Shard, open_shard
-from shards.manifest import Manifest, read_manifest
-from shards.mindrecord import index_name
+from shards.formats.kinds import Shard, open_shard
+from shards.manifest import Manifest, index_name, read_manifest
 from shards.pack import Pack
 
 _OPEN_SHARDS = 128  # each holds an open file or two and a mapping; a process may have 1,024 files

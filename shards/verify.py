@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError
-from shards.hashing import sha256_of_file
+from shards.files.hashing import sha256_of_file
 from shards.manifest import (
     MANIFEST_HASH_NAME,
     MANIFEST_NAME,

@@ -5,6 +5,8 @@
 | preprocess | shards | no | no |
 | shards | none | inside functions | no |
 | train | shards | yes | no |
+
+Inside a package, a wing (a folder, or a module beside it) imports only wings that stand further down in `WINGS`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,59 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"preprocess": {"shards"}, "shards": set(), "train": {"shards"}}
+# From the top; wings of one line stand side by side, and none imports the other.
+WINGS = {
+    "preprocess": """
+        __main__
+        cli
+        run
+        report
+        output_dir
+        write
+        plan
+        encode
+        config
+        read
+        media
+        arithmetic  jobs
+        timing
+        ledger
+        sample
+        errors
+    """,
+    "train": """
+        __main__
+        loop
+        inputs  cli
+        checkpoints
+        adapters
+        arguments
+        steps
+        cluster
+        models
+        weights
+        reports
+        errors  stop
+    """,
+    "shards": """
+        __main__
+        look  convert
+        verify  dataset
+        batch
+        families
+        reader
+        formats
+        manifest
+        segments  order
+        pack
+        model_constants
+        flags
+        files
+        errors
+    """,
+}
+MOST_MODULES = 14  # in a folder
+MOST_LINES = 400  # of a file
 FORBIDDEN_EVERYWHERE = {"torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils"}
 
 
@@ -71,13 +127,13 @@ def imports_of(package: str) -> list[Import]:
 def test_the_rule_sees_every_kind_of_import() -> None:
     source = """
 import torch.nn as nn, os
-from train.model import Model
+from train.models.qwen2_5_vl.model import Model
 from . import neighbour
 if TYPE_CHECKING:
     from transformers import AutoModel
 def load():
     import mindspore
-    importlib.import_module("preprocess.plan")
+    importlib.import_module("preprocess.plan.make")
     return lambda: __import__("torch")
 """
     found = {(each.package, each.lazy) for each in imports(source, "x.py")}
@@ -107,6 +163,54 @@ def test_no_package_needs_another_framework(package: str) -> None:
 def test_preprocess_and_shards_do_not_need_mindspore() -> None:
     assert [each for each in imports_of("preprocess") if each.package == "mindspore"] == []
     assert [each for each in imports_of("shards") if each.package == "mindspore" and not each.lazy] == []
+
+
+def levels(package: str) -> dict[str, int]:
+    """Wing -> its line, counted from the bottom."""
+    lines = WINGS[package].split("\n")
+    return {wing: len(lines) - number for number, line in enumerate(lines) for wing in line.split()}
+
+
+def wing_imports(package: str) -> Iterator[tuple[str, str, str]]:
+    """(wing, imported wing of the same package, where), for each import from another wing."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        wing = path.relative_to(ROOT / package).with_suffix("").parts[0]
+        for module, name, line in modules_of_ours(path.read_text(encoding="utf-8")):
+            parts = [*module.split("."), name]
+            if parts[0] == package and parts[1] and wing not in ("__init__", parts[1]):
+                yield wing, parts[1], f"{path.relative_to(ROOT)}:{line}"
+
+
+def modules_of_ours(source: str) -> Iterator[tuple[str, str, int]]:
+    """(module, name, line) of every import; the name is empty where a module as a whole is imported."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, alias.name, node.lineno) for alias in node.names)
+
+
+@pytest.mark.parametrize("package", WINGS)
+def test_a_wing_imports_only_wings_below_it(package: str) -> None:
+    level = levels(package)
+    found = list(wing_imports(package))
+    assert len({wing for wing, _, _ in found}) > 5
+    unknown = {wing for pair in found for wing in pair[:2]} - level.keys()
+    assert not unknown, "give each a line in WINGS"
+    assert [each for each in found if level[each[1]] >= level[each[0]]] == []
+
+
+def test_the_rule_of_wings_sees_imports_inside_of_functions() -> None:
+    source = "def load():\n    from preprocess import cli\n    import preprocess.run\n"
+    assert list(modules_of_ours(source)) == [("preprocess", "cli", 2), ("preprocess.run", "", 3)]
+
+
+@pytest.mark.parametrize("package", WINGS)
+def test_rooms_stay_small(package: str) -> None:
+    paths = sorted((ROOT / package).rglob("*.py"))
+    folders = Counter(path.parent for path in paths if path.name != "__init__.py")
+    assert {folder: count for folder, count in folders.items() if count > MOST_MODULES} == {}
+    assert [path for path in paths if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES] == []
 
 
 IMPORT_EVERYTHING = """

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.arguments import TrainingFailed, UsageError
-from train.checks import open_inputs
-from train.command_line import build_parser, parse_command_line
-from train.merge import describe_flags
-from train.merge import run as run_merge
+from train.cli.command_line import build_parser, parse_command_line
+from train.cli.merge_command import describe_flags
+from train.cli.merge_command import run as run_merge
+from train.errors import TrainingFailed, UsageError
+from train.inputs import open_inputs
 from train.stop import StopRequest
 
 

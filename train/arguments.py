@@ -1,4 +1,4 @@
-"""What a training run is told: `TrainArguments`, checked when it is made. `train.command_line` fills it."""
+"""What a training run is told: `TrainArguments`, checked when it is made. `train.cli.command_line` fills it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from train.schedule import COSINE_WITH_MIN, SCHEDULES
+from train.errors import UsageError
+from train.steps.schedule import COSINE_WITH_MIN, SCHEDULES
 
 OPTIMIZER = "adamw_mindspore"
 DEVICES = ("auto", "Ascend", "CPU")
 STRATEGIES = ("no", "steps", "epoch")
 REPORTERS = ("tensorboard",)  # besides metrics.jsonl and the log, which every run has
-
-
-class UsageError(Exception):
-    """A flag, a file or a folder that training can't start with; one line that says what to do. Exit code 2."""
-
-
-class TrainingFailed(Exception):
-    """A run that had begun stopped without a usable result; names the step or the pack. Exit code 1."""
 
 
 # Fields that can hold one value only, until the rest is written: name -> (the value, why not another one).
@@ -158,7 +151,7 @@ class TrainArguments:
 
     @property
     def trained_groups(self) -> tuple[str, ...]:
-        """Names of the groups of parameters (`train.groups`) that are trained."""
+        """Names of the groups of parameters (`train.steps.groups`) that are trained."""
         trained = {"llm": self.tune_mm_llm, "mlp": self.tune_mm_mlp, "vision": self.tune_mm_vision}
         return tuple(name for name, is_trained in trained.items() if is_trained)
 

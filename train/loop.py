@@ -1,10 +1,10 @@
 """A training run, from its inputs to the trained model.
 
-shards.dataset -> packs of a step -> train.step -> new weights      what a run is
-train.metrics, train.reporting                                      what it says, every `logging_steps`
-train.evaluate                                                      the loss on other data, every `eval_steps`
-train.saving, train.checkpoint                                      what it keeps, every `save_steps`
-train.export                                                        the model, at the end
+shards.dataset -> packs of a step -> steps.step -> new weights      what a run is
+reports                                                             what it says, every `logging_steps`
+steps.evaluate                                                      the loss on other data, every `eval_steps`
+checkpoints.saving, checkpoints.folder                              what it keeps, every `save_steps`
+checkpoints.export                                                  the model, at the end
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ import mindspore as ms
 from shards import ModelFolderError, PackStream
 from shards.batch import Batch, BatchShape, make_batch
 from shards.order import PackOrder
-from train.arguments import TrainArguments, TrainingFailed, UsageError
-from train.checkpoint import remove_left_behind
-from train.checks import Inputs
-from train.config import ConfigError
-from train.evaluate import Evaluation
-from train.export import export_model
-from train.flops import peak_flops
-from train.groups import describe, freeze, group_parameters, indices_of
-from train.lora import Adapters, adapters_of
-from train.metrics import Progress, StepSums
-from train.model import Qwen25VL, build_model
-from train.optimizer import AccumulateGradients, AdamW
-from train.precision import Precision, choose_precision
-from train.reporting import Log, Reporting
-from train.saving import Saver, describe_failure, restore_optimizer
-from train.schedule import factor_at, warmup_steps_of
-from train.step import compile_graphs, make_step, micro_batches_of
+from train.adapters.lora import Adapters, adapters_of
+from train.arguments import TrainArguments
+from train.checkpoints.export import export_model
+from train.checkpoints.folder import remove_left_behind
+from train.checkpoints.saving import Saver, describe_failure, restore_optimizer
+from train.checkpoints.trainer_state import TrainerState, write_state
+from train.errors import ConfigError, TrainingFailed, UsageError, WeightsError
+from train.inputs import Inputs
+from train.models.precision import Precision, choose_precision
+from train.models.qwen2_5_vl.model import Qwen25VL, build_model
+from train.reports.metrics import Progress, StepSums
+from train.reports.reporting import Log, Reporting
+from train.steps.evaluate import Evaluation
+from train.steps.flops import peak_flops
+from train.steps.groups import describe, freeze, group_parameters, indices_of
+from train.steps.optimizer import AccumulateGradients, AdamW
+from train.steps.schedule import factor_at, warmup_steps_of
+from train.steps.step import compile_graphs, make_step, micro_batches_of
+from train.steps.stream import ReadAhead
 from train.stop import StopRequest
-from train.stream import ReadAhead
-from train.trainer_state import STATE_NAME, TrainerState, write_state
-from train.weight_files import WeightsError
+from train.weights.files import STATE_NAME
 
 READ_AHEAD = 4  # batches
 CONTINUE = "the same command goes on from there"
 
 
 def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest) -> None:
-    """Train and write output_dir. `inputs` are those of `train.checks.open_inputs`, with something left to do.
+    """Train and write output_dir. `inputs` are those of `train.inputs.open_inputs`, with something left to do.
 
     Raises UsageError before anything is written, TrainingFailed after. Once `stop` is set, the step at hand is finished
     and saved, and the function returns.
@@ -107,7 +107,16 @@ class Run:
             max_grad_norm=arguments.max_grad_norm,
         )
         self.evaluation = Evaluation(model, inputs.eval_shards) if inputs.eval_shards else None
-        self.saver = Saver(arguments, inputs, model, adapters, self.optimizer)
+        checkpoint = inputs.start.checkpoint
+        self.saver = Saver(
+            arguments,
+            inputs.order,
+            inputs.identity,
+            model,
+            adapters,
+            self.optimizer,
+            newest=checkpoint.folder if checkpoint else None,
+        )
         self._peak_flops = peak_flops(ms.hal.get_device_name(0))
         self._warmup_steps = warmup_steps_of(
             self.order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
@@ -266,7 +275,14 @@ def _prepare(arguments: TrainArguments, inputs: Inputs, log: Log) -> Reporting:
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
         remove_left_behind(arguments.output_dir)
         _write_state(arguments.output_dir, inputs, step=0)
-        return Reporting(arguments, log, first_step=inputs.start.step, num_steps=inputs.order.num_steps)
+        return Reporting(
+            arguments.output_dir,
+            log,
+            reporters=arguments.reporters,
+            disable_tqdm=arguments.disable_tqdm,
+            first_step=inputs.start.step,
+            num_steps=inputs.order.num_steps,
+        )
     except OSError as error:
         raise UsageError(f"output_dir {arguments.output_dir} can't be written: {error.strerror}") from error
 

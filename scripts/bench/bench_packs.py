@@ -22,7 +22,7 @@ from shards import (
     measure_pack,
     write_manifest,
 )
-from shards.writer import write_shard
+from shards.formats.writer import write_shard
 
 FORMATS = ("arrow", "mindrecord")
 PACK_LENGTH = 4096

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 from demo_model import write_model_folder  # noqa: E402
 
 from preprocess.config import RunConfig  # noqa: E402
-from shards.hashing import sha256_of_file  # noqa: E402
+from shards.files.hashing import sha256_of_file  # noqa: E402
 
 _DIFFERENT_PHOTOS = 16  # of each size; the others are copies, because making one takes longer than decoding it
 _QUESTIONS = ("What stands in the middle?", "Which colour fills most of it?", "Is it darker on the left?")

@@ -24,13 +24,14 @@ import numpy as np
 from bench_photos import make_run
 from PIL import Image
 
+from preprocess.arithmetic.geometry import grid_size
 from preprocess.config import RunConfig
-from preprocess.executor import ThisProcess, WorkerPool
-from preprocess.images import grid_size
-from preprocess.materialise import ShardStage
-from preprocess.plan_tables import PLAN_DIR, SamplesReader
-from preprocess.run import plan_into_output, prepare
-from preprocess.share import Share
+from preprocess.jobs.executor import ThisProcess, WorkerPool
+from preprocess.jobs.share import Share
+from preprocess.output_dir import prepare
+from preprocess.plan.tables import PLAN_DIR, SamplesReader
+from preprocess.run import plan_into_output
+from preprocess.write.materialise import ShardStage
 from shards import read_model_constants
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels

@@ -28,7 +28,7 @@ from bench_facts import (
     sample_sizes,
 )
 
-from preprocess.packing import choose_patch_capacity, pack_units
+from preprocess.plan.packing import choose_patch_capacity, pack_units
 
 WINDOW = 256
 Numbers = npt.NDArray[np.int32]

@@ -32,12 +32,14 @@ from demo_model import write_model_folder
 
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
-from preprocess.executor import ThisProcess
-from preprocess.measure import MeasureStage, cut_into_jobs
-from preprocess.plan import finish_plan, measure, open_sources
-from preprocess.plan_tables import SAMPLES_DIR
+from preprocess.jobs.executor import ThisProcess
+from preprocess.jobs.worker import limit_threads
+from preprocess.plan.inputs import open_sources
+from preprocess.plan.make import finish_plan
+from preprocess.plan.measure import MeasureStage
+from preprocess.plan.parts import cut_into_jobs, measure
+from preprocess.plan.tables import SAMPLES_DIR
 from preprocess.sample import FileStamp, MeasuredImage, MeasuredSample, Sample
-from preprocess.worker import limit_threads
 
 PHOTO_SIZE = (640, 480)
 NUM_PHOTOS = 64

@@ -25,7 +25,7 @@ from bench_packs import FORMATS, write_dataset
 
 from shards import Pack, PackStream, mindspore_dataset, open_shards
 from shards.order import PackOrder, pack_at
-from train.stream import ReadAhead
+from train.steps.stream import ReadAhead
 
 SEED = 0
 PACKS_PER_STEP = 8

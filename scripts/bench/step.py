@@ -31,11 +31,11 @@ from demo_model import ModelSize, write_model_folder  # noqa: E402
 
 from shards import open_shards  # noqa: E402
 from shards.batch import BatchShape, make_batch  # noqa: E402
-from train.config import read_model_config  # noqa: E402
-from train.model import Qwen25VL  # noqa: E402
-from train.optimizer import AccumulateGradients, AdamW  # noqa: E402
-from train.step import to_device  # noqa: E402
-from train.weights import load_weights  # noqa: E402
+from train.models.qwen2_5_vl.config import read_model_config  # noqa: E402
+from train.models.qwen2_5_vl.model import Qwen25VL  # noqa: E402
+from train.steps.optimizer import AccumulateGradients, AdamW  # noqa: E402
+from train.steps.step import to_device  # noqa: E402
+from train.weights.parameters import load_weights  # noqa: E402
 
 SIZE = ModelSize(
     hidden_size=256,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from demo_build import Demo
 
-from preprocess.commands import main
+from preprocess.cli.commands import main
 from shards import ModelConstants, read_model_constants
 from tests.preprocess.workshop import Outcome, Workshop
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.config import EncodingConfig, RunConfig
 from preprocess.errors import ConfigError
-from preprocess.geometry import FrameSampling, PixelLimits
 
 
 def make(**changes: Any) -> RunConfig:

@@ -16,13 +16,13 @@ from demo_clips import write_clip
 from PIL import Image
 
 import preprocess.encode
-from preprocess.encode import PlanMismatch, SampleEncoder
-from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.materialise import join_samples
-from preprocess.records import parse_record
-from preprocess.registry import Dataset
+from preprocess.encode import SampleEncoder
+from preprocess.errors import FatalError, PlanMismatch, Reason, SampleError
+from preprocess.media.video import VideoHeader
+from preprocess.read.records import parse_record
+from preprocess.read.registry import Dataset
 from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MediaSource, Sample, Turn
-from preprocess.video import VideoHeader
+from preprocess.write.materialise import join_samples
 from shards import IGNORE_INDEX, check_pack
 from tests.preprocess.workshop import MEDIUM, Workshop, talk
 

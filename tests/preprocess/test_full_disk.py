@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.plan import PlanSummary
+from preprocess.plan.summary import PlanSummary
 from tests.preprocess.workshop import Workshop, published, talk
 
 Mount = Callable[[str], None]  # takes options, of which "remount" changes those of a mounted one

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.commands import main
-from preprocess.report import contents_table
+from preprocess.cli.commands import main
+from preprocess.report.terminal import contents_table
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
 ROOT = Path(__file__).parents[2]

@@ -15,11 +15,12 @@ import yaml
 from demo_build import Demo
 
 import preprocess.encode
+import preprocess.output_dir
 import preprocess.run
-from preprocess.commands import main
-from preprocess.plan_tables import SamplesReader, read_table, write_table
+from preprocess.cli.commands import main
+from preprocess.jobs.share import Claims, Share
+from preprocess.plan.tables import SamplesReader, read_table, write_table
 from preprocess.sample import MeasuredSample
-from preprocess.share import Claims, Share
 from tests.preprocess.workshop import published
 
 SHARD_BYTES = 3_000_000
@@ -289,9 +290,9 @@ def test_an_interrupted_removal_goes_on(
         steps = 0
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", counting(unlink, kill_at))
-            patch.setattr(preprocess.run.shutil, "rmtree", counting(rmtree, kill_at))
+            patch.setattr(preprocess.output_dir.shutil, "rmtree", counting(rmtree, kill_at))
             try:
-                preprocess.run._remove_run(started)
+                preprocess.output_dir._remove_run(started)
             except Killed:
                 pass
             else:

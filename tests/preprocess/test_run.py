@@ -17,7 +17,7 @@ import yaml
 from demo_build import Demo
 from PIL import Image
 
-import preprocess.plan
+import preprocess.plan.make
 from shards import DatasetSummary, Manifest, check_pack, count_pack, measure_pack, read_model_constants
 from shards.manifest import MODEL_FILES
 from tests.preprocess.workshop import Outcome, Workshop, talk
@@ -202,7 +202,7 @@ def test_a_plan_that_fails_leaves_its_parts_and_the_next_run_completes_it(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workshop.dataset([talk()])
-    monkeypatch.setattr(preprocess.plan, "write_packs", full_disk)
+    monkeypatch.setattr(preprocess.plan.make, "write_packs", full_disk)
     outcome = workshop.run()
     assert outcome.code == 1
     assert outcome.error.startswith("preprocess: stopped: [Errno 28] No space left on device: 'packs.arrow'")
@@ -218,7 +218,7 @@ def test_a_plan_that_fails_leaves_its_parts_and_the_next_run_completes_it(
 
 def test_a_full_disk_while_writing_leaves_no_dataset(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop.dataset([talk()])
-    monkeypatch.setattr("shards.writer._publish", full_disk)
+    monkeypatch.setattr("shards.formats.writer._publish", full_disk)
     outcome = workshop.run()
     assert outcome.code == 1
     assert "No space left on device" in outcome.error
@@ -235,7 +235,7 @@ def test_a_bug_ends_the_run_with_its_traceback(workshop: Workshop, monkeypatch: 
         raise KeyError("a bug")
 
     workshop.dataset([talk()])
-    monkeypatch.setattr(preprocess.plan, "pack_samples", bug)
+    monkeypatch.setattr(preprocess.plan.make, "pack_samples", bug)
     with pytest.raises(KeyError, match="a bug"):
         workshop.run()
 

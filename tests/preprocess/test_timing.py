@@ -7,7 +7,7 @@ from pathlib import Path
 
 from preprocess.sample import MediaSource, Sample, Turn
 from preprocess.timing import Timing, read_slowest, slowest_of_all, slowest_of_shard, write_slowest
-from shards.writer import sidecar_path
+from shards.formats.writer import sidecar_path
 from tests.preprocess.workshop import Workshop, talk
 
 

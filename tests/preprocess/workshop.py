@@ -15,9 +15,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from preprocess.commands import main
+from preprocess.cli.commands import main
 from preprocess.config import RunConfig
-from preprocess.plan import PlanSummary
+from preprocess.plan.summary import PlanSummary
 from shards import Manifest, ModelConstants, Pack, ShardSet, open_shards, read_model_constants
 
 Record = dict[str, Any]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted((ROOT / "scripts").glob("golden_*.py"))
+SCRIPTS = sorted((ROOT / "scripts" / "golden").glob("golden_*.py"))
 GOLDEN = ROOT / "tests" / "golden"
 VALUES = sorted(path for path in GOLDEN.iterdir() if path.is_file() and path.name != "chat_tokenizer.json")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from demo_build import Demo
 
-from preprocess.commands import main
+from preprocess.cli.commands import main
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shards import Manifest, Pack, PackCounts, PackMaxima, ShardEntry, count_pack, measure_pack, write_manifest
-from shards.mindrecord import largest_row_bytes
-from shards.writer import write_shard
+from shards.formats.mindrecord import largest_row_bytes
+from shards.formats.writer import write_shard
 from tests.shards.packs import CONSTANTS, make_pack
 
 

@@ -24,8 +24,8 @@ from shards import (
     write_manifest,
 )
 from shards.convert import convert_shards
+from shards.formats.writer import TEMPORARY_DIR
 from shards.manifest import fingerprint_of
-from shards.writer import TEMPORARY_DIR
 from tests.shards.datasets import some_packs, write_dataset
 from tests.shards.packs import assert_same, make_pack, packs
 

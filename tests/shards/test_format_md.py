@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shards import DatasetSummary, Manifest, Pack, count_pack
-from shards.mindrecord import COLUMNS
+from shards.formats.mindrecord import COLUMNS
 from tests.shards.datasets import write_dataset
 from tests.shards.packs import CONSTANTS, arrays, make_pack
 

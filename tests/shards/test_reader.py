@@ -16,7 +16,7 @@ import pytest
 
 import shards.reader
 from shards import DamagedShard, NotADataset, ShardEntry, open_shards, write_manifest
-from shards.writer import write_shard
+from shards.formats.writer import write_shard
 from tests.shards.datasets import make_manifest, some_packs, write_dataset
 from tests.shards.packs import CONSTANTS, assert_same, make_pack
 

@@ -13,8 +13,8 @@ import pytest
 from demo_build import Demo
 
 from shards import Manifest, NotADataset, Pack, UnsupportedVersion, open_shards, read_manifest, write_manifest
-from shards.arrow import ArrowShardWriter
-from shards.hashing import sha256_of_file
+from shards.files.hashing import sha256_of_file
+from shards.formats.arrow import ArrowShardWriter
 from shards.manifest import FORMAT_VERSION
 from shards.verify import Problem, verify
 from tests.shards.conftest import preprocess_demo

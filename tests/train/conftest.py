@@ -14,7 +14,7 @@ from tests.train.golden_case import (
     pack_samples,
     shape_for,
 )
-from train.attention import MIN_CHUNK
+from train.models.attention import MIN_CHUNK
 
 
 @pytest.fixture(scope="session")

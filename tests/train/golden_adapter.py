@@ -1,4 +1,4 @@
-"""The adapter that PEFT trained (scripts/golden_training.py), and the flags that make one like it."""
+"""The adapter that PEFT trained (scripts/golden/golden_training.py), and the flags that make one like it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tests.train.golden_case import ROOT
-from train.lora import Adapters, add_adapters
-from train.model import Qwen25VL
+from train.adapters.lora import Adapters, add_adapters
+from train.models.qwen2_5_vl.model import Qwen25VL
 
 from golden_training_case import CASES  # isort: skip  (tests.train.golden_case makes scripts/ importable)
 

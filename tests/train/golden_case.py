@@ -15,12 +15,12 @@ from tokenizers import Tokenizer, models
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
 from shards.model_constants import PAD_TOKEN
-from train.config import parse_model_config
-from train.model import Qwen25VL, loss_and_gradients
-from train.weights import save_model
+from train.models.qwen2_5_vl.config import parse_model_config
+from train.models.qwen2_5_vl.model import Qwen25VL, loss_and_gradients
+from train.weights.parameters import save_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT / "scripts" / "golden"))
 
 from golden_model_case import (  # noqa: E402
     CONFIG,

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from train.__main__ import main
-from train.arguments import FIELDS, TrainArguments, UsageError
-from train.command_line import CommandLine, build_parser, parse_command_line
-from train.flags import ELSEWHERE
+from train.arguments import FIELDS, TrainArguments
+from train.cli.command_line import CommandLine, build_parser, parse_command_line
+from train.cli.flags import ELSEWHERE
+from train.errors import UsageError
 
 REQUIRED = {"shards": "packs", "model": "qwen", "output_dir": "out"}
 FLAGS = [text for name, value in REQUIRED.items() for text in (f"--{name}", value)]

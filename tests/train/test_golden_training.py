@@ -1,4 +1,4 @@
-"""Fifty steps against PyTorch, from flags to metrics.jsonl: curves made by scripts/golden_training.py."""
+"""Fifty steps against PyTorch, from flags to metrics.jsonl: curves made by scripts/golden/golden_training.py."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.train.golden_adapter import START, TRAINED, golden_training
 from tests.train.golden_case import CONSTANTS, PACK_LENGTH, pack_samples, write_golden_model
 from tests.train.tiny_run import write_tiny_shards
 from train.__main__ import main
-from train.adapter_files import find_adapter
+from train.adapters.files import find_adapter
+from train.adapters.lora import Adapters
 from train.arguments import TrainArguments
-from train.checks import open_inputs
+from train.inputs import open_inputs
 from train.loop import train
-from train.lora import Adapters
 from train.stop import StopRequest
 
 from golden_training_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)

@@ -11,13 +11,14 @@ from shards.batch import BatchShape
 from shards.order import PackOrder
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
-from train.arguments import TrainArguments, UsageError
-from train.checks import open_inputs, order_of_run
-from train.evaluate import Evaluation
+from train.arguments import TrainArguments
+from train.errors import UsageError
+from train.inputs import open_inputs, order_of_run
 from train.loop import choose_device, is_due, train
-from train.metrics import EvaluationResult
-from train.model import build_model, loss_and_gradients
-from train.step import to_device
+from train.models.qwen2_5_vl.model import build_model, loss_and_gradients
+from train.reports.metrics import EvaluationResult
+from train.steps.evaluate import Evaluation
+from train.steps.step import to_device
 from train.stop import StopRequest
 
 NUM_PACKS = 6

@@ -19,7 +19,7 @@ from tests.train.golden_case import (
     pack_samples,
     shape_for,
 )
-from train.attention import query_chunks
+from train.models.attention import query_chunks
 
 TOLERANCE = 1e-5
 SAMPLES = {

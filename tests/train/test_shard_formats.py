@@ -13,7 +13,7 @@ from shards.convert import convert_shards
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments
-from train.checks import open_inputs
+from train.inputs import open_inputs
 
 
 def losses(root: Path, shards: str) -> list[tuple[float, float]]:

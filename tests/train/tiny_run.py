@@ -18,8 +18,8 @@ from shards import (
     read_model_constants,
     write_manifest,
 )
+from shards.formats.writer import write_shard
 from shards.pack import PackCounts
-from shards.writer import write_shard
 
 PACK_LENGTH = 64
 TINY = ModelSize(

@@ -1,0 +1,134 @@
+"""Conversation -> token ids and labels, by the chat template of Qwen2.5-VL.
+
+    <|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n
+    <|im_start|>user\\n<|vision_start|><|image_pad|>...<|vision_end|>What is this?<|im_end|>\\n
+    <|im_start|>assistant\\nA cat.<|im_end|>\\n
+                          ~~~~~~~~~~~~~~~~~~  supervised
+
+Header and content are encoded apart, so that what training sees after `assistant\\n` is what generation sees.
+Source: QwenLM's fine-tuning scripts, `preprocess_qwen_2_visual`; the differences are listed in preprocess/README.md.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from preprocess.arithmetic.rope import Run, TextRun, VisualSpan
+from preprocess.errors import ConfigError
+from preprocess.sample import Turn
+from shards import IGNORE_INDEX, ModelConstants
+
+DEFAULT_SYSTEM = Turn(role="system", text="You are a helpful assistant.")
+IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
+_SYSTEM_TURNS_REMEMBERED = 64  # one is usually that of many samples
+_TAG = re.compile(f"({IMAGE_TAG}|{VIDEO_TAG})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedText:
+    input_ids: npt.NDArray[np.int32]  # (S,) with the pads of every visual span
+    labels: npt.NDArray[np.int32]  # (S,)
+    runs: tuple[Run, ...]  # the same tokens as alternating text and visual spans
+    num_answer_tokens: int  # supervised tokens of the answers' content alone, without <|im_end|> and newline
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer with special tokens switched off in text: a literal <|im_end|> in a caption is just text.
+
+    The switch does not survive pickling or copying, so every process loads its own.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception, whatever is wrong with the file
+        raise ConfigError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def count_tags(text: str) -> tuple[int, int]:
+    """How many <image> and <video> tags stand in `text`."""
+    return text.count(IMAGE_TAG), text.count(VIDEO_TAG)
+
+
+class ChatEncoder:
+    """Encodes conversations for one model folder."""
+
+    def __init__(self, tokenizer: Tokenizer, constants: ModelConstants, *, supervise_newline: bool = True) -> None:
+        assert tokenizer.encode_special_tokens, "use load_tokenizer: special tokens in text must stay text"
+        self._tokenizer = tokenizer
+        self._constants = constants
+        self._supervise_newline = supervise_newline
+        self._newline = self._encode("\n")
+        self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
+        self._headers = {role: self._encode(f"{role}\n") for role in ("system", "user", "assistant")}
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+
+    def encode(
+        self,
+        turns: Sequence[Turn],
+        images: Sequence[VisualSpan] = (),
+        videos: Sequence[VisualSpan] = (),
+    ) -> EncodedText:
+        """Encode a validated conversation; its tags are as many as `images` and `videos`."""
+        constants = self._constants
+        ids = array("i")
+        supervised_parts: list[slice] = []
+        runs: list[Run] = []
+        run_start = 0
+        num_answer_tokens = 0
+        unused = {IMAGE_TAG: iter(images), VIDEO_TAG: iter(videos)}
+        pad_ids = {IMAGE_TAG: constants.image_token_id, VIDEO_TAG: constants.video_token_id}
+
+        def append(new_ids: Iterable[int], supervised: bool = False) -> None:
+            start = len(ids)
+            ids.extend(new_ids)
+            if supervised:
+                supervised_parts.append(slice(start, len(ids)))
+
+        if turns[0].role != "system":
+            turns = [DEFAULT_SYSTEM, *turns]
+        for turn in turns:
+            is_answer = turn.role == "assistant"
+            append([constants.im_start_token_id, *self._headers[turn.role]])
+            for piece in _TAG.split(turn.text) if turn.role == "user" else [turn.text]:
+                if piece not in pad_ids:
+                    text_ids = self._encode_system(piece) if turn.role == "system" else self._encode(piece)
+                    append(text_ids, supervised=is_answer)
+                    num_answer_tokens += len(text_ids) if is_answer else 0
+                    continue
+                span = next(unused[piece])
+                append([constants.vision_start_token_id])
+                runs += [TextRun(num_tokens=len(ids) - run_start), span]
+                append(array("i", [pad_ids[piece]]) * num_visual_tokens(span.grid_thw, constants))
+                run_start = len(ids)
+                append([constants.vision_end_token_id])
+            append([constants.im_end_token_id], supervised=is_answer)
+            append(self._newline, supervised=is_answer and self._supervise_newline)
+        runs.append(TextRun(num_tokens=len(ids) - run_start))
+        input_ids = np.array(ids, np.int32)
+        labels = np.full_like(input_ids, IGNORE_INDEX)
+        for part in supervised_parts:
+            labels[part] = input_ids[part]
+        return EncodedText(
+            input_ids=input_ids,
+            labels=labels,
+            runs=tuple(runs),
+            num_answer_tokens=num_answer_tokens,
+        )
+
+
+def num_visual_tokens(grid_thw: tuple[int, int, int], constants: ModelConstants) -> int:
+    """Pad tokens of one image or video: merge_size**2 patches each."""
+    t, h, w = grid_thw
+    return t * h * w // constants.merge_size**2

@@ -1,0 +1,93 @@
+"""Sizes, grids and frame choice: pure functions over integers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from preprocess.errors import Reason, SampleError
+from shards import ModelConstants
+
+Grid = tuple[int, int, int]  # patches: time, height, width
+
+MAX_ASPECT_RATIO = 200
+TURNED_SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap height and width
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelLimits:
+    """Bounds on height * width after resizing, in pixels."""
+
+    min_pixels: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSampling:
+    base_interval: float  # seconds between sampled frames, before the bounds
+    min_frames: int
+    max_frames: int
+
+
+def smart_resize(height: int, width: int, factor: int, limits: PixelLimits) -> tuple[int, int]:
+    """Height and width, multiples of `factor`, with an area within `limits` and about the same aspect ratio.
+
+    Extreme shapes can exceed max_pixels, because a side never falls below `factor`. Rounding is half-to-even.
+    Raises SampleError for an aspect ratio over 200. Source: transformers 4.57.1, `smart_resize` of
+    models/qwen2_vl/image_processing_qwen2_vl.py.
+    """
+    if max(height, width) / min(height, width) > MAX_ASPECT_RATIO:
+        raise SampleError(
+            Reason.ASPECT_RATIO,
+            f"{width}x{height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other; crop it",
+        )
+    resized_height = round(height / factor) * factor
+    resized_width = round(width / factor) * factor
+    if resized_height * resized_width > limits.max_pixels:
+        shrink = math.sqrt(height * width / limits.max_pixels)
+        resized_height = max(factor, math.floor(height / shrink / factor) * factor)
+        resized_width = max(factor, math.floor(width / shrink / factor) * factor)
+    elif resized_height * resized_width < limits.min_pixels:
+        grow = math.sqrt(limits.min_pixels / (height * width))
+        resized_height = math.ceil(height * grow / factor) * factor
+        resized_width = math.ceil(width * grow / factor) * factor
+    return resized_height, resized_width
+
+
+def image_grid(height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> Grid:
+    """grid_thw of an image of that size in pixels. Raises SampleError (aspect_ratio)."""
+    resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)
+    return 1, resized_height // constants.patch_size, resized_width // constants.patch_size
+
+
+def video_grid(num_sampled: int, height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> Grid:
+    """grid_thw of so many frames of that size in pixels. Raises SampleError (aspect_ratio)."""
+    _, grid_height, grid_width = image_grid(height, width, limits, constants)
+    return num_temporal_patches(num_sampled, constants.temporal_patch_size), grid_height, grid_width
+
+
+def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:
+    """Indices of the frames that stand for a video: evenly spread, first and last included, without repeats.
+
+    Source: QwenLM's fine-tuning scripts, `video_decord`.
+    """
+    duration = num_frames / fps
+    wanted = min(max(round(duration / sampling.base_interval), sampling.min_frames), sampling.max_frames)
+    return tuple(int(index) for index in np.unique(np.linspace(0, num_frames - 1, wanted).astype(np.int64)))
+
+
+def seconds_per_grid(num_sampled: int, duration: float, temporal_patch_size: int) -> float:
+    """Seconds that one temporal patch covers. Source: QwenLM's fine-tuning scripts, `process_video_frames`."""
+    return temporal_patch_size / (num_sampled / duration)
+
+
+def num_temporal_patches(num_sampled: int, temporal_patch_size: int) -> int:
+    """The last frame is repeated to fill the last temporal patch."""
+    return -(-num_sampled // temporal_patch_size)
+
+
+def grid_size(grid_thw: tuple[int, int, int], constants: ModelConstants) -> tuple[int, int]:
+    """Height and width in pixels."""
+    return grid_thw[1] * constants.patch_size, grid_thw[2] * constants.patch_size

@@ -1,0 +1,178 @@
+"""The commands of python -m preprocess: plan, run, report.
+
+Exit codes: 0 done; 1 finished with too many rejects or without a sample, or stopped by an error; 2 wrong usage or
+configuration, no shard written; 143 and 130 stopped by SIGTERM and SIGINT.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from preprocess.cli.arguments import make_parser, parse_config, parse_plan
+from preprocess.config import RunConfig
+from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
+from preprocess.jobs.executor import WorkerPool
+from preprocess.jobs.share import Share
+from preprocess.ledger import LEDGER_NAME, read_ledger
+from preprocess.output_dir import prepare
+from preprocess.plan.inputs import Sources, open_sources
+from preprocess.plan.make import make_plan
+from preprocess.plan.summary import PlanSummary
+from preprocess.plan.sweep import run_sweep
+from preprocess.plan.tables import PLAN_DIR
+from preprocess.report.terminal import (
+    contents_table,
+    plan_table,
+    reject_examples,
+    run_summary,
+    slowest_lines,
+    sweep_table,
+)
+from preprocess.run import choose_executor, materialise, plan_into_output
+from preprocess.timing import read_slowest
+from preprocess.write.publish import publish
+from shards import ModelFolderError, ShardError, read_manifest
+
+USAGE = """usage: python -m preprocess COMMAND ...
+
+  plan --config run.yaml [flags]   measure and pack; decodes no image, writes nothing
+       --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
+  run --config run.yaml [flags]    plan, then write the shards into output_dir
+  report OUTPUT_DIR                what a finished run holds
+       --html FILE                 the same as a page, with pictures
+
+python -m preprocess run --help lists the flags."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    commands = {"plan": _plan, "run": _run, "report": _report}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    command, *rest = arguments
+    try:
+        if command not in commands:
+            raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
+        if "-h" in rest or "--help" in rest:
+            print(USAGE if command == "report" else make_parser(command).format_help().rstrip())
+            return 0
+        return commands[command](rest)
+    except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
+        _say(f"preprocess: error: {error}")
+        return 2
+    except FatalError as error:
+        _say(f"preprocess: stopped: {error}")
+        return 1
+    except BrokenPipeError:  # nobody reads what we print any more, as behind `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        _say(f"preprocess: stopped: {disk_error(error)}")
+        return 1
+
+
+def _plan(arguments: Sequence[str]) -> int:
+    config, sweep = parse_plan(arguments, _note)
+    sources = open_sources(config)
+    # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
+    shared = config.output_dir.parent if config.executor == "ray" else None
+    with (
+        tempfile.TemporaryDirectory(prefix="preprocess-plan-", dir=shared) as folder,
+        choose_executor(config) as executor,
+    ):
+        if sweep is not None:
+            tally, outcomes = run_sweep(config, sweep, sources, Path(folder), executor)
+            print(sweep_table(sweep, tally, outcomes))
+            return 0 if any(outcome.num_packs for outcome in outcomes) else 1
+        plan = make_plan(config, sources, Path(folder), executor)
+        _print_plan(plan, Path(folder), sources)
+    return _exit_code(config, plan.num_rejects, plan)
+
+
+def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:
+    print(
+        "\n".join([plan_table(plan, sources.constants.merge_size), *reject_examples(read_ledger(folder / LEDGER_NAME))])
+    )
+    sys.stdout.flush()
+
+
+def _run(arguments: Sequence[str]) -> int:
+    config = parse_config(arguments, _note)
+    share = Share.of_job(config.task, os.environ)
+    if config.task is None and share.of > 1:
+        _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
+    with choose_executor(config) as executor:
+        sources = prepare(config, share)
+        plan = plan_into_output(config, sources, executor, share)
+        _print_plan(plan, config.output_dir / PLAN_DIR, sources)
+        unfinished = materialise(config, plan, executor, share)
+    if unfinished:
+        print(
+            f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are still to come from other shares, "
+            "the last of which publishes"
+        )
+        return 0
+    published = publish(config, plan, sources.constants)
+    if published is None:
+        _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
+        return 1
+    print(run_summary(published, plan, config.output_dir))
+    return _exit_code(config, published.manifest.num_rejects, plan)
+
+
+def _report(arguments: Sequence[str]) -> int:
+    folder, page = _report_arguments(arguments)
+    manifest = read_manifest(folder)
+    plan = PlanSummary.read(folder / PLAN_DIR)
+    if plan is None:
+        raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
+    if page is not None:
+        # Templates and pictures take long to import, which nothing but a page should wait for.
+        from preprocess.report.page import report_page
+        from preprocess.report.thumbnails import SECONDS as THUMBNAIL_SECONDS
+        from shards.look.page import write_page
+
+        with WorkerPool(workers=1, item_timeout=THUMBNAIL_SECONDS) as executor:
+            print(write_page(page, report_page(folder, manifest, plan, executor)))
+        return 0
+    print(contents_table(manifest, plan, folder))
+    for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
+        print(line)
+    return 0
+
+
+def _report_arguments(arguments: Sequence[str]) -> tuple[Path, Path | None]:
+    """The folder, and the page to write, if any. Raises ConfigError."""
+    match [word for argument in arguments for word in re.split("(?<=^--html)=", argument)]:
+        case [str(folder)] if not folder.startswith("-"):
+            return Path(folder), None
+        case [str(folder), "--html", str(page)] | ["--html", str(page), str(folder)]:
+            return Path(folder), Path(page)
+    raise ConfigError("usage: python -m preprocess report OUTPUT_DIR [--html FILE]")
+
+
+def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
+    if not plan.num_packs:
+        _say("preprocess: no sample is left; the rejects say why")
+        return 1
+    share = num_rejects / plan.num_records
+    if share > config.max_reject_share:
+        _say(
+            f"preprocess: {share:.1%} of the samples were rejected, more than max_reject_share "
+            f"({config.max_reject_share:.1%}); mend them and begin in a new folder, or raise it if that is acceptable"
+        )
+        return 1
+    return 0
+
+
+def _note(line: str) -> None:
+    _say(f"preprocess: note: {line}")
+
+
+def _say(line: str) -> None:
+    print(" ".join(line.splitlines()), file=sys.stderr)

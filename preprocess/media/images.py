@@ -1,0 +1,155 @@
+"""Images: measured by their header, decoded to upright RGB, resized with Pillow's bicubic filter.
+
+Decoding rules (the binding list is in preprocess/README.md): EXIF orientation applied, transparency composited on
+white, 16-bit grey shifted to 8 bits, the first frame of animations.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+
+from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size, image_grid
+from preprocess.arithmetic.patches import Planes, patchify_image
+from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media.sources import naming, open_medium, read_error
+from preprocess.sample import FileStamp, MeasuredImage, MediaSource
+from shards import ModelConstants
+
+_EXIF_ORIENTATION = 0x0112
+_PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
+_KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
+_LONGEST_KEYWORD = max(map(len, _KEYWORDS_WITH_ORIENTATION))
+_MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
+
+
+def measure_image(
+    source: MediaSource, stamp: FileStamp, limits: PixelLimits, constants: ModelConstants
+) -> MeasuredImage:
+    """Size and grid from the header; no pixel is decoded."""
+    with _opened(source) as image:
+        height, width, orientation = _upright(image)
+    with naming(source):
+        grid = image_grid(height, width, limits, constants)
+    return MeasuredImage(source=source, stamp=stamp, height=height, width=width, orientation=orientation, grid_thw=grid)
+
+
+def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDArray[np.uint8]:
+    """Decode, resize to the planned grid, cut into patches: (gh * gw, 588).
+
+    Raises SampleError, or FatalError where the header says something else than when it was measured.
+    """
+    with _opened(measured.source) as image:
+        header = _upright(image)
+        rgb = decode_rgb(image)
+    if header != (measured.height, measured.width, measured.orientation):
+        raise FatalError(f"{measured.source}: it changed since it was measured; remove the output folder and run again")
+    return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Planes:
+    """RGB image -> 3 times (height, width) by Pillow's antialiased bicubic filter, as the reference processor does."""
+    height, width = size
+    resized = image.resize((width, height), resample=Image.Resampling.BICUBIC)
+    planes = (np.frombuffer(resized.tobytes("raw", channel), np.uint8) for channel in "RGB")
+    return [plane.reshape(height, width) for plane in planes]
+
+
+def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Planes:
+    """(H, W, 3) video frame -> 3 times (height, width)."""
+    return resize(Image.fromarray(frame), size)
+
+
+def _upright(image: Image.Image) -> tuple[int, int, int]:
+    """Height and width after the EXIF orientation, and the orientation, from the header.
+
+    Ask once: behind the pixels of a PNG the orientation can only be found by decoding, which closes the file.
+    """
+    width, height = image.size
+    if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
+        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    orientation = _orientation(image)
+    return (width, height, orientation) if orientation in TURNED_SIDEWAYS else (height, width, orientation)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where the file says none or nonsense."""
+    if isinstance(image, PngImageFile) and not _has_orientation_behind_pixels(image):
+        exif = Image.Image.getexif(image)  # PngImageFile's decodes all pixels to look behind them
+    else:
+        exif = image.getexif()
+    orientation = exif.get(_EXIF_ORIENTATION)
+    return next((known for known in range(1, 9) if known == orientation), 1)
+
+
+def _has_orientation_behind_pixels(image: PngImageFile) -> bool:
+    """Whether a chunk that may hold an orientation follows the pixels; steps from chunk to chunk."""
+    file = image.fp
+    assert file is not None
+    before = file.tell()
+    try:
+        file.seek(_PNG_SIGNATURE_BYTES)
+        seen_pixels = False
+        while len(header := file.read(8)) == 8:
+            size, kind = struct.unpack(">I4s", header)
+            seen_pixels |= kind == b"IDAT"
+            start = file.read(min(size, _LONGEST_KEYWORD))
+            if seen_pixels and (kind == b"eXIf" or start.startswith(_KEYWORDS_WITH_ORIENTATION)):
+                return True
+            file.seek(size - len(start) + _PNG_CHECKSUM_BYTES, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(before)
+
+
+def decode_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened image to upright RGB."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in _MODES_16_BIT:
+        high_bytes = np.asarray(image).astype(np.int64) >> 8
+        return Image.fromarray(np.clip(high_bytes, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise SampleError(Reason.UNDECODABLE, "pixels are floating-point numbers of unknown range; save as 8 bits")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        return white
+    return image if image.mode == "RGB" else image.convert("RGB")  # converting copies
+
+
+@contextmanager
+def _opened(source: MediaSource) -> Iterator[Image.Image]:
+    """Open an image; everything that its bytes can do wrong inside becomes a SampleError naming the file.
+
+    Only Pillow may be called inside: mistakes of our own would be taken for the image's.
+    """
+    with open_medium(source) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
+        try:
+            with Image.open(file) as image:
+                yield image
+        except SampleError as error:
+            raise SampleError(error.reason, f"{source}: {error.detail}") from None
+        except Image.DecompressionBombError as error:
+            raise SampleError(Reason.DECOMPRESSION_BOMB, f"{source}: {error}") from None
+        except UnidentifiedImageError:  # an OSError whose message is about the file object
+            raise SampleError(Reason.UNDECODABLE, f"{source}: not an image, or its header is damaged") from None
+        except MemoryError:  # of the machine, which says nothing about the image
+            raise
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # EINVAL: a damaged file made Pillow seek to before its start
+                raise read_error(source, error) from None
+            raise SampleError(Reason.UNDECODABLE, f"{source}: {error}") from None
+        except Exception as error:  # Pillow's plugins raise a dozen kinds, depending on which byte is wrong
+            raise SampleError(Reason.UNDECODABLE, f"{source}: {type(error).__name__}: {error}") from None

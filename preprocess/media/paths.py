@@ -1,0 +1,41 @@
+"""Paths of media as written in annotations, and the rules that they obey."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from preprocess.errors import Reason, SampleError
+
+
+def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) -> str:
+    """The absolute path of a medium as written in an annotation.
+
+    Relative paths stand below `data_path`; where it is None only absolute ones have a meaning. Raises SampleError
+    (path_outside) for what leaves `data_path`, before any file is touched.
+    """
+    flaw = path_flaw(written)
+    if flaw:
+        raise SampleError(Reason.MISSING_FILE, f"{written!r} {flaw}")
+    if data_path is None and not os.path.isabs(written):
+        raise SampleError(
+            Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
+        )
+    root = os.path.normpath(data_path or "/")
+    path = os.path.normpath(os.path.join(root, written))
+    if os.path.commonpath([root, path]) != root:
+        raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
+    if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
+        raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")
+    return path
+
+
+def path_flaw(path: str) -> str | None:
+    """What keeps a text from being a path, if anything does."""
+    if "\0" in path:
+        return "holds a NUL character, which no path can"
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not UTF-8; rename the file or folder"
+    return None

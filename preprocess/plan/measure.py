@@ -1,0 +1,172 @@
+"""Measure: the stage that turns raw records into parts of the plan, on all workers.
+
+A job is a run of consecutive records of one dataset. What it writes, `plan/samples/part-N.arrow`, depends on nothing
+else, so a finished part is never measured again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from preprocess.config import RunConfig
+from preprocess.encode import SampleEncoder
+from preprocess.errors import Reason, SampleError
+from preprocess.jobs.stage import Signal
+from preprocess.ledger import Reject
+from preprocess.plan.tables import part_metadata, write_part
+from preprocess.read.forms.near_miss import ignored_keys
+from preprocess.read.records import parse_record, split_members
+from preprocess.read.registry import Dataset
+from preprocess.sample import MeasuredSample, Sample
+from shards import PackCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSummary:
+    """What was counted and rejected in a part. It stands in the file of its samples, so that both are of one job."""
+
+    fingerprint: str  # of the run; a process of an earlier one may still have been at work in the folder
+    dataset: str
+    num_samples: int
+    counts: PackCounts  # repeated samples count each time
+    rejects: tuple[Reject, ...]
+    ignored_keys: Mapping[str, int]
+
+    def to_metadata(self) -> dict[str, str]:
+        record = {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
+        return {"fingerprint": record.pop("fingerprint"), "summary": json.dumps(record, sort_keys=True)}
+
+    @classmethod
+    def read(cls, folder: Path, part: int) -> PartSummary:
+        metadata = part_metadata(folder, part)
+        record = json.loads(metadata["summary"])
+        return cls(
+            **{
+                **record,
+                "fingerprint": metadata["fingerprint"],
+                "counts": PackCounts(**record["counts"]),
+                "rejects": tuple(map(Reject.from_json, record["rejects"])),
+            }
+        )
+
+
+def is_measured(folder: Path, part: int, fingerprint: str) -> bool:
+    """Whether the part of that run stands there."""
+    try:
+        return part_metadata(folder, part).get("fingerprint") == fingerprint
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureStage:
+    config: RunConfig
+    folder: Path  # of the plan
+    fingerprint: str
+    load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
+
+    def load(self) -> LoadedMeasureStage:
+        return LoadedMeasureStage(self, self.load_encoder(self.config.model, self.config))
+
+
+@dataclass(frozen=True)
+class LoadedMeasureStage:
+    stage: MeasureStage
+    encoder: SampleEncoder
+
+    def do_item(self, sample: Sample) -> MeasuredSample:
+        return self.encoder.measure(sample)
+
+    def do_job(self, job: MeasureJob, do_item: Callable[[Sample], MeasuredSample], before_item: Signal) -> int:
+        """Write a part; the number of its rejects."""
+        config = self.stage.config
+        rows: list[tuple[MeasuredSample, int]] = []
+        rejects: list[Reject] = []
+        counts, ignored = PackCounts(), Counter[str]()
+        for index, record, copies in job.records:
+            members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored)
+            members, oversize = _keep_what_fits(members, config)
+            rejects += sorted(lost + oversize, key=lambda reject: reject.member or 0)
+            for measured in members:
+                rows.append((measured, copies))
+                counts += measured.counts * copies
+        summary = PartSummary(
+            fingerprint=self.stage.fingerprint,
+            dataset=job.dataset.name,
+            num_samples=len(rows),
+            counts=counts,
+            rejects=tuple(rejects),
+            ignored_keys=dict(sorted(ignored.items())),
+        )
+        write_part(self.stage.folder, job.part, rows, summary.to_metadata())
+        return len(rejects)
+
+
+def _measure_members(
+    record: Any,
+    dataset: Dataset,
+    index: int,
+    do_item: Callable[[Sample], MeasuredSample],
+    before_item: Signal,
+    ignored: Counter[str],
+) -> tuple[list[MeasuredSample], list[Reject]]:
+    """The usable members of a record (one, unless it is a ready-made pack), and the rejected ones."""
+    measured: list[MeasuredSample] = []
+    rejects: list[Reject] = []
+    members = list(split_members(record))
+    if not members:
+        error = SampleError(Reason.NO_TURNS, "a ready-made pack without samples")
+        return [], [Reject.of(dataset.name, index, None, error)]
+    for member, raw in members:
+        before_item()
+        try:
+            sample = parse_record(raw, dataset, index, member)
+        except SampleError as error:
+            rejects.append(Reject.of(dataset.name, index, member, error))
+            continue
+        ignored.update(ignored_keys(raw))
+        try:
+            measured.append(do_item(sample))
+        except SampleError as error:
+            rejects.append(Reject.of_sample(sample, error))
+    return measured, rejects
+
+
+def _keep_what_fits(members: list[MeasuredSample], config: RunConfig) -> tuple[list[MeasuredSample], list[Reject]]:
+    """A single sample over capacity is rejected; so is a whole ready-made pack, where its samples stay together."""
+    kept: list[MeasuredSample] = []
+    rejects: list[Reject] = []
+    for unit in [[member] for member in members] if config.packing == "none" else [members]:
+        error = _over_capacity(unit, config)
+        if error is None:
+            kept += unit
+        else:
+            rejects += [Reject.of_sample(member.sample, error) for member in unit]
+    return kept, rejects
+
+
+def _over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError | None:
+    tokens = sum(member.num_tokens for member in unit)
+    patches = sum(member.num_patches for member in unit)
+    together = f"{len(unit)} samples of a ready-made pack have " if len(unit) > 1 else ""
+    if tokens > config.pack_length:
+        detail = f"{together}{tokens} tokens, pack_length is {config.pack_length}; raise it, or lower the pixel limits"
+        return SampleError(Reason.TOO_LONG, detail)
+    if config.patch_capacity is not None and patches > config.patch_capacity:
+        detail = f"{together}{patches} patches, pack_patches is {config.patch_capacity}; raise it, or lower max_pixels"
+        return SampleError(Reason.TOO_MANY_PATCHES, detail)
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureJob:
+    part: int
+    dataset: Dataset
+    records: tuple[tuple[int, Any, int], ...]  # (index, raw record, copies)

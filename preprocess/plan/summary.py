@@ -1,0 +1,57 @@
+"""plan.json: what a finished plan says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preprocess.errors import damaged
+from shards import PackCounts
+from shards.files.atomic import write_atomically
+
+PLAN_NAME = "plan.json"  # in the plan's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSummary:
+    """What `plan` prints. Counts are of uses: a repeated sample counts each time; rejects count once."""
+
+    fingerprint: str
+    inputs: Mapping[str, Any]
+    datasets: Mapping[str, PackCounts]
+    rejects: Mapping[str, Mapping[str, int]]  # dataset -> reason -> samples
+    num_records: int  # samples read, usable or not, each once
+    ignored_keys: Mapping[str, int]
+    num_packs: int
+    num_shards: int
+    pack_length: int
+    pack_patches: int  # capacity; chosen from the data where the configuration says auto
+    largest_unit_patches: int  # of a sample, or of a ready-made pack
+    num_bytes: int  # of all shards, about
+    largest_row_bytes: int  # the most that any pack takes in a MindRecord page
+
+    @property
+    def totals(self) -> PackCounts:
+        return sum(self.datasets.values(), PackCounts())
+
+    @property
+    def num_rejects(self) -> int:
+        return sum(sum(reasons.values()) for reasons in self.rejects.values())
+
+    @classmethod
+    def read(cls, folder: Path) -> PlanSummary | None:
+        """None where the plan in `folder` is unfinished."""
+        try:
+            record = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
+            record["datasets"] = {name: PackCounts(**counts) for name, counts in record["datasets"].items()}
+            return cls(**record)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(folder / PLAN_NAME, error) from None
+
+    def write(self, folder: Path) -> None:
+        write_atomically(folder / PLAN_NAME, json.dumps(asdict(self), indent=1) + "\n")

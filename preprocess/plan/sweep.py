@@ -1,0 +1,216 @@
+"""What if: the plans of many configurations from one measurement.
+
+Every sample is measured once, without a capacity, so that nothing is rejected for its size. The sizes that headers told
+then give the counts under any limits, by the same functions as in a plan: each line of the table is what `plan` and
+`run` say with that configuration. A line says so where they would refuse it, because no MindRecord page holds a pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import lru_cache, partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.arithmetic.geometry import PixelLimits, image_grid, sample_frames, video_grid
+from preprocess.config import Combination, RunConfig, Sweep
+from preprocess.encode import SampleEncoder
+from preprocess.jobs.executor import Executor
+from preprocess.jobs.progress import Progress
+from preprocess.jobs.stage import Signal
+from preprocess.plan.inputs import Sources
+from preprocess.plan.make import Tally, largest_pack
+from preprocess.plan.parts import measure
+from preprocess.plan.sizes import Counts, PackedItems, SampleSizes, fits, pack_samples
+from preprocess.plan.tables import part_path, read_part, read_table
+from preprocess.sample import MeasuredSample
+from shards import ModelConstants, RowTooLarge
+from shards.formats.kinds import check_row_fits
+from shards.formats.mindrecord import largest_row_bytes
+
+_NO_CAPACITY = 2**31 - 1  # tokens
+_SIZES_REMEMBERED = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A line of the table. Counts are of uses, as in PlanSummary; rejects count once."""
+
+    values: tuple[str, ...]  # as written, of each swept name; with a word after the last where `run` refuses them
+    num_samples: int
+    num_rejects: int
+    num_tokens: int
+    num_patches: int
+    num_packs: int
+    pack_length: int
+    pack_patches: int
+    num_bytes: int
+    num_steps: int  # an epoch
+
+
+def run_sweep(
+    config: RunConfig, sweep: Sweep, sources: Sources, folder: Path, executor: Executor
+) -> tuple[Tally, list[Outcome]]:
+    """Measure into the empty `folder`. What measuring counted and rejected, and the outcome of each combination."""
+    config = replace(config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
+    tally = Tally.of_parts(sources, folder, measure(config, sources, folder, executor))
+    sizes = SampleSizes.read(folder, tally.part_samples)
+    images = _Media.read(folder, tally.part_samples, "images", ("height", "width"))
+    videos = _Media.read(folder, tally.part_samples, "videos", ("height", "width", "num_frames", "fps"))
+    text_tokens = _count_text(config, sweep, sources, folder, executor, tally, sizes)
+
+    def outcome(combination: Combination) -> Outcome:
+        config, constants = combination.config, sources.constants
+        image_patches = images.sum_by_row(partial(_image_patches, config, constants), len(sizes))
+        video_patches = videos.sum_by_row(partial(_video_patches, config, constants), len(sizes))
+        visual_tokens = (image_patches + video_patches) // constants.merge_size**2
+        resized = replace(
+            sizes,
+            tokens=text_tokens[config.image_limits] + visual_tokens,
+            image_patches=image_patches,
+            video_patches=video_patches,
+        )
+        kept = resized.keep(fits(resized, config))
+        packed = pack_samples(kept, config, constants)
+        return Outcome(
+            values=combination.values if _is_writable(kept, packed, config, constants) else _refused(combination),
+            num_samples=len(packed.rows),
+            num_rejects=tally.num_rejects + len(sizes) - len(kept),
+            num_tokens=int(kept.tokens[packed.rows].sum(dtype=np.int64)),
+            num_patches=int(kept.patches[packed.rows].sum(dtype=np.int64)),
+            num_packs=packed.num_packs,
+            pack_length=config.pack_length,
+            pack_patches=packed.pack_patches,
+            num_bytes=int(kept.num_bytes(constants)[packed.rows].sum()),
+            num_steps=-(-packed.num_packs // sweep.packs_per_step),
+        )
+
+    return tally, [outcome(combination) for combination in sweep.combinations]
+
+
+def _is_writable(sizes: SampleSizes, packed: PackedItems, config: RunConfig, constants: ModelConstants) -> bool:
+    """Whether the format holds the largest pack."""
+    try:
+        check_row_fits(config.format, largest_row_bytes(largest_pack(sizes, packed), constants))
+    except RowTooLarge:
+        return False
+    return True
+
+
+def _refused(combination: Combination) -> tuple[str, ...]:
+    *others, last = combination.values
+    return (*others, f"{last} (refused: a pack is over a MindRecord page)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Media:
+    """All images, or all videos, of the measured samples: columns of shape (num_media,)."""
+
+    rows: Counts  # of the sample that each belongs to
+    columns: tuple[npt.NDArray[Any], ...]  # what its header says
+
+    @classmethod
+    def read(cls, folder: Path, part_samples: Sequence[int], kind: str, names: tuple[str, ...]) -> _Media:
+        import pyarrow.compute as pc
+
+        rows = [np.zeros(0, np.int32)]
+        columns: list[list[npt.NDArray[Any]]] = [[] for _ in names]
+        first_row = 0
+        for part, num_samples in enumerate(part_samples):
+            media = read_table(part_path(folder, part))[kind].combine_chunks()
+            own_rows = np.arange(first_row, first_row + num_samples, dtype=np.int32)
+            rows.append(np.repeat(own_rows, pc.list_value_length(media).to_numpy()))
+            for name, column in zip(names, columns, strict=True):
+                column.append(pc.struct_field(media.flatten(), name).to_numpy())
+            first_row += num_samples
+        return cls(rows=np.concatenate(rows), columns=tuple(np.concatenate(column) for column in columns if column))
+
+    def sum_by_row(self, num_patches: Callable[..., int], num_rows: int) -> Counts:
+        """Patches of each row; `num_patches` takes one value of each column."""
+        if not len(self.rows):
+            return np.zeros(num_rows, np.int32)
+        count = lru_cache(maxsize=_SIZES_REMEMBERED)(num_patches)
+        values = (column.data for column in self.columns)  # gives Python's numbers, one at a time
+        patches = np.fromiter(map(count, *values), np.int32, len(self.rows))
+        return np.bincount(self.rows, patches, num_rows).astype(np.int32)
+
+
+def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int) -> int:
+    return prod(image_grid(height, width, config.image_limits, constants))
+
+
+def _video_patches(
+    config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float
+) -> int:
+    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling))
+    return prod(video_grid(num_sampled, height, width, config.frame_limits, constants))
+
+
+def _count_text(
+    config: RunConfig,
+    sweep: Sweep,
+    sources: Sources,
+    folder: Path,
+    executor: Executor,
+    tally: Tally,
+    sizes: SampleSizes,
+) -> Mapping[PixelLimits, Counts]:
+    """Tokens that are not visual, (num_rows,), under each limits for images. Only boxes make them differ."""
+    as_measured = sizes.tokens - sizes.patches // sources.constants.merge_size**2
+    all_limits = sorted({combination.config.image_limits for combination in sweep.combinations}, key=astuple)
+    has_boxes = {use.dataset.name: use.dataset.boxes != "none" for use in sources.uses}
+    parts = [part for part, dataset in enumerate(tally.part_datasets) if has_boxes[dataset]]
+    if not parts:
+        return dict.fromkeys(all_limits, as_measured)
+    counted = {limits: as_measured.copy() for limits in all_limits}
+    ends = np.cumsum(tally.part_samples)
+    stage = RecountStage(config=config, folder=folder, limits=tuple(all_limits))
+    with Progress("count text", sum(tally.part_samples[part] for part in parts)) as progress:
+        for part, text_tokens in executor.run(stage, parts, progress.take_up):
+            rows = slice(int(ends[part]) - tally.part_samples[part], int(ends[part]))
+            for limits, tokens in zip(all_limits, text_tokens, strict=True):
+                counted[limits][rows] = tokens
+    return counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecountStage:
+    """Encodes text again whose coordinates follow the size of the images; a job is the number of a part."""
+
+    config: RunConfig
+    folder: Path  # of the plan
+    limits: tuple[PixelLimits, ...]
+
+    def load(self) -> LoadedRecountStage:
+        encoder = SampleEncoder.load(self.config.model, self.config)
+        configs = (
+            replace(self.config, min_pixels=limits.min_pixels, max_pixels=limits.max_pixels) for limits in self.limits
+        )
+        return LoadedRecountStage(self.folder, tuple(replace(encoder, config=config) for config in configs))
+
+
+@dataclass(frozen=True)
+class LoadedRecountStage:
+    folder: Path
+    encoders: tuple[SampleEncoder, ...]  # for each limits
+
+    def do_item(self, measured: MeasuredSample) -> list[int]:
+        return [_num_text_tokens(encoder, measured) for encoder in self.encoders]
+
+    def do_job(self, part: int, do_item: Callable[[MeasuredSample], list[int]], before_item: Signal) -> Counts:
+        """(num_limits, num_samples)"""
+        counts = []
+        for measured in read_part(self.folder, part):
+            before_item()
+            counts.append(do_item(measured))
+        return np.array(counts, np.int32).reshape(-1, len(self.encoders)).T
+
+
+def _num_text_tokens(encoder: SampleEncoder, measured: MeasuredSample) -> int:
+    resized = encoder.remeasure(measured)
+    return resized.num_tokens - resized.num_patches // encoder.constants.merge_size**2

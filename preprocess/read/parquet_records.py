@@ -1,0 +1,116 @@
+"""Parquet files in the layout of Hugging Face as streams of raw records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from preprocess.errors import AnnotationError, Reason, SampleError
+from preprocess.read.forms.qwen import KNOWN_KEYS
+
+_BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddedMedium:
+    """A `{bytes, path}` cell of a Parquet file. Its bytes were not read: opening it shows whether there are any."""
+
+    path: str  # of the Parquet file
+    row: int
+    column: str
+    item: int
+    written: str | None  # path in the cell, which counts where the cell holds no bytes
+
+
+class ParquetRows:
+    """Hugging Face layout: media as `{bytes, path}` structs or lists of them, turns as lists of structs.
+
+    Bytes of media are not read. Of columns that are not KNOWN_KEYS only the names are; their values are None.
+    """
+
+    _BATCH_ROWS = 256
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._path = path
+        try:
+            with pq.ParquetFile(path) as file:
+                self._num_rows = file.metadata.num_rows
+                schema = file.schema_arrow
+                leaves = [file.schema.column(number).path for number in range(len(file.schema))]
+        except pa.ArrowException as error:
+            raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
+        known = [field for field in schema if field.name in KNOWN_KEYS]
+        if len({field.name for field in known}) < len(known):
+            raise AnnotationError(
+                f"{path} has two columns of one name among {', '.join(f.name for f in known)}; keep one"
+            )
+        self._media = {field.name for field in known if _is_medium(_value_type(field.type))}
+        self._leaves = [leaf for leaf in leaves if self._is_read(*leaf.split("."))]
+        self._others = dict.fromkeys(name for name in schema.names if name not in KNOWN_KEYS)
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def __iter__(self) -> Iterator[Any]:
+        import pyarrow.parquet as pq
+
+        row = 0
+        try:
+            with pq.ParquetFile(self._path) as file:
+                for batch in file.iter_batches(batch_size=self._BATCH_ROWS, columns=self._leaves):
+                    for record in self._records(batch, row):
+                        yield record
+                        row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
+
+    def _is_read(self, column: str, *below: str) -> bool:
+        return column in KNOWN_KEYS and not (column in self._media and below[-1] == "bytes")
+
+    def _records(self, batch: pa.RecordBatch, first_row: int) -> Iterator[dict[str, Any] | SampleError]:
+        try:
+            records = batch.to_pylist()
+        except (ValueError, OverflowError):  # a text that is not UTF-8, a date that Python does not know
+            records = [self._one(batch.slice(number, 1), first_row + number) for number in range(len(batch))]
+        for row, record in enumerate(records, start=first_row):
+            yield record if isinstance(record, SampleError) else {**self._others, **self._locate_media(record, row)}
+
+    def _one(self, batch: pa.RecordBatch, row: int) -> dict[str, Any] | SampleError:
+        try:
+            [record] = batch.to_pylist()
+        except (ValueError, OverflowError) as error:
+            return SampleError(Reason.BAD_JSON, f"{self._path} row {row}: {error}")
+        return record
+
+    def _locate_media(self, record: dict[str, Any], row: int) -> dict[str, Any]:
+        """With the place of each media cell for its value, which here is `{path}` or null."""
+        for column in self._media:
+            value = record[column]
+            if isinstance(value, list):
+                record[column] = [self._locate(one, row, column, item) for item, one in enumerate(value)]
+            else:
+                record[column] = self._locate(value, row, column, 0)
+        return record
+
+    def _locate(self, cell: dict[str, Any] | None, row: int, column: str, item: int) -> EmbeddedMedium | None:
+        if cell is None:
+            return None
+        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=cell["path"])
+
+
+def _value_type(type_: pa.DataType) -> pa.DataType:
+    """Of the items of a list, or of the values of a dictionary; else the type itself."""
+    return getattr(type_, "value_type", type_)
+
+
+def _is_medium(type_: pa.DataType) -> bool:
+    """Whether its values are `{bytes, path}` structs."""
+    if not pa.types.is_struct(type_) or {field.name for field in type_} != {"bytes", "path"}:
+        return False
+    return _value_type(type_.field("bytes").type) in _BYTES

@@ -1,0 +1,155 @@
+"""What a plan or a run says in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from preprocess.config import AUTO, Sweep
+from preprocess.ledger import LEDGER_NAME, Reject
+from preprocess.plan.make import Tally
+from preprocess.plan.packing import AUTO_SLACK, balanced_patches
+from preprocess.plan.summary import PlanSummary
+from preprocess.plan.sweep import Outcome
+from preprocess.timing import Timing
+from preprocess.write.publish import Published
+from shards import Manifest, PackCounts
+from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
+
+_MOST_KEYS = 20
+
+
+def plan_table(plan: PlanSummary, merge_size: int) -> str:
+    """A line a dataset, then sums, utilisation and rejects by reason."""
+    lines = [dataset_table(plan.datasets, plan.rejects, merge_size)]
+    used = _share_used(plan.totals, plan.num_packs, plan)
+    lines.append(f"{used}; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}")
+    patches = plan.totals.num_image_patches + plan.totals.num_video_patches
+    if plan.inputs["config"]["pack_patches"] == AUTO and patches:
+        lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, merge_size)}")
+    if plan.ignored_keys:
+        lines.append(_ignored_keys(plan.ignored_keys))
+    lines += reject_lines(plan.rejects, plan.num_records)
+    return "\n".join(lines)
+
+
+def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
+    """The same of a published run, which may have lost samples while decoding."""
+    counts = {name: dataset.counts for name, dataset in manifest.datasets.items()}
+    rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
+    used = _share_used(manifest.totals, manifest.num_packs, manifest)
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    return "\n".join(
+        [
+            dataset_table(counts, rejects, manifest.model.merge_size),
+            f"{used}; {len(manifest.shards):,} shards, {readable_bytes(num_bytes)}",
+            *_difference(plan.totals - manifest.totals),
+            *reject_lines(rejects, plan.num_records),
+            *_where_rejects_stand(manifest, folder),
+        ]
+    )
+
+
+def _share_used(totals: PackCounts, num_packs: int, of: PlanSummary | Manifest) -> str:
+    patches = totals.num_image_patches + totals.num_video_patches
+    return (
+        f"{num_packs:,} packs: {share(totals.num_tokens, num_packs * of.pack_length)} of {of.pack_length:,} tokens and "
+        f"{share(patches, num_packs * of.pack_patches)} of {of.pack_patches:,} patches used"
+    )
+
+
+def _difference(lost: PackCounts) -> list[str]:
+    """From the plan."""
+    if not lost.num_samples:
+        return []
+    return [f"differs from the plan: {lost.num_samples:,} samples ({lost.num_tokens:,} tokens) could not be decoded"]
+
+
+def _where_rejects_stand(manifest: Manifest, folder: Path) -> list[str]:
+    if not manifest.num_rejects:
+        return []
+    return [
+        f"each reject, with what is wrong, stands in {folder / LEDGER_NAME}; to use mended ones, run into a new folder"
+    ]
+
+
+def _why_pack_patches(plan: PlanSummary, num_patches: int, merge_size: int) -> str:
+    """What the chosen capacity follows from: the share of patches in the data, or the largest sample."""
+    largest = f"{plan.largest_unit_patches:,} patches"
+    if plan.inputs["config"]["packing"] == "none":
+        return f"the largest sample's {largest}, since nothing is packed"
+    balanced = balanced_patches(plan.totals.num_tokens, num_patches, plan.pack_length, merge_size**2)
+    ratio = f"the data's {num_patches / plan.totals.num_tokens:.2f} patches a token and {AUTO_SLACK - 1:.1%} of room"
+    if plan.largest_unit_patches > balanced:
+        return f"the largest sample's {largest}; without it {balanced:,}, from {ratio}"
+    return f"from {ratio}; the largest sample has {largest}"
+
+
+def _ignored_keys(keys: Mapping[str, int]) -> str:
+    """The most frequent ones. Annotations may use anything as a key, a terminal can't show everything."""
+    frequent = sorted(keys, key=lambda key: -keys[key])[:_MOST_KEYS]
+    shown = [f"{visible(key)} ({keys[key]:,})" for key in frequent]
+    others = [f"and {len(keys) - len(frequent):,} others"] if len(keys) > len(frequent) else []
+    return f"ignored keys: {', '.join(shown + others)}"
+
+
+def sweep_table(sweep: Sweep, tally: Tally, outcomes: Sequence[Outcome]) -> str:
+    """A line a combination; below, what is rejected in all of them."""
+    steps = "steps" if sweep.packs_per_step == 1 else f"steps of {sweep.packs_per_step}"
+    header = ("samples", "rejects", "tokens", "packs", "tokens used", "pack_patches", "patches used", "on disk", steps)
+    rows: list[tuple[str, ...]] = [(*sweep.names, *header)]
+    for outcome in outcomes:
+        cells = (
+            f"{outcome.num_samples:,}",
+            f"{outcome.num_rejects:,}",
+            f"{outcome.num_tokens:,}",
+            f"{outcome.num_packs:,}",
+            share(outcome.num_tokens, outcome.num_packs * outcome.pack_length),
+            f"{outcome.pack_patches:,}",
+            share(outcome.num_patches, outcome.num_packs * outcome.pack_patches),
+            readable_bytes(outcome.num_bytes),
+            f"{outcome.num_steps:,}",
+        )
+        rows.append((*outcome.values, *cells))
+    always = reject_lines(tally.rejects, tally.num_records)
+    return "\n".join([aligned(rows), *(f"in every line, {line}" for line in always)])
+
+
+def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> list[str]:
+    by_reason = reasons_of(rejects)
+    total = sum(by_reason.values())
+    if not total:
+        return ["rejects: none"]
+    reasons_text = ", ".join(f"{reason} {number:,}" for reason, number in by_reason.items())
+    return [f"rejects: {total:,} of {num_records:,} samples ({total / num_records:.1%}): {reasons_text}"]
+
+
+def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
+    """What was written, and how it differs from the plan."""
+    manifest = published.manifest
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    lines = [
+        f"wrote {manifest.num_packs:,} packs, {manifest.totals.num_samples:,} samples, "
+        f"{readable_bytes(num_bytes)} in {len(manifest.shards):,} shards to {folder}"
+    ]
+    lines += _difference(published.lost) or ["as planned: no sample was lost while decoding"]
+    if published.num_reused:
+        lines.append(f"reused {published.num_reused:,} of {published.num_media:,} images and videos without decoding")
+    rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
+    lines += reject_lines(rejects, plan.num_records)
+    return "\n".join(lines + _where_rejects_stand(manifest, folder))
+
+
+def reject_examples(rejects: Iterable[Reject]) -> list[str]:
+    """For each reason the first sample, with what is wrong."""
+    first: dict[str, Reject] = {}
+    for reject in rejects:
+        first.setdefault(reject.reason, reject)
+    return [visible(f"  {r.reason}: {r.key}: {r.detail}") for _, r in sorted(first.items())]
+
+
+def slowest_lines(timings: Sequence[Timing]) -> list[str]:
+    if not timings:
+        return []
+    lines = [visible(f"  {t.seconds:.3f} s  {t.sample}: {', '.join(t.media) or 'text only'}") for t in timings]
+    return ["slowest samples to encode:", *lines]

@@ -1,0 +1,101 @@
+"""Publish: gather the sidecars of all shards into the manifest, which is written last."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.config import RunConfig
+from preprocess.errors import FatalError
+from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
+from preprocess.plan.summary import PlanSummary
+from preprocess.plan.tables import PLAN_DIR
+from preprocess.timing import Timing, slowest_of_all, write_slowest
+from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
+from shards.files.atomic import write_atomically
+from shards.formats.writer import TEMPORARY_DIR, read_sidecar
+from shards.manifest import MODEL_DIR, MODEL_FILES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    manifest: Manifest
+    lost: PackCounts  # planned, but rejected while decoding; uses of repeated samples count each time
+    num_media: int = 0  # written; uses of repeated samples count each time
+    num_reused: int = 0  # of them, copied from an earlier run
+
+
+def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> Published | None:
+    """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
+    folder = config.output_dir
+    shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)  # all shards are finished: nobody needs what is there
+    rejects: list[Reject] = []  # of the shards; those of the plan may be many more
+    counts = {name: PackCounts() for name in plan.datasets}
+    maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
+    slowest: list[Timing] = []
+    for task in range(plan.num_shards):
+        sidecar = read_sidecar(folder, task)
+        assert sidecar is not None, f"shard {task} has no sidecar"
+        for name, more in sidecar.datasets.items():
+            counts[name] += more
+        maxima = maxima.merge(sidecar.maxima)
+        num_media += sidecar.num_media
+        num_reused += sidecar.num_reused
+        shards += [sidecar.shard] if sidecar.shard else []
+        slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
+        rejects += map(Reject.from_json, sidecar.rejects)
+    ledger = folder / LEDGER_NAME
+    write_ledger(ledger, _merged(_planned_rejects(folder / PLAN_DIR / LEDGER_NAME, plan), rejects, list(plan.datasets)))
+    if not shards:
+        return None
+    write_slowest(folder / PLAN_DIR, slowest)
+    by_dataset = count_by_dataset(read_ledger(ledger))
+    totals = sum(counts.values(), PackCounts())
+    manifest = Manifest(
+        format=config.format,
+        fingerprint=plan.fingerprint,
+        inputs=plan.inputs,
+        model=constants,
+        pack_length=plan.pack_length,
+        pack_patches=plan.pack_patches,
+        maxima=maxima,
+        totals=totals,
+        datasets={name: DatasetSummary(counts=counts[name], rejects=by_dataset.get(name, {})) for name in counts},
+        shards=tuple(shards),
+    )
+    _copy_model_files(config.model, folder / MODEL_DIR)
+    write_manifest(folder, manifest)
+    return Published(manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused)
+
+
+def _planned_rejects(path: Path, plan: PlanSummary) -> Iterator[Reject]:
+    """Those of the plan, in the order of the annotations. Raises FatalError where some are missing."""
+    num_read = 0
+    for reject in read_ledger(path):
+        yield reject
+        num_read += 1
+    if num_read != plan.num_rejects:
+        raise FatalError(
+            f"{path} lists {num_read:,} rejects, the plan has {plan.num_rejects:,}: the file was changed; remove "
+            f"{path.parent.parent} and run again"
+        )
+
+
+def _merged(planned: Iterable[Reject], of_shards: Iterable[Reject], datasets: Sequence[str]) -> Iterator[Reject]:
+    """One entry a sample, though each use of a repeated sample fails; in the order of the annotations."""
+    rank = {name: number for number, name in enumerate(datasets)}
+
+    def place(reject: Reject) -> tuple[int, int, int]:
+        return rank[reject.dataset], reject.index, -1 if reject.member is None else reject.member
+
+    unique = {place(reject): reject for reject in of_shards}
+    return heapq.merge(planned, (unique[key] for key in sorted(unique)), key=place)
+
+
+def _copy_model_files(model: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for name in MODEL_FILES:
+        write_atomically(target / name, (model / name).read_bytes())

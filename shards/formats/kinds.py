@@ -1,0 +1,71 @@
+"""The file formats of a shard, and the one place that chooses between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+from shards.formats import arrow, mindrecord
+from shards.model_constants import ModelConstants
+from shards.pack import Pack
+
+Format = Literal["arrow", "mindrecord"]
+SUFFIXES: dict[str, str] = {"arrow": arrow.SUFFIX, "mindrecord": mindrecord.SUFFIX}
+
+
+class Shard(Protocol):
+    """Random access to the packs of one file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> Pack: ...
+
+
+class ShardWriter(Protocol):
+    """Appends packs to one shard, whose files are whole and on the disk when the context ends without an exception."""
+
+    @property
+    def hashes(self) -> Sequence[str]:
+        """The sha256 of each of its `files_of_shard`, once the context has ended."""
+        ...
+
+    def write(self, pack: Pack) -> None: ...
+
+    def __enter__(self) -> ShardWriter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+def open_shard(path: Path, constants: ModelConstants) -> Shard:
+    """Raises DamagedShard."""
+    if path.suffix == mindrecord.SUFFIX:
+        return mindrecord.MindRecordShard(path, constants)
+    return arrow.ArrowShard(path, constants)
+
+
+def create_shard(path: Path, constants: ModelConstants, largest_row_bytes: int) -> ShardWriter:
+    """The suffix of `path` says which format."""
+    if path.suffix == mindrecord.SUFFIX:
+        return mindrecord.MindRecordShardWriter(path, constants, mindrecord.page_bytes(largest_row_bytes))
+    return arrow.ArrowShardWriter(path, constants)
+
+
+def check_row_fits(format: str, largest_row_bytes: int) -> None:
+    """Raise RowTooLarge, with the number, where `format` can't hold a row of that size."""
+    if format == "mindrecord":
+        mindrecord.page_bytes(largest_row_bytes)
+
+
+def load_format(format: str) -> None:
+    """Import now what writing the first shard would import; ImportError where it is not installed."""
+    if format == "mindrecord":
+        import mindspore.mindrecord  # noqa: F401
+
+
+def files_of_shard(name: str) -> tuple[str, ...]:
+    """The files that shard `name` consists of, its own first."""
+    return (name, mindrecord.index_name(name)) if name.endswith(mindrecord.SUFFIX) else (name,)

@@ -1,0 +1,199 @@
+"""Packs come back from Arrow files as they were written, as views into the mapped file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shards import DamagedShard, Pack, check_pack
+from shards.formats.arrow import ArrowShard, ArrowShardWriter, arrow_schema
+from tests.shards.packs import CONSTANTS, arrays, assert_same, make_pack, packs
+
+ROOT = Path(__file__).parents[3]
+
+
+def write(path: Path, written: list[Pack]) -> ArrowShard:
+    with ArrowShardWriter(path, CONSTANTS) as writer:
+        for pack in written:
+            writer.write(pack)
+    return ArrowShard(path, CONSTANTS)
+
+
+@settings(max_examples=50)
+@given(st.lists(packs, min_size=1, max_size=3))
+@example([make_pack(texts=(7, 2))])  # no image, no video
+@example([make_pack(texts=(1,))])  # one token
+@example([make_pack(videos=[(2, 4, 4), (1, 2, 2)])])  # only videos
+@example(
+    [make_pack(images=[(1, 2, 2), (1, 4, 8)], videos=[(3, 2, 2)]), make_pack(texts=(1,))]
+)  # everything, then little
+def test_packs_come_back_as_written(written: list[Pack]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        shard = write(Path(folder) / "shard.arrow", written)
+        assert len(shard) == len(written)
+        for row, pack in enumerate(written):
+            assert_same(shard[row], pack)
+            check_pack(shard[row], CONSTANTS)
+
+
+def test_keys_keep_their_characters(tmp_path: Path) -> None:
+    keys = ("数据 集:0", "a:1.2#3", "")
+    pack = replace(make_pack(texts=(2, 3, 4)), sample_keys=keys)
+    assert write(tmp_path / "shard.arrow", [pack])[0].sample_keys == keys
+
+
+def test_arrays_are_read_only_views_into_the_mapped_file(tmp_path: Path) -> None:
+    path = tmp_path / "shard.arrow"
+    pack = write(path, [make_pack(images=[(1, 4, 4)], videos=[(2, 2, 2)])])[0]
+    mapping = mapped_range(path)
+    for name, array in arrays(pack).items():
+        assert not array.flags.writeable, name
+        assert not array.flags.owndata, name
+        first = array.__array_interface__["data"][0]
+        assert array.nbytes > 0
+        assert mapping.start <= first <= first + array.nbytes <= mapping.stop, name
+
+
+def mapped_range(path: Path) -> range:
+    """Addresses at which this process maps `path`."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if line.endswith(str(path)):
+            first, last = line.split()[0].split("-")
+            return range(int(first, 16), int(last, 16))
+    raise AssertionError(f"{path} is not mapped")
+
+
+def test_reading_a_pack_allocates_no_payload(tmp_path: Path) -> None:
+    big = make_pack(images=[(1, 40, 40)] * 10)
+    shard = write(tmp_path / "shard.arrow", [big])
+    before = pa.total_allocated_bytes()
+    pack = shard[0]
+    assert pack.image_patches.nbytes > 9e6
+    assert pa.total_allocated_bytes() - before < 1e5
+
+
+def test_arrays_that_are_not_contiguous_are_written_right(tmp_path: Path) -> None:
+    pack = make_pack(texts=(6, 7), images=[(1, 4, 4)])
+    turned = replace(
+        pack,
+        position_ids=np.asfortranarray(pack.position_ids),
+        image_patches=np.asfortranarray(pack.image_patches),
+        input_ids=np.repeat(pack.input_ids, 2)[::2],
+    )
+    assert not turned.position_ids.flags.c_contiguous
+    assert not turned.input_ids.flags.c_contiguous
+    assert_same(write(tmp_path / "shard.arrow", [turned])[0], pack)
+
+
+def test_equal_packs_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name, [make_pack(images=[(1, 2, 2)], seed=3), make_pack(seed=4)])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_row_says_its_own_counts(tmp_path: Path) -> None:
+    write(tmp_path / "shard.arrow", [make_pack(texts=(3, 5), images=[(1, 2, 4)])])
+    table = pa.ipc.open_file(str(tmp_path / "shard.arrow")).read_all()
+    assert table.select([name for name in table.column_names if name.startswith("num_")]).to_pylist() == [
+        {
+            "num_samples": 2,
+            "num_tokens": 10,
+            "num_label_tokens": 2,
+            "num_images": 1,
+            "num_videos": 0,
+            "num_image_patches": 8,
+            "num_video_patches": 0,
+        }
+    ]
+
+
+# --- files that are no shard ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.9, -1])
+def test_a_truncated_file_is_damaged(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "shard.arrow"
+    write(path, [make_pack()])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content)) if 0 < keep < 1 else int(keep)])
+    with pytest.raises(DamagedShard, match=rf"{path} is not a whole Arrow file"):
+        ArrowShard(path, CONSTANTS)
+
+
+def test_a_missing_file_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DamagedShard, match="is missing"):
+        ArrowShard(tmp_path / "shard.arrow", CONSTANTS)
+
+
+def test_an_arrow_file_of_something_else_is_damaged(tmp_path: Path) -> None:
+    with pa.ipc.new_file(str(tmp_path / "shard.arrow"), pa.schema([("input_ids", pa.int64())])):
+        pass
+    with pytest.raises(DamagedShard, match="has other columns"):
+        ArrowShard(tmp_path / "shard.arrow", CONSTANTS)
+
+
+def test_a_shard_of_a_model_with_other_patches_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path / "shard.arrow", [make_pack()])
+    other = replace(CONSTANTS, patch_size=16)
+    assert arrow_schema(other) != arrow_schema(CONSTANTS)
+    with pytest.raises(DamagedShard, match="has other columns"):
+        ArrowShard(tmp_path / "shard.arrow", other)
+
+
+def test_a_pack_with_a_broken_header_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "shard.arrow"
+    write(path, [make_pack(seed=1), make_pack(seed=2)])
+    content = bytearray(path.read_bytes())
+    second = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff", 500) + 500)
+    content[second + 8 : second + 40] = bytes(32)
+    path.write_bytes(content)
+    with pytest.raises(DamagedShard, match="is damaged in pack"):
+        list(map(ArrowShard(path, CONSTANTS).__getitem__, range(2)))
+
+
+FLIP_EVERYWHERE = """
+import sys
+from pathlib import Path
+from shards import DamagedShard
+from shards.formats.arrow import ArrowShard
+from tests.shards.packs import CONSTANTS, arrays
+
+path, step = Path(sys.argv[1]), int(sys.argv[2])
+content = path.read_bytes()
+damaged = 0
+file = open(path, "r+b", buffering=0)
+for position in range(0, len(content), step):
+    for bits in (1, 128, 255, 0):
+        file.seek(position)
+        file.write(bytes([content[position] ^ bits]))
+        try:
+            shard = ArrowShard(path, CONSTANTS)
+            for row in range(min(len(shard), 10)):
+                assert all(array.sum() is not None for array in arrays(shard[row]).values())  # every byte is read
+        except DamagedShard:
+            damaged += 1
+print(damaged)
+"""
+
+
+@pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
+def test_flipped_bytes_never_end_the_process(tmp_path: Path, step: int) -> None:
+    write(tmp_path / "shard.arrow", [make_pack(images=[(1, 2, 2)], videos=[(1, 2, 2)]), make_pack(texts=(1,))])
+    done = subprocess.run(
+        [sys.executable, "-c", FLIP_EVERYWHERE, str(tmp_path / "shard.arrow"), str(step)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5000 / step

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from train.reports.metrics import EvaluationResult, MetricsFile, Progress, StepSums
+
+
+def progress(**changes: object) -> Progress:
+    sums = StepSums(
+        num_tokens=80,
+        num_label_tokens=4,
+        num_patches=30,
+        num_token_slots=100,
+        num_patch_slots=40,
+        flops=1000,
+        loss_sum=10.0,
+        seconds=2.0,
+        data_wait_seconds=0.5,
+    )
+    return Progress(
+        **{"step": 3, "num_steps": 9, "epoch": 0.5, "learning_rate": 1e-3, "grad_norm": 2.0} | changes, sums=sums
+    )
+
+
+def test_sums_add_up_and_shares_are_of_the_sums() -> None:
+    both = progress().sums + StepSums(num_tokens=20, num_label_tokens=6, num_token_slots=100, loss_sum=5.0, seconds=3.0)
+    assert both.loss == 1.5
+    assert both.tokens_per_second == 20.0
+    assert both.padding_share == 0.5
+    assert both.patch_padding_share == 0.25
+    assert both.data_wait_share == 0.1
+    assert StepSums().loss == StepSums().tokens_per_second == StepSums().padding_share == 0.0
+
+
+def test_a_line_tells_what_people_watch() -> None:
+    assert progress().to_line() == (
+        "step 3/9 | loss 2.5000 | lr 1.00e-03 | 40 tokens/s | padding 20.0% | data wait 25.0% (500 ms)"
+    )
+
+
+def test_learning_rates_of_groups_are_told_where_they_differ() -> None:
+    rates = {"llm": 1e-3, "vision": 1e-5}
+    several = progress(learning_rates=rates)
+    assert "lr llm 1.00e-03, vision 1.00e-05 |" in several.to_line()
+    assert several.to_json()["learning_rates"] == rates
+    assert "learning_rates" not in progress().to_json()
+
+
+def test_utilisation_is_told_where_the_peak_is_known() -> None:
+    known = progress(peak_flops=2000.0)
+    assert known.to_line().endswith("| MFU 25.0%")
+    assert known.to_json()["flops_utilisation"] == 0.25
+    assert "MFU" not in progress().to_line()
+    assert "flops_utilisation" not in progress().to_json()
+
+
+def test_an_evaluation_weighs_by_supervised_token() -> None:
+    result = EvaluationResult(step=3, epoch=0.5, loss_sum=9.0, num_label_tokens=6, seconds=1.25)
+    assert result.to_json() == {
+        "step": 3,
+        "epoch": 0.5,
+        "eval_loss": 1.5,
+        "eval_num_label_tokens": 6,
+        "eval_seconds": 1.25,
+    }
+    assert result.to_line() == "evaluation after step 3 | loss 1.5000 | 6 supervised tokens in 1.2 s"
+
+
+def write_records(path: Path, *steps: int, first_step: int = 0) -> None:
+    with MetricsFile(path, first_step=first_step) as metrics:
+        for step in steps:
+            metrics.write({"step": step})
+        metrics.sync()
+
+
+def read_steps(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("first_step", "kept"), [(0, []), (2, [1, 2, 2]), (3, [1, 2, 2, 3]), (9, [1, 2, 2, 3, 4])])
+def test_records_after_the_step_that_a_run_goes_on_from_are_dropped(
+    first_step: int, kept: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write_records(path, 1, 2, 2, 3, 4)  # 2: a record of training, and one of an evaluation
+    write_records(path, 5, first_step=first_step)
+    assert read_steps(path) == [*kept, 5]
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write_records(path, 1, 2)
+    for cut in ('{"step": 3', '{"step": 3}', "\x00\x00\x00"):  # the second lacks the end of its line
+        with open(path, "a") as file:
+            file.write(cut)
+        write_records(path, first_step=9)
+        assert read_steps(path) == [1, 2]

@@ -1,0 +1,79 @@
+"""`python -m train merge`: base model + adapter -> a model folder. NumPy only, one weight in memory at a time.
+
+W + lora_alpha / r * B A is computed in float32 and stored in the dtype of W; weights without adapter keep their bits.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from train.adapters.files import StoredAdapter, find_adapter
+from train.errors import ConfigError, TrainingFailed, UsageError, WeightsError
+from train.models.qwen2_5_vl.config import read_model_config
+from train.weights.files import (
+    MAX_SHARD_BYTES,
+    StoredWeight,
+    WeightToWrite,
+    copy_companions,
+    find_weights,
+    from_float32,
+    listing,
+    nested_name,
+    write_weights,
+)
+
+
+def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> int:
+    """Write the merged model, and return how many layers were adapted.
+
+    Raises UsageError before anything is written, TrainingFailed where it can't be written.
+    """
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise UsageError(f"output_dir {output_dir} is not empty; give a new folder")
+    try:
+        stored_adapter = find_adapter(adapter)
+        weights = plan_merge(model, stored_adapter)
+    except (WeightsError, ConfigError) as error:
+        raise UsageError(str(error)) from error
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        copy_companions(model, output_dir)
+        write_weights(output_dir, weights, max_shard_bytes=max_shard_bytes)
+    except OSError as error:
+        raise TrainingFailed(f"{output_dir} can't be written: {error}; it is incomplete, delete it") from error
+    return len(stored_adapter.factors)
+
+
+def plan_merge(model: Path, adapter: StoredAdapter) -> list[WeightToWrite]:
+    """Every weight of the merged model, in the order of the files of `model`. Reads headers only.
+
+    Raises WeightsError or ConfigError where the adapter is not one of this model.
+    """
+    stored = find_weights(model)
+    names = {module: f"{module}.weight" for module in adapter.factors}
+    absent = sorted(nested_name(module) for module, name in names.items() if name not in stored)
+    if absent:
+        raise WeightsError(f"{adapter.folder} adapts what {model} does not have: {listing(absent)}")
+    if "lm_head" in names and read_model_config(model / "config.json").tie_word_embeddings:
+        raise WeightsError(
+            f"{adapter.folder} adapts lm_head, which {model} ties to the embedding: a merged head would change both"
+        )
+    readers = {name: weight.read_stored for name, weight in stored.items()}
+    for module, name in names.items():
+        adapter.require_shape(module, stored[name].shape)
+        readers[name] = partial(read_merged, stored[name], *adapter.factors[module], adapter.config.scaling)
+    return [
+        WeightToWrite(name=name, dtype=weight.dtype, shape=weight.shape, read=readers[name])
+        for name, weight in stored.items()
+    ]
+
+
+def read_merged(weight: StoredWeight, a: StoredWeight, b: StoredWeight, scaling: float) -> npt.NDArray[np.generic]:
+    """W + scaling * B A, computed in float32, as `weight` is stored."""
+    merged: npt.NDArray[Any] = weight.read() + np.float32(scaling) * (b.read() @ a.read())
+    return from_float32(merged, weight.dtype)

@@ -1,0 +1,93 @@
+"""Checkpoints of a running training: the model and the optimizer on the device -> a checkpoint, and back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+from mindspore import ops
+
+from shards.order import PackOrder
+from train.adapters.lora import Adapters
+from train.arguments import TrainArguments
+from train.checkpoints.export import export_model
+from train.checkpoints.folder import OPTIMIZER_NAME, delete_older, read_arrays, write_checkpoint
+from train.checkpoints.trainer_state import RunIdentity, TrainerState
+from train.errors import TrainingFailed
+from train.models.qwen2_5_vl.model import Qwen25VL
+from train.reports.metrics import StepSums
+from train.steps.optimizer import AdamW
+from train.weights.files import WeightToWrite, write_file
+
+
+class Saver:
+    """Saves checkpoints of one run, and deletes the oldest where their number is limited."""
+
+    def __init__(
+        self,
+        arguments: TrainArguments,
+        order: PackOrder,
+        identity: RunIdentity,
+        model: Qwen25VL,
+        adapters: Adapters | None,
+        optimizer: AdamW,
+        newest: Path | None = None,
+    ) -> None:
+        self.newest = newest  # the checkpoint that a run which is started now goes on from
+        self._arguments = arguments
+        self._order = order
+        self._identity = identity
+        self._model = model
+        self._adapters = adapters
+        self._optimizer = optimizer
+
+    def save(self, step: int, since_report: StepSums, *, is_evaluated: bool) -> str:
+        """Save a checkpoint after `step` steps. Returns a line for the log; raises TrainingFailed."""
+        begin = time.perf_counter()
+        output_dir, limit = self._arguments.output_dir, self._arguments.save_total_limit
+        state = TrainerState.after(
+            step, self._order, self._identity, since_report=since_report, is_evaluated=is_evaluated
+        )
+        try:
+            self.newest = write_checkpoint(output_dir, state, self._write_contents)
+        except OSError as error:
+            raise TrainingFailed(f"checkpoint-{step} can't be saved: {describe_failure(error)}") from error
+        deleted = delete_older(self.newest, keep=limit) if limit else []
+        seconds = time.perf_counter() - begin
+        also = f", deleted {', '.join(path.name for path in deleted)}" if deleted else ""
+        return f"saved {self.newest.name} in {seconds:.1f} s{also}"
+
+    def what_is_saved(self) -> str:
+        return f"{self.newest} is the newest checkpoint" if self.newest else "nothing was saved"
+
+    def _write_contents(self, folder: Path) -> None:
+        export_model(folder, self._model, self._arguments.model, self._adapters)
+        write_file(folder / OPTIMIZER_NAME, [_to_write(each) for each in self._optimizer.state])
+
+
+def _to_write(parameter: ms.Parameter) -> WeightToWrite:
+    return WeightToWrite(name=parameter.name, dtype="F32", shape=tuple(parameter.shape), read=parameter.asnumpy)
+
+
+def describe_failure(error: OSError) -> str:
+    """What went wrong while writing, in one line."""
+    if error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def restore_optimizer(optimizer: AdamW, checkpoint: Path, *, step: int) -> None:
+    """Fill the optimizer, whose graph must be compiled already, with what a checkpoint holds."""
+    parameters = {each.name: each for each in optimizer.state}
+
+    def write(name: str, array: npt.NDArray[np.float32]) -> None:
+        # Not set_data: the compiled graph would go on reading the old memory.
+        ops.assign(parameters.pop(name), ms.Tensor(array))
+
+    read_arrays(checkpoint / OPTIMIZER_NAME, write)
+    if parameters:
+        raise ValueError(f"{checkpoint / OPTIMIZER_NAME} lacks {', '.join(parameters)}")
+    optimizer.num_steps = step

@@ -1,0 +1,166 @@
+"""trainer_state.json: where a run stands, and what determines its result. Plain JSON, which carries its own hash.
+
+It stands in every checkpoint, where it also lists the other files with their sizes and hashes, and in `output_dir`:
+with step 0 from the start of a run, with the last step when the trained model is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shards import Manifest
+from shards.files.atomic import write_atomically
+from shards.order import PackOrder
+from train.arguments import FIELDS, TrainArguments
+from train.errors import DamagedCheckpoint
+from train.reports.metrics import StepSums
+
+FORMAT_VERSION = 1
+_SAMPLE_BYTES = 1 << 20
+
+# What may differ between a run and its continuation: places, what is shown and kept, and the length of the run.
+_FREE = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
+_FREE |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
+_FREE |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
+# Only their product counts.
+_PACKS_PER_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What determines the weights after each step, but for the number of steps."""
+
+    arguments: Mapping[str, Any]  # all of TrainArguments, as JSON
+    shards: Mapping[str, Any]  # `fingerprint`, `num_packs`, and `inputs`, which the fingerprint was taken of
+    model_sha256: str  # see `hash_model`
+
+    @classmethod
+    def of(cls, arguments: TrainArguments, manifest: Manifest) -> RunIdentity:
+        values = {name: getattr(arguments, name) for name in FIELDS}
+        shards = {
+            "fingerprint": manifest.fingerprint,
+            "num_packs": manifest.num_packs,
+            "inputs": dict(manifest.inputs),
+        }
+        return cls(
+            arguments={name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
+            shards=json.loads(json.dumps(shards)),
+            model_sha256=hash_model(arguments.model),
+        )
+
+    def differences(self, now: RunIdentity) -> Iterator[str]:
+        """What `now` has otherwise, each with both values. Nothing: its steps continue those of this run exactly."""
+        if self.shards != now.shards:
+            inputs = list(_differences(self.shards["inputs"], now.shards["inputs"]))
+            num_packs = list(_differences({"packs": self.shards["num_packs"]}, {"packs": now.shards["num_packs"]}))
+            yield f"the shards ({', '.join(inputs + num_packs) or 'their fingerprint'})"
+        if self.model_sha256 != now.model_sha256:
+            yield f"the model to start from ({self.arguments['model']} -> {now.arguments['model']})"
+        yield from _differences(_determining(self.arguments), _determining(now.arguments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerState:
+    """A run after `step` of `num_steps` optimizer steps."""
+
+    step: int
+    num_steps: int
+    packs_taken: int  # positions of the stream of packs that the steps took
+    identity: RunIdentity
+    since_report: StepSums = field(default_factory=StepSums)  # of the steps after the last record of the log
+    is_evaluated: bool = True  # False: the evaluation that is due after `step` has not been made
+
+    @classmethod
+    def after(
+        cls,
+        step: int,
+        order: PackOrder,
+        identity: RunIdentity,
+        *,
+        since_report: StepSums | None = None,
+        is_evaluated: bool = True,
+    ) -> TrainerState:
+        return cls(
+            step=step,
+            num_steps=order.num_steps,
+            packs_taken=min(step * order.packs_per_step, order.num_positions),
+            identity=identity,
+            since_report=since_report or StepSums(),
+            is_evaluated=is_evaluated,
+        )
+
+
+def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]) -> None:
+    """Write `state`, atomically, with the `files` that belong to it."""
+    record = {
+        "format_version": FORMAT_VERSION,
+        **asdict(state),
+        "files": {name: asdict(entry) for name, entry in files.items()},
+    }
+    write_atomically(path, json.dumps({**record, "sha256": _hash_record(record)}, indent=1, sort_keys=True) + "\n")
+
+
+def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
+    """Raises DamagedCheckpoint for a file that is missing, altered, or of another version."""
+    try:
+        record = json.loads(path.read_bytes())
+        stored_hash = record.pop("sha256")
+        version = record.pop("format_version")
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path} can't be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedCheckpoint(f"{path} is cut short or not ours") from None
+    if version != FORMAT_VERSION:
+        raise DamagedCheckpoint(f"{path} has format version {version}, this code reads {FORMAT_VERSION}")
+    if stored_hash != _hash_record({"format_version": version, **record}):
+        raise DamagedCheckpoint(f"{path} was altered: its hash does not match")
+    files = {name: StoredFile(**entry) for name, entry in record.pop("files").items()}
+    identity = RunIdentity(**record.pop("identity"))
+    since_report = StepSums(**record.pop("since_report"))
+    return TrainerState(**record, identity=identity, since_report=since_report), files
+
+
+def hash_model(folder: Path) -> str:
+    """Hash that tells model folders apart without reading them.
+
+    It is taken of config.json, and of each file of weights its name, size, first and last MiB.
+    """
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with open(path, "rb") as file:
+            digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _determining(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in arguments.items() if name not in (*_FREE, *_PACKS_PER_STEP)}
+    batch, accumulation = (arguments[name] for name in _PACKS_PER_STEP)
+    return {**kept, " * ".join(_PACKS_PER_STEP): batch * accumulation}
+
+
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """`name before -> now` of each leaf that differs."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*before, *now}):
+            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif before != now:
+        yield f"{name} {before} -> {now}"
+
+
+def _hash_record(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

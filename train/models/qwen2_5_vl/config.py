@@ -1,0 +1,226 @@
+"""The architecture of a Qwen2.5-VL, read from the config.json of a Hugging Face model folder.
+
+Two layouts exist on disk: flat, as published with the checkpoints, and nested (the language model under `text_config`),
+as transformers 4.57.1 writes it. Both give the same `ModelConfig`. What the model doesn't implement is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.errors import ConfigError
+
+MODEL_TYPE = "qwen2_5_vl"
+HIDDEN_ACT = "silu"
+FULL_ATTENTION = "full_attention"
+# "mrope" as published; transformers 4.57.1 rewrites it to "default" (the frequencies are not scaled in either case).
+ROPE_TYPES = ("mrope", "default")
+COLOUR_CHANNELS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig:
+    """The vision tower and its merger. Sizes in pixels where said so."""
+
+    depth: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    out_hidden_size: int  # of a visual embedding: the language model's hidden_size
+    patch_size: int  # pixels
+    temporal_patch_size: int  # frames
+    spatial_merge_size: int  # patches per side of one visual embedding
+    window_size: int  # pixels
+    fullatt_block_indexes: tuple[int, ...]  # the other layers attend within windows
+
+    def __post_init__(self) -> None:
+        _require(self.hidden_size % self.num_heads == 0, "hidden_size", "is not a multiple of num_heads")
+        _require(self.head_dim % 4 == 0, "hidden_size", "gives heads whose size is not a multiple of 4")
+        _require(self.window_size % self.cell_size == 0, "window_size", f"is not a multiple of {self.cell_size} pixels")
+        _require(
+            all(0 <= index < self.depth for index in self.fullatt_block_indexes),
+            "fullatt_block_indexes",
+            f"names a layer that a tower of depth {self.depth} lacks",
+        )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_heads
+
+    @property
+    def cell_size(self) -> int:
+        """Pixels per side of one visual embedding."""
+        return self.patch_size * self.spatial_merge_size
+
+    @property
+    def merge_unit(self) -> int:
+        """Patches that make one visual embedding."""
+        return self.spatial_merge_size**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The language model, and the vision tower in `vision`."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    rms_norm_eps: float
+    rope_theta: float
+    mrope_section: tuple[int, int, int]  # frequencies turned by temporal, height and width position
+    tie_word_embeddings: bool
+    vision: VisionConfig
+
+    def __post_init__(self) -> None:
+        _require(
+            self.hidden_size % (2 * self.num_attention_heads) == 0,
+            "hidden_size",
+            "does not divide into num_attention_heads heads of even size",
+        )
+        _require(
+            self.num_attention_heads % self.num_key_value_heads == 0,
+            "num_key_value_heads",
+            "does not divide num_attention_heads",
+        )
+        _require(
+            len(self.mrope_section) == 3 and 2 * sum(self.mrope_section) == self.head_dim,
+            "rope_scaling.mrope_section",
+            f"is not three numbers with the sum {self.head_dim // 2} (half a head)",
+        )
+        _require(
+            self.vision.out_hidden_size == self.hidden_size,
+            "vision_config.out_hidden_size",
+            f"is not hidden_size ({self.hidden_size})",
+        )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """Read a config.json, flat or nested. Raises ConfigError naming `path` and the key."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; the model must be a Hugging Face model folder") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ConfigError(f"{path} is not a JSON object")
+    try:
+        return parse_model_config(record)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
+    """The configuration in a parsed config.json. Raises ConfigError naming the key."""
+    _require_value(record, "model_type", (MODEL_TYPE,))
+    # Newer files repeat some of the language model's keys at the top; text_config is what transformers reads.
+    text = {**record, **_optional_object(record, "text_config")}
+    _require_value(text, "hidden_act", (HIDDEN_ACT,))
+    _require_value(text, "use_sliding_window", (False,), default=False)
+    _require_value(text, "attention_dropout", (0.0,), default=0.0)
+    for layer_type in text.get("layer_types") or ():
+        _require(
+            layer_type == FULL_ATTENTION, "layer_types", f"holds {layer_type!r}; only {FULL_ATTENTION!r} is supported"
+        )
+    rope = _need_object(text, "rope_scaling")
+    _require_value({"type": rope.get("rope_type", rope.get("type"))}, "type", ROPE_TYPES, prefix="rope_scaling.")
+    return ModelConfig(
+        vocab_size=_need_size(text, "vocab_size"),
+        hidden_size=_need_size(text, "hidden_size"),
+        intermediate_size=_need_size(text, "intermediate_size"),
+        num_hidden_layers=_need_size(text, "num_hidden_layers"),
+        num_attention_heads=_need_size(text, "num_attention_heads"),
+        num_key_value_heads=_need_size(text, "num_key_value_heads"),
+        rms_norm_eps=_need_number(text, "rms_norm_eps"),
+        rope_theta=_need_number(text, "rope_theta"),
+        mrope_section=tuple(_need_sizes(rope, "mrope_section", prefix="rope_scaling.")),  # type: ignore[arg-type]
+        # A file that doesn't say is not tied: the default of transformers 4.57.1's Qwen2_5_VLTextConfig.
+        tie_word_embeddings=bool(text.get("tie_word_embeddings", False)),
+        vision=_parse_vision_config(_need_object(record, "vision_config")),
+    )
+
+
+def _parse_vision_config(record: Mapping[str, Any]) -> VisionConfig:
+    prefix = "vision_config."
+    _require_value(record, "hidden_act", (HIDDEN_ACT,), prefix=prefix)
+    for name in ("in_channels", "in_chans"):
+        _require_value(record, name, (COLOUR_CHANNELS,), prefix=prefix, default=COLOUR_CHANNELS)
+    try:
+        return VisionConfig(
+            depth=_need_size(record, "depth"),
+            hidden_size=_need_size(record, "hidden_size"),
+            intermediate_size=_need_size(record, "intermediate_size"),
+            num_heads=_need_size(record, "num_heads"),
+            out_hidden_size=_need_size(record, "out_hidden_size"),
+            patch_size=_need_size(record, "patch_size"),
+            temporal_patch_size=_need_size(record, "temporal_patch_size"),
+            spatial_merge_size=_need_size(record, "spatial_merge_size"),
+            window_size=_need_size(record, "window_size"),
+            fullatt_block_indexes=tuple(_need_sizes(record, "fullatt_block_indexes")),
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}{error}") from None
+
+
+def _require(holds: bool, key: str, message: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key} {message}")
+
+
+def _require_value(
+    record: Mapping[str, Any], key: str, supported: tuple[Any, ...], *, prefix: str = "", default: Any = None
+) -> None:
+    value = record.get(key, default)
+    if value is None:
+        raise ConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
+    _require(value in supported, prefix + key, f"is {value!r}; supported: {', '.join(map(repr, supported))}")
+
+
+def _need(record: Mapping[str, Any], key: str, prefix: str = "") -> Any:
+    if record.get(key) is None:
+        raise ConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
+    return record[key]
+
+
+def _need_number(record: Mapping[str, Any], key: str) -> float:
+    value = _need(record, key)
+    _require(isinstance(value, int | float) and not isinstance(value, bool), key, f"is {value!r}, not a number")
+    return float(value)
+
+
+def _need_size(record: Mapping[str, Any], key: str) -> int:
+    value = _need(record, key)
+    _require(_is_index(value) and value > 0, key, f"is {value!r}, not a positive integer")
+    return int(value)
+
+
+def _need_sizes(record: Mapping[str, Any], key: str, prefix: str = "") -> list[int]:
+    values = _need(record, key, prefix)
+    is_list = isinstance(values, list) and all(_is_index(value) and value >= 0 for value in values)
+    _require(is_list, prefix + key, f"is {values!r}, not a list of integers")
+    return list(values)
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _need_object(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = _need(record, key)
+    _require(isinstance(value, dict), key, "is not an object")
+    return value
+
+
+def _optional_object(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    return _need_object(record, key) if record.get(key) is not None else {}

@@ -1,0 +1,87 @@
+"""The language model: embeddings of a packed sequence -> hidden states.
+
+Arithmetic: transformers 4.57.1, `Qwen2_5_VLTextModel`, whose parameter names on disk (`model.*`) are kept.
+Suffixes: S tokens, C channels, H heads, G heads of keys and values, D channels of a head, F rotary frequencies (D / 2).
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from train.models.attention import sequence_attention
+from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
+from train.models.qwen2_5_vl.config import ModelConfig
+
+
+class TokenEmbedding(nn.Cell):
+    def __init__(self, vocab_size: int, channels: int) -> None:
+        super().__init__()
+        self.weight = zeros_parameter(vocab_size, channels)
+
+    def construct(self, input_ids: ms.Tensor) -> ms.Tensor:
+        return ops.gather(self.weight, input_ids, 0)
+
+
+class LanguageAttention(nn.Cell):
+    """Causal grouped-query attention within the segments of the pack."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.num_key_value_heads = config.num_key_value_heads
+        self.head_dim = config.head_dim
+        key_value_channels = config.num_key_value_heads * config.head_dim
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=True)
+        self.k_proj = Linear(config.hidden_size, key_value_channels, bias=True)
+        self.v_proj = Linear(config.hidden_size, key_value_channels, bias=True)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.attend = sequence_attention(config.num_attention_heads, config.head_dim, causal=True)
+
+    def construct(
+        self, x_SC: ms.Tensor, angles_SF: ms.Tensor, token_keys: ms.Tensor, token_ends: ms.Tensor
+    ) -> ms.Tensor:
+        length = x_SC.shape[0]
+        key_value_shape = (length, self.num_key_value_heads, self.head_dim)
+        q_SHD = ops.reshape(self.q_proj(x_SC), (length, self.num_heads, self.head_dim))
+        k_SGD = ops.reshape(self.k_proj(x_SC), key_value_shape)
+        v_SGD = ops.reshape(self.v_proj(x_SC), key_value_shape)
+        out_SHD = self.attend(rotate(q_SHD, angles_SF), rotate(k_SGD, angles_SF), v_SGD, token_keys, token_ends)
+        return self.o_proj(ops.reshape(out_SHD, x_SC.shape))
+
+
+class DecoderLayer(nn.Cell):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = LanguageAttention(config)
+        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, bias=False)
+
+    def construct(
+        self, x_SC: ms.Tensor, angles_SF: ms.Tensor, token_keys: ms.Tensor, token_ends: ms.Tensor
+    ) -> ms.Tensor:
+        x_SC = x_SC + self.self_attn(self.input_layernorm(x_SC), angles_SF, token_keys, token_ends)
+        return x_SC + self.mlp(self.post_attention_layernorm(x_SC))
+
+
+class LanguageModel(nn.Cell):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.CellList([DecoderLayer(config) for _ in range(config.num_hidden_layers)])
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.frequencies = ms.Tensor(rotary_frequencies(config.head_dim, config.rope_theta))
+        # The 3D rope: which of the three positions turns each frequency (0 temporal, 1 height, 2 width).
+        self.section = ms.Tensor(np.repeat(np.arange(3, dtype=np.int32), config.mrope_section))
+
+    def construct(
+        self, x_SC: ms.Tensor, position_ids: ms.Tensor, token_keys: ms.Tensor, token_ends: ms.Tensor
+    ) -> ms.Tensor:
+        """Map embeddings (S, C) to normalised hidden states (S, C). The other arguments are fields of a `Batch`."""
+        positions_FS = ops.gather(ops.cast(position_ids, ms.float32), self.section, 0)
+        angles_SF = ops.transpose(positions_FS, (1, 0)) * self.frequencies
+        for layer in self.layers:
+            x_SC = layer(x_SC, angles_SF, token_keys, token_ends)
+        return self.norm(x_SC)

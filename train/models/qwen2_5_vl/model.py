@@ -1,0 +1,132 @@
+"""Qwen2.5-VL: a `Batch` -> the sum of its cross entropy.
+
+    model = build_model(Path("Qwen2.5-VL-3B-Instruct"))
+    step = loss_and_gradients(model)
+    loss_sum, gradients = step(*(ms.Tensor(array) for array in batch))
+
+The loss is a sum over supervised tokens: divide it, and the gradients, by their number in the whole global batch.
+Gradients are in the order of `model.trainable_params()`; a parameter that a batch doesn't use gets zeros. Every
+parameter is float32 and has its name in the Hugging Face checkpoint (`visual.*`, `model.*`, `lm_head.weight` unless
+tied).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from shards import ModelConstants, read_model_constants
+from train.models.layers import Linear
+from train.models.precision import FLOAT32, Precision
+from train.models.qwen2_5_vl.config import ModelConfig, read_model_config
+from train.models.qwen2_5_vl.language import LanguageModel
+from train.models.qwen2_5_vl.vision import VisionTower
+from train.weights.parameters import load_weights
+
+
+class Qwen25VL(nn.Cell):
+    """The whole model. Its weights are zero until `train.weights.parameters.load_weights` fills them."""
+
+    def __init__(self, config: ModelConfig, constants: ModelConstants, precision: Precision = FLOAT32) -> None:
+        super().__init__()
+        self.config = config
+        self.constants = constants
+        self.compute = precision.compute
+        self.visual = VisionTower(config.vision, constants, precision)
+        self.model = LanguageModel(config)
+        self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.matmul = ops.MatMul(transpose_b=True)
+
+    def recompute_layers(self) -> None:
+        """Have the backward compute each block and layer again from its input, in place of keeping what is inside.
+
+        Set `requires_grad` first: outside of graphs, MindSpore looks at it here.
+        """
+        for layer in (*self.visual.blocks, *self.model.layers):
+            layer.recompute()
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        position_ids: ms.Tensor,
+        token_keys: ms.Tensor,
+        token_ends: ms.Tensor,
+        embedding_index: ms.Tensor,
+        target_index: ms.Tensor,
+        target_ids: ms.Tensor,
+        target_weight: ms.Tensor,
+        *patches: ms.Tensor,
+    ) -> ms.Tensor:
+        """Map the fields of a `shards.batch.Batch` to the sum of its cross entropy, float32 ()."""
+        hidden_SC = self._hidden_states(input_ids, position_ids, token_keys, token_ends, embedding_index, *patches)
+        logits_LV = self._head(ops.gather(hidden_SC, target_index, 0))
+        log_probabilities_LV = ops.log_softmax(logits_LV, -1)
+        of_targets_L1 = ops.gather_elements(log_probabilities_LV, 1, ops.expand_dims(target_ids, 1))
+        return -(ops.reshape(of_targets_L1, target_weight.shape) * target_weight).sum()
+
+    def logits(
+        self,
+        input_ids: ms.Tensor,
+        position_ids: ms.Tensor,
+        token_keys: ms.Tensor,
+        token_ends: ms.Tensor,
+        embedding_index: ms.Tensor,
+        _target_index: ms.Tensor,
+        _target_ids: ms.Tensor,
+        _target_weight: ms.Tensor,
+        *patches: ms.Tensor,
+    ) -> ms.Tensor:
+        """Map the same arguments to the logits of every token, float32 (S, vocab_size)."""
+        return self._head(
+            self._hidden_states(input_ids, position_ids, token_keys, token_ends, embedding_index, *patches)
+        )
+
+    def _hidden_states(
+        self,
+        input_ids: ms.Tensor,
+        position_ids: ms.Tensor,
+        token_keys: ms.Tensor,
+        token_ends: ms.Tensor,
+        embedding_index: ms.Tensor,
+        *patches: ms.Tensor,
+    ) -> ms.Tensor:
+        embeddings_SC = ops.cast(self.model.embed_tokens(input_ids), self.compute)
+        rows = ops.concat((embeddings_SC, self.visual(*patches)), 0)
+        return self.model(ops.gather(rows, embedding_index, 0), position_ids, token_keys, token_ends)
+
+    def _head(self, hidden_NC: ms.Tensor) -> ms.Tensor:
+        """float32: the softmax over the vocabulary is a reduction."""
+        if self.lm_head is None:
+            logits_NV = self.matmul(hidden_NC, ops.cast(self.model.embed_tokens.weight, hidden_NC.dtype))
+        else:
+            logits_NV = self.lm_head(hidden_NC)
+        return ops.cast(logits_NV, ms.float32)
+
+
+def build_model(model_folder: Path, precision: Precision = FLOAT32) -> Qwen25VL:
+    """The model of a Hugging Face folder, with its weights as float32, whatever dtype it computes in.
+
+    Raises ConfigError, WeightsError or shards.ModelFolderError, naming file and key.
+    """
+    config = read_model_config(model_folder / "config.json")
+    model = Qwen25VL(config, read_model_constants(model_folder), precision)
+    load_weights(model, model_folder)
+    return model
+
+
+def loss_and_gradients(model: Qwen25VL) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
+    """Compile forward and backward into one graph: step(*batch tensors) -> (loss_sum, gradients).
+
+    Set requires_grad=False on frozen parameters first: gradients are those of the parameters trainable now.
+    """
+    differentiate = ms.value_and_grad(model, None, weights=ms.ParameterTuple(model.trainable_params()))
+
+    @ms.jit
+    def step(*batch: ms.Tensor) -> Any:
+        return differentiate(*batch)
+
+    return step

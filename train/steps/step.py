@@ -1,0 +1,109 @@
+"""One step: packs -> batches -> gradients, added up -> new weights.
+
+    packs, padded                                      in a thread, ahead           shards.dataset, train.steps.stream
+    accumulate(batch) -> loss sum, gradients added     G times a step               train.steps.optimizer
+    optimizer.step(rates, all supervised tokens)       once                         train.steps.optimizer
+
+The loss of a step is the sum over the supervised tokens of all its packs, divided by their number, once: a pack with
+few of them weighs little, and how packs are spread over micro-steps does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import mindspore as ms
+
+from shards import PaddedPack, ShardError
+from shards.batch import Batch
+from train.errors import TrainingFailed
+from train.models.qwen2_5_vl.config import ModelConfig
+from train.reports.metrics import StepSums
+from train.steps.flops import count_work, training_flops
+from train.steps.optimizer import AccumulateGradients, AdamW
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """One pack, ready for the device."""
+
+    batch: Batch
+    sums: StepSums  # what it adds to those of its step, without loss and times
+    sample_keys: tuple[str, ...]
+
+
+def micro_batches_of(packs: Iterable[PaddedPack], config: ModelConfig) -> Iterator[MicroBatch]:
+    """Count what each pack costs. Raises TrainingFailed where one can't be read."""
+    try:
+        for pack in packs:
+            yield _micro_batch(pack, config)
+    except ShardError as error:
+        raise TrainingFailed(str(error)) from error
+
+
+def _micro_batch(pack: PaddedPack, config: ModelConfig) -> MicroBatch:
+    work = count_work(
+        pack.batch,
+        num_tokens=pack.num_tokens,
+        num_label_tokens=pack.num_label_tokens,
+        merge_unit=config.vision.merge_unit,
+    )
+    sums = StepSums(
+        num_tokens=work.tokens,
+        num_label_tokens=work.label_tokens,
+        num_patches=work.patches,
+        num_token_slots=len(pack.batch.input_ids),
+        num_patch_slots=len(pack.batch.patch_index),
+        flops=training_flops(config, work),
+    )
+    return MicroBatch(batch=pack.batch, sums=sums, sample_keys=pack.sample_keys)
+
+
+def to_device(batch: Batch) -> list[ms.Tensor]:
+    return [ms.Tensor(array) for array in batch]
+
+
+def compile_graphs(accumulate: AccumulateGradients, optimizer: AdamW, empty: Batch) -> float:
+    """Build both graphs by running them on a batch without supervised token, which changes no weight. Seconds taken.
+
+    All moments must still be zero.
+    """
+    begin = time.perf_counter()
+    accumulate(*to_device(empty)).asnumpy()
+    optimizer.compile()
+    return time.perf_counter() - begin
+
+
+def make_step(
+    step: int,
+    micro_batches: Iterator[MicroBatch],
+    accumulate: Callable[..., ms.Tensor],
+    optimizer: AdamW,
+    learning_rates: Sequence[float],
+) -> tuple[StepSums, float]:
+    """Optimizer step number `step`, from 1, over its packs. Returns its sums (without times) and its gradient's norm.
+
+    Raises TrainingFailed where a loss or the gradient is not finite.
+    """
+    packs: list[MicroBatch] = []
+    losses: list[ms.Tensor] = []
+    for micro_batch in micro_batches:
+        # The device may still be busy with the batch before: its loss is fetched after the last one.
+        losses.append(accumulate(*to_device(micro_batch.batch)))
+        packs.append(micro_batch)
+    loss_sums = [float(loss.asnumpy()) for loss in losses]
+    broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
+    if broken:
+        raise TrainingFailed(f"step {step}: the loss is not finite in {_name_samples(broken)}")
+    sums = sum((pack.sums for pack in packs), StepSums(loss_sum=math.fsum(loss_sums)))
+    grad_norm = optimizer.step(learning_rates, divisor=max(1, sums.num_label_tokens))
+    if not math.isfinite(grad_norm):
+        raise TrainingFailed(f"step {step}: the gradient is not finite in {_name_samples(packs)}")
+    return sums, grad_norm
+
+
+def _name_samples(packs: list[MicroBatch]) -> str:
+    return "; ".join(f"pack ({', '.join(pack.sample_keys)})" for pack in packs if pack.sample_keys)
