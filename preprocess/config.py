@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
-from preprocess.media.paths import path_flaw
+from shards.files.paths import path_flaw
 from shards.formats.mindrecord import MAX_SHARD_BYTES
 
 AUTO = "auto"

@@ -8,6 +8,7 @@ ShardError                 base: names the file and what to do
 ├── RowTooLarge            a pack that the chosen file format can't hold
 └── ConversionError        a conversion that can't be done into this folder, or stopped
 InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
+FlagError                  a flag, or a line of a configuration file, that means nothing
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,10 @@ class ConversionError(ShardError):
 
 class InvalidPack(AssertionError):
     """A pack that breaks an invariant of `shards.pack`."""
+
+
+class FlagError(Exception):
+    """A flag or a configuration file that can't be understood; one line that says where it stands and what to do."""
 
 
 @contextmanager

@@ -10,9 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli.command_line import build_parser, parse_command_line
-from train.cli.merge_command import describe_flags
-from train.cli.merge_command import run as run_merge
+from train.cli import merge_command
+from train.cli.command_line import describe_flags, parse_command_line
 from train.errors import TrainingFailed, UsageError
 from train.inputs import open_inputs
 from train.stop import StopRequest
@@ -21,11 +20,11 @@ from train.stop import StopRequest
 def main(argv: Sequence[str]) -> int:
     merges = argv[:1] == ["merge"]
     if "--help" in argv or "-h" in argv:
-        print(describe_flags()) if merges else build_parser().print_help()
+        print(merge_command.describe_flags() if merges else describe_flags())
         return 0
     try:
         if merges:
-            _log(run_merge(argv[1:]))
+            _log(merge_command.run(argv[1:]))
             return 0
         command_line = parse_command_line(argv)
         inputs = open_inputs(command_line.arguments)

@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from preprocess.cli.arguments import make_parser, parse_config, parse_plan
+from preprocess.cli.arguments import describe_flags, parse_config
+from preprocess.cli.sweep_arguments import parse_plan
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.jobs.executor import WorkerPool
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print(USAGE if command == "report" else make_parser(command).format_help().rstrip())
+            print(USAGE if command == "report" else describe_flags(command))
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:

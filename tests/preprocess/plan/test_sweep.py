@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageFile
 
 import shards.formats.mindrecord
-from preprocess.cli.arguments import parse_plan
 from preprocess.cli.commands import main
+from preprocess.cli.sweep_arguments import parse_plan
 from preprocess.config import SWEEPABLE, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError

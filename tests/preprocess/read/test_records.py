@@ -325,6 +325,10 @@ def test_special_tokens_in_text_are_text() -> None:
         ("Conversatons", "conversations"),
         ("message", "messages"),
         ("mesages", "messages"),
+        # Two errors: in words of 8 letters and more.
+        ("convrsatins", "conversations"),
+        ("cnoversatiosn", "conversations"),
+        ("mesage", "messages"),
     ],
 )
 def test_a_near_miss_of_a_known_key_is_refused(key: str, meant: str) -> None:
@@ -344,6 +348,8 @@ HARMLESS = [
     "page",
     "conversation_id",
     "img",
+    "imges2",
+    "convrsatin",
     "meta",
     "",
     "图",
