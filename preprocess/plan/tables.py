@@ -106,7 +106,11 @@ def write_part(
 def part_metadata(folder: Path, part: int) -> dict[str, str]:
     """Raises FileNotFoundError."""
     with pa.memory_map(str(part_path(folder, part))) as file:
-        metadata = pa.ipc.open_file(file).schema.metadata or {}
+        return decode_metadata(pa.ipc.open_file(file).schema)
+
+
+def decode_metadata(schema: pa.Schema) -> dict[str, str]:
+    metadata = schema.metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from preprocess.config import AUTO, Sweep
 from preprocess.ledger import LEDGER_NAME, Reject
-from preprocess.plan.make import Tally
+from preprocess.plan.gather import Tally
 from preprocess.plan.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import Outcome
