@@ -14,15 +14,14 @@ from typing import Any
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError, damaged
 from preprocess.jobs.share import Share
-from preprocess.ledger import LEDGER_NAME
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.summary import PLAN_NAME, PlanSummary
-from preprocess.plan.tables import INPUTS_NAME, PLAN_DIR
+from preprocess.plan.tables import INPUTS_NAME
 from preprocess.write.reuse import check_old_run
 from shards.files.atomic import write_atomically
 from shards.formats.kinds import SUFFIXES, files_of_shard
 from shards.formats.writer import TEMPORARY_DIR
-from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR
+from shards.manifest import LEDGER_NAME, MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
 
 _BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
 

@@ -14,12 +14,13 @@ from preprocess.output_dir import beginning_in, finished_plan, remove_manifest, 
 from preprocess.plan.inputs import Sources
 from preprocess.plan.make import finish_plan, make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
+from preprocess.plan.tables import CLAIMS_DIR, INPUTS_NAME
 from preprocess.plan.together import POLL_SECONDS, measure_with_others
 from preprocess.write.materialise import ShardStage
 from preprocess.write.reuse import build_index
 from shards.files.atomic import write_atomically
 from shards.formats.writer import is_finished, remove_abandoned
+from shards.manifest import PLAN_DIR
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:

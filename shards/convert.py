@@ -26,7 +26,6 @@ from shards.formats.kinds import check_row_fits, open_shard
 from shards.formats.mindrecord import largest_row_bytes
 from shards.formats.writer import (
     DONE_DIR,
-    PLAN_DIR,
     TEMPORARY_DIR,
     ShardSidecar,
     is_finished,
@@ -38,8 +37,10 @@ from shards.formats.writer import (
 from shards.manifest import (
     CONVERSION_NAME,
     FORMATS,
+    LEDGER_NAME,
     MANIFEST_NAME,
     MODEL_DIR,
+    PLAN_DIR,
     Manifest,
     ShardEntry,
     fingerprint_of,
@@ -48,8 +49,6 @@ from shards.manifest import (
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
 from shards.reader import open_shards
-
-_LEDGER_NAME = "rejects.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +193,8 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
         _copy_plan(source / PLAN_DIR, target / PLAN_DIR, converted)
     if (source / MODEL_DIR).is_dir():
         shutil.copytree(source / MODEL_DIR, target / MODEL_DIR, dirs_exist_ok=True)
-    if (source / _LEDGER_NAME).is_file():
-        shutil.copyfile(source / _LEDGER_NAME, target / _LEDGER_NAME)
+    if (source / LEDGER_NAME).is_file():
+        shutil.copyfile(source / LEDGER_NAME, target / LEDGER_NAME)
     write_manifest(target, converted)
     if not (source / PLAN_DIR).is_dir():
         shutil.rmtree(target / PLAN_DIR, ignore_errors=True)  # nothing but our own sidecars

@@ -20,7 +20,9 @@ FORMATS = ("arrow", "mindrecord")
 MANIFEST_NAME = "manifest.json"
 MANIFEST_HASH_NAME = "manifest.sha256"
 CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
+LEDGER_NAME = "rejects.jsonl"
 MODEL_DIR = "model"
+PLAN_DIR = "plan"
 MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
 
@@ -172,7 +174,9 @@ def _what_it_is(folder: Path) -> str:
         )
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
+        hint = (
+            "it holds a plan whose run did not finish" if (folder / PLAN_DIR).is_dir() else "is this the right folder?"
+        )
         return f"{hint} (python -m preprocess run writes one when it completes)"
 
 

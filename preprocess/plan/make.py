@@ -13,7 +13,7 @@ import numpy as np
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import LEDGER_NAME, write_ledger
+from preprocess.ledger import write_ledger
 from preprocess.plan.gather import Tally, gather
 from preprocess.plan.inputs import Sources
 from preprocess.plan.parts import measure
@@ -23,6 +23,7 @@ from preprocess.plan.tables import write_packs, write_parts, write_tasks
 from shards import PackMaxima
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
+from shards.manifest import LEDGER_NAME
 
 
 def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> PlanSummary:

@@ -41,7 +41,6 @@ from preprocess.sample import (
 )
 from shards.files.atomic import open_atomically
 
-PLAN_DIR = "plan"
 INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
