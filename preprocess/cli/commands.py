@@ -36,7 +36,8 @@ from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest
-from shards.manifest import LEDGER_NAME, PLAN_DIR
+from shards.inputs import PLAN_DIR
+from shards.manifest import LEDGER_NAME
 
 USAGE = """usage: python -m preprocess COMMAND ...
 

@@ -19,6 +19,7 @@ from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
+from shards.inputs import without_format
 from shards.manifest import fingerprint_of
 
 
@@ -39,6 +40,15 @@ class Sources:
     def fingerprint(self) -> str:
         """sha256 of everything that determines the bytes of the output."""
         return fingerprint_of(self.inputs)
+
+    @property
+    def plan_inputs(self) -> Mapping[str, Any]:
+        """What determines the plan, which is the same for every file format."""
+        return without_format(self.inputs)
+
+    @property
+    def plan_fingerprint(self) -> str:
+        return fingerprint_of(self.plan_inputs)
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""

@@ -51,8 +51,8 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
     num_bytes = np.bincount(packed.packs, sizes.num_bytes(sources.constants)[packed.rows])
     tasks = write_tasks(folder / "tasks.arrow", num_bytes, config.shard_bytes)
     summary = PlanSummary(
-        fingerprint=sources.fingerprint,
-        inputs=sources.inputs,
+        fingerprint=sources.plan_fingerprint,
+        inputs=sources.plan_inputs,
         datasets=tally.datasets,
         rejects=tally.rejects,
         num_records=tally.num_records,

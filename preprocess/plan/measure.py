@@ -32,7 +32,7 @@ from shards import PackCounts
 class PartSummary:
     """What was counted and rejected in a part. It stands in the file of its samples, so that both are of one job."""
 
-    fingerprint: str  # of the run; a process of an earlier one may still have been at work in the folder
+    fingerprint: str  # of the plan; a process of an earlier one may still have been at work in the folder
     dataset: str
     num_samples: int
     counts: PackCounts  # repeated samples count each time

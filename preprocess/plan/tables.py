@@ -8,7 +8,7 @@ plan/parts.arrow     every part: its dataset and number of samples
 plan/packs.arrow     every pack, in the order of the shards: its samples (rows over all parts) and their repeats
 plan/tasks.arrow     every shard: a run of packs
 plan/rejects.jsonl   samples that planning rejected
-plan/plan.json       configuration, fingerprint, totals; written last, so that a plan without it is unfinished
+plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
 plan/slowest.json    the samples that took longest, of all shards
@@ -41,7 +41,6 @@ from preprocess.sample import (
 )
 from shards.files.atomic import open_atomically
 
-INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader

@@ -29,7 +29,7 @@ from preprocess.write.reuse import Medium, OldPatches, write_media
 from shards import Pack, PackCounts
 from shards.formats.kinds import load_format
 from shards.formats.writer import ShardSidecar, write_shard, write_sidecar
-from shards.manifest import PLAN_DIR
+from shards.inputs import PLAN_DIR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class LoadedShardStage:
         summary = PlanSummary.read(plan)
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
-        self._fingerprint = summary.fingerprint
+        self._fingerprint = summary.run_fingerprint(config.format)
         self._write_shard = partial(write_shard, format=config.format, largest_row_bytes=summary.largest_row_bytes)
         self._encoder = encoder
         self._samples = SamplesReader(plan)

@@ -16,7 +16,8 @@ from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
 from shards.formats.writer import TEMPORARY_DIR, read_sidecar
-from shards.manifest import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
+from shards.inputs import PLAN_DIR
+from shards.manifest import LEDGER_NAME, MODEL_DIR, MODEL_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,8 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
         format=config.format,
-        fingerprint=plan.fingerprint,
-        inputs=plan.inputs,
+        fingerprint=plan.run_fingerprint(config.format),
+        inputs=plan.run_inputs(config.format),
         model=constants,
         pack_length=plan.pack_length,
         pack_patches=plan.pack_patches,

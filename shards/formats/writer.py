@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
 from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
-from shards.manifest import PLAN_DIR, ShardEntry
+from shards.inputs import PLAN_DIR
+from shards.manifest import ShardEntry
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 
