@@ -6,7 +6,7 @@ plan/samples/        part-N.arrow: usable samples, their turns, media with measu
                      metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
 plan/packs.arrow     every pack, in the order of the shards: its samples (rows over all parts) and their repeats
-plan/tasks.arrow     every shard: a run of packs
+plan/tasks.arrow     every shard: its first pack, and how many
 plan/rejects.jsonl   samples that planning rejected
 plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
