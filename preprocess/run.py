@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from preprocess.config import RunConfig
@@ -14,12 +13,12 @@ from preprocess.output_dir import beginning_in, finished_plan, remove_manifest, 
 from preprocess.plan.inputs import Sources
 from preprocess.plan.make import finish_plan, make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
+from preprocess.plan.tables import CLAIMS_DIR
 from preprocess.plan.together import POLL_SECONDS, measure_with_others
 from preprocess.write.materialise import ShardStage
 from preprocess.write.reuse import build_index
-from shards.files.atomic import write_atomically
 from shards.formats.writer import is_finished, remove_abandoned
+from shards.inputs import PLAN_DIR, write_inputs
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
@@ -27,7 +26,7 @@ def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, sh
     folder = config.output_dir / PLAN_DIR
     with beginning_in(config.output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / INPUTS_NAME, json.dumps(run_inputs(config, sources), indent=1, sort_keys=True) + "\n")
+        write_inputs(config.output_dir, run_inputs(config, sources))
     if (plan := finished_plan(config, sources)) is not None:
         return plan
     if share.of == 1:
@@ -51,7 +50,8 @@ def choose_executor(config: RunConfig) -> Executor:
 def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_tasks = config.output_dir, range(plan.num_shards)
-    missing = [task for task in all_tasks if task in share and not is_finished(folder, task, plan.fingerprint)]
+    fingerprint = plan.run_fingerprint(config.format)
+    missing = [task for task in all_tasks if task in share and not is_finished(folder, task, fingerprint)]
     if missing:
         remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
         remove_abandoned(folder)
@@ -61,4 +61,4 @@ def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share:
         for _, sidecar in executor.run(ShardStage(config=config), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
-    return sum(not is_finished(folder, task, plan.fingerprint) for task in all_tasks if task not in share)
+    return sum(not is_finished(folder, task, fingerprint) for task in all_tasks if task not in share)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
 from shards.files.atomic import write_atomically
+from shards.inputs import PLAN_DIR
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
@@ -20,6 +21,7 @@ FORMATS = ("arrow", "mindrecord")
 MANIFEST_NAME = "manifest.json"
 MANIFEST_HASH_NAME = "manifest.sha256"
 CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
+LEDGER_NAME = "rejects.jsonl"
 MODEL_DIR = "model"
 MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
@@ -172,7 +174,8 @@ def _what_it_is(folder: Path) -> str:
         )
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
+        has_plan = (folder / PLAN_DIR).is_dir()
+        hint = "it holds a plan whose run did not finish" if has_plan else "is this the right folder?"
         return f"{hint} (python -m preprocess run writes one when it completes)"
 
 

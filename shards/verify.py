@@ -5,7 +5,6 @@ A file whose hash is wrong is not decoded: damaged metadata can crash a decoder.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,6 @@ from typing import Any
 from shards.errors import DamagedShard, InvalidPack, ShardError
 from shards.files.hashing import sha256_of_file
 from shards.manifest import (
-    MANIFEST_HASH_NAME,
     MANIFEST_NAME,
     MODEL_DIR,
     MODEL_FILES,
@@ -70,7 +68,7 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
     except DamagedShard as error:
         what, _, advice = str(error).rpartition("; ")
         return [Problem(file=MANIFEST_NAME, what=what, advice=advice)]
-    problems = [*_manifest_problems(folder), *_model_problems(folder, manifest)]
+    problems = list(_model_problems(folder, manifest))
     maxima, datasets, all_decoded = PackMaxima(), dict[str, PackCounts](), not quick
     with _mapping(folder, manifest, quick, workers) as mapped:
         for found in mapped(range(len(manifest.shards))):
@@ -87,14 +85,6 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
 def _add(sums: dict[str, PackCounts], more: Mapping[str, PackCounts]) -> None:
     for name, counts in more.items():
         sums[name] = sums.get(name, PackCounts()) + counts
-
-
-def _manifest_problems(folder: Path) -> Iterator[Problem]:
-    """Reading compared the hashes; here the hash file as a whole."""
-    digest = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
-    if (folder / MANIFEST_HASH_NAME).read_bytes() != f"{digest}  {MANIFEST_NAME}\n".encode():
-        what = f"it is not the line that sha256sum writes about {MANIFEST_NAME}"
-        yield Problem(file=MANIFEST_HASH_NAME, what=what, advice=_REWRITE)
 
 
 def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:

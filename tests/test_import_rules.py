@@ -68,6 +68,7 @@ WINGS = {
         formats
         manifest
         segments  order
+        inputs
         pack
         model_constants
         flags

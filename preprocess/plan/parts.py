@@ -59,14 +59,14 @@ def measure_parts(
         for use, file in zip(sources.uses, sources.files, strict=True):
             for job in cut_into_jobs(use, file, config.seed, num_parts):
                 num_parts = job.part + 1
-                if is_measured(folder, job.part, sources.fingerprint):
+                if is_measured(folder, job.part, sources.plan_fingerprint):
                     progress.skip(len(job.records))
                 elif take(job.part):
                     yield job
                 else:
                     left.append(job.part)
 
-    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.fingerprint)
+    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint)
     num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)

@@ -6,9 +6,9 @@ plan/samples/        part-N.arrow: usable samples, their turns, media with measu
                      metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
 plan/packs.arrow     every pack, in the order of the shards: its samples (rows over all parts) and their repeats
-plan/tasks.arrow     every shard: a run of packs
+plan/tasks.arrow     every shard: its first pack, and how many
 plan/rejects.jsonl   samples that planning rejected
-plan/plan.json       configuration, fingerprint, totals; written last, so that a plan without it is unfinished
+plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
 plan/slowest.json    the samples that took longest, of all shards
@@ -41,8 +41,6 @@ from preprocess.sample import (
 )
 from shards.files.atomic import open_atomically
 
-PLAN_DIR = "plan"
-INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader
@@ -106,7 +104,11 @@ def write_part(
 def part_metadata(folder: Path, part: int) -> dict[str, str]:
     """Raises FileNotFoundError."""
     with pa.memory_map(str(part_path(folder, part))) as file:
-        metadata = pa.ipc.open_file(file).schema.metadata or {}
+        return decode_metadata(pa.ipc.open_file(file).schema)
+
+
+def decode_metadata(schema: pa.Schema) -> dict[str, str]:
+    metadata = schema.metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}
 
 

@@ -13,7 +13,7 @@ from preprocess.jobs.share import Claims, Share
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import is_measured
 from preprocess.plan.parts import measure_parts
-from preprocess.plan.tables import PLAN_DIR
+from shards.inputs import PLAN_DIR
 
 POLL_SECONDS = 5.0  # between looks at what other jobs are at
 
@@ -44,6 +44,6 @@ def measure_with_others(config: RunConfig, sources: Sources, executor: Executor,
         while left and not any(claims.is_free(claim(part)) for part in left):
             print(f"plan: waiting for {len(left)} parts that other jobs are measuring", file=sys.stderr, flush=True)
             time.sleep(POLL_SECONDS)
-            left = [part for part in left if not is_measured(folder, part, sources.fingerprint)]
+            left = [part for part in left if not is_measured(folder, part, sources.plan_fingerprint)]
         if not left:
             return num_parts

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from preprocess.config import AUTO, Sweep
-from preprocess.ledger import LEDGER_NAME, Reject
-from preprocess.plan.make import Tally
+from preprocess.ledger import Reject
+from preprocess.plan.gather import Tally
 from preprocess.plan.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import Outcome
@@ -15,6 +15,7 @@ from preprocess.timing import Timing
 from preprocess.write.publish import Published
 from shards import Manifest, PackCounts
 from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
+from shards.manifest import LEDGER_NAME
 
 _MOST_KEYS = 20
 

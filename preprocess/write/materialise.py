@@ -22,13 +22,14 @@ from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR, SamplesReader, read_table
+from preprocess.plan.tables import SamplesReader, read_table
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.timing import Timing, slowest_of_shard
 from preprocess.write.reuse import Medium, OldPatches, write_media
 from shards import Pack, PackCounts
 from shards.formats.kinds import load_format
 from shards.formats.writer import ShardSidecar, write_shard, write_sidecar
+from shards.inputs import PLAN_DIR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class LoadedShardStage:
         summary = PlanSummary.read(plan)
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
-        self._fingerprint = summary.fingerprint
+        self._fingerprint = summary.run_fingerprint(config.format)
         self._write_shard = partial(write_shard, format=config.format, largest_row_bytes=summary.largest_row_bytes)
         self._encoder = encoder
         self._samples = SamplesReader(plan)

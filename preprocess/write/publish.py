@@ -10,14 +10,14 @@ from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
-from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
+from preprocess.ledger import Reject, count_by_dataset, read_ledger, write_ledger
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
 from shards.formats.writer import TEMPORARY_DIR, read_sidecar
-from shards.manifest import MODEL_DIR, MODEL_FILES
+from shards.inputs import PLAN_DIR
+from shards.manifest import LEDGER_NAME, MODEL_DIR, MODEL_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
         format=config.format,
-        fingerprint=plan.fingerprint,
-        inputs=plan.inputs,
+        fingerprint=plan.run_fingerprint(config.format),
+        inputs=plan.run_inputs(config.format),
         model=constants,
         pack_length=plan.pack_length,
         pack_patches=plan.pack_patches,

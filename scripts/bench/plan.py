@@ -151,7 +151,7 @@ def plan_synthetic(folder: Path) -> None:
             return synthetic_sample(sample, int(tokens[sample.index]), int(patches[sample.index]))
 
     stage = MeasureStage(
-        config=config, folder=plan, fingerprint=sources.fingerprint, load_encoder=SyntheticEncoder.load
+        config=config, folder=plan, fingerprint=sources.plan_fingerprint, load_encoder=SyntheticEncoder.load
     )
     jobs = cut_into_jobs(use, file, config.seed, 0)
     start = time.perf_counter()

@@ -18,8 +18,9 @@ from preprocess.config import SWEEPABLE, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError
 from preprocess.jobs.executor import ThisProcess
+from preprocess.plan.gather import Tally
 from preprocess.plan.inputs import open_sources
-from preprocess.plan.make import Tally, make_plan
+from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import Outcome, run_sweep
 from preprocess.sample import MeasuredSample, Sample

@@ -130,6 +130,32 @@ def test_a_failed_rename_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert everything_in(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("format", "renamed"),
+    [("arrow", ["shard-000000.arrow"]), ("mindrecord", ["shard-000000.mindrecord.db", "shard-000000.mindrecord"])],
+)
+def test_an_index_appears_before_its_shard_and_the_folder_is_synced_after_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, renamed: list[str]
+) -> None:
+    events: list[str] = []
+    replace_file, fsync = os.replace, os.fsync
+
+    def noting_replace(source: Path, target: Path) -> None:
+        replace_file(source, target)
+        events.append(Path(target).name)
+
+    def noting_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        events.append("folder" if path == tmp_path else f"{path.parent.parent.name}/{path.name}")
+
+    monkeypatch.setattr(os, "replace", noting_replace)
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    write_shard(tmp_path, 0, [GOOD], CONSTANTS, format=format, largest_row_bytes=1 << 20)
+    assert events[-len(renamed) - 1 :] == [*renamed, "folder"]
+    assert set(events[: -len(renamed) - 1]) == {f".writing/{name}" for name in renamed}, "content is on the disk first"
+
+
 def test_a_shard_without_packs_is_no_file(tmp_path: Path) -> None:
     written = write_shard(tmp_path, 0, [], CONSTANTS)
     assert written.entry is None
