@@ -17,7 +17,7 @@ from pathlib import Path
 
 import mindspore as ms
 
-from shards import ModelFolderError, PackStream
+from shards import PackStream
 from shards.batch import Batch, BatchShape, make_batch
 from shards.order import PackOrder
 from train.adapters.lora import Adapters, adapters_of
@@ -26,11 +26,11 @@ from train.checkpoints.export import export_model
 from train.checkpoints.folder import remove_left_behind
 from train.checkpoints.saving import Saver, describe_failure, restore_optimizer
 from train.checkpoints.trainer_state import TrainerState, write_state
-from train.errors import ConfigError, TrainingFailed, UsageError, WeightsError
+from train.errors import TrainingFailed, UsageError
 from train.inputs import Inputs
 from train.models.precision import Precision, choose_precision
 from train.models.qwen2_5_vl.model import Qwen25VL, build_model
-from train.reports.metrics import Progress, StepSums
+from train.reports.metrics import StepReport, StepSums
 from train.reports.reporting import Log, Reporting
 from train.steps.evaluate import Evaluation
 from train.steps.flops import peak_flops
@@ -144,7 +144,7 @@ class Run:
                 since_report += sums + StepSums(seconds=seconds, data_wait_seconds=data_wait)
                 self.reporting.advance()
                 if step % arguments.logging_steps == 0 or step == order.num_steps:
-                    self.reporting.report(self._progress(step, rates, grad_norm, since_report))
+                    self.reporting.report(self._step_report(step, rates, grad_norm, since_report))
                     since_report = StepSums()
                 is_evaluated = self._evaluate(
                     step, stop, due=is_due(arguments.eval_strategy, arguments.eval_steps, step, order)
@@ -193,9 +193,9 @@ class Run:
             lowest=self.arguments.lowest_factor,
         )
 
-    def _progress(self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums) -> Progress:
+    def _step_report(self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums) -> StepReport:
         differ = len(set(rates)) > 1
-        return Progress(
+        return StepReport(
             step=step,
             num_steps=self.order.num_steps,
             epoch=epoch_after(step, self.order),
@@ -252,21 +252,18 @@ def choose_device(wanted: str) -> str:
 def _build(arguments: TrainArguments, inputs: Inputs, precision: Precision) -> tuple[Qwen25VL, Adapters | None]:
     """The model as it is at the start of this process, with what is not trained frozen."""
     checkpoint = inputs.start.checkpoint
-    try:
-        if arguments.lora_enable:  # a checkpoint holds the adapters alone
-            model = build_model(arguments.model, precision)
-            adapters = adapters_of(arguments, model)
-            if checkpoint and adapters:
-                adapters.load(checkpoint.folder)
-        else:
-            model = build_model(checkpoint.folder if checkpoint else arguments.model, precision)
-            adapters = None
-            freeze(model, arguments.trained_groups)
-        if arguments.gradient_checkpointing:
-            model.recompute_layers()
-        return model, adapters
-    except (ConfigError, WeightsError, ModelFolderError) as error:
-        raise UsageError(str(error)) from error
+    if arguments.lora_enable:  # a checkpoint holds the adapters alone
+        model = build_model(arguments.model, precision)
+        adapters = adapters_of(arguments, model)
+        if checkpoint and adapters:
+            adapters.load(checkpoint.folder)
+    else:
+        model = build_model(checkpoint.folder if checkpoint else arguments.model, precision)
+        adapters = None
+        freeze(model, arguments.trained_groups)
+    if arguments.gradient_checkpointing:
+        model.recompute_layers()
+    return model, adapters
 
 
 def _prepare(arguments: TrainArguments, inputs: Inputs, log: Log) -> Reporting:

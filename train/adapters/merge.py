@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.adapters.files import StoredAdapter, find_adapter
-from train.errors import ConfigError, TrainingFailed, UsageError, WeightsError
+from train.errors import TrainingFailed, UsageError, WeightsError
 from train.models.qwen2_5_vl.config import read_model_config
 from train.weights.files import (
     MAX_SHARD_BYTES,
@@ -35,16 +35,13 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
     """
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UsageError(f"output_dir {output_dir} is not empty; give a new folder")
-    try:
-        stored_adapter = find_adapter(adapter)
-        weights = plan_merge(model, stored_adapter)
-    except (WeightsError, ConfigError) as error:
-        raise UsageError(str(error)) from error
+    stored_adapter = find_adapter(adapter)
+    weights = plan_merge(model, stored_adapter)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         copy_companions(model, output_dir)
         write_weights(output_dir, weights, max_shard_bytes=max_shard_bytes)
-    except OSError as error:
+    except (OSError, WeightsError) as error:  # a weight is read when its turn comes
         raise TrainingFailed(f"{output_dir} can't be written: {error}; it is incomplete, delete it") from error
     return len(stored_adapter.factors)
 
@@ -52,7 +49,7 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
 def plan_merge(model: Path, adapter: StoredAdapter) -> list[WeightToWrite]:
     """Every weight of the merged model, in the order of the files of `model`. Reads headers only.
 
-    Raises WeightsError or ConfigError where the adapter is not one of this model.
+    Raises WeightsError or ModelConfigError where the adapter is not one of this model.
     """
     stored = find_weights(model)
     names = {module: f"{module}.weight" for module in adapter.factors}

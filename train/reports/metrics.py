@@ -73,7 +73,7 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class StepReport:
     """Where the run stands after `step` of `num_steps` steps, with the sums since the report before."""
 
     step: int

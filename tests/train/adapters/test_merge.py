@@ -195,6 +195,16 @@ def test_a_full_disk_says_so_and_leaves_no_weights(base: Path, tmp_path: Path, m
     assert not list((tmp_path / "out").glob("*safetensors*"))
 
 
+def test_weights_that_end_early_are_found_when_they_are_read(base: Path, tmp_path: Path) -> None:
+    """The header, which is checked before anything is written, says nothing of it."""
+    cut = shutil.copytree(base, tmp_path / "cut")
+    (weights,) = cut.glob("*.safetensors")
+    os.truncate(weights, weights.stat().st_size - 4)
+    with pytest.raises(TrainingFailed, match=r"model\.safetensors ends within .*; it is incomplete, delete it"):
+        merge(cut, TRAINED, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*safetensors*"))
+
+
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["merge", "--help"]) == 0
     printed = capsys.readouterr().out

@@ -110,7 +110,7 @@ class Qwen25VL(nn.Cell):
 def build_model(model_folder: Path, precision: Precision = FLOAT32) -> Qwen25VL:
     """The model of a Hugging Face folder, with its weights as float32, whatever dtype it computes in.
 
-    Raises ConfigError, WeightsError or shards.ModelFolderError, naming file and key.
+    Raises ModelConfigError, WeightsError or shards.ModelFolderError, naming file and key.
     """
     config = read_model_config(model_folder / "config.json")
     model = Qwen25VL(config, read_model_constants(model_folder), precision)
