@@ -17,6 +17,7 @@ import numpy as np
 
 from shards.batch import Batch, BatchShape, make_batch
 from shards.errors import DamagedShard, ShardError
+from shards.files.names import LEDGER_NAME
 from shards.order import PackOrder, num_positions
 from shards.reader import ShardSet, open_shards
 
@@ -129,7 +130,7 @@ def mindspore_dataset(
 
     shards = open_shards(folder)
     if not len(shards):
-        raise ShardError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
+        raise ShardError(f"{folder} holds no pack; preprocess again, its {LEDGER_NAME} says what was left out")
     positions = num_positions(len(shards), packs_per_step=packs_per_step, num_epochs=num_epochs, max_steps=max_steps)
     order = PackOrder(num_packs=len(shards), seed=seed, packs_per_step=packs_per_step, num_positions=positions)
     stream = PackStream(shards, order, first_step=first_step, rank=rank, world_size=world_size)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shards import ModelFolderError, ShardError, ShardSet, open_shards, read_model_constants
+from shards.files.names import LEDGER_NAME
 from shards.order import PackOrder, num_positions
 from train.arguments import TrainArguments
 from train.checkpoints.resume import Start, find_start
@@ -73,7 +74,7 @@ def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
 def _open(folder: Path) -> ShardSet:
     shards = open_shards(folder)
     if not len(shards):
-        raise UsageError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
+        raise UsageError(f"{folder} holds no pack; preprocess again, its {LEDGER_NAME} says what was left out")
     return shards
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from shards.files.atomic import write_atomically
 from train.errors import WeightsError
 from train.weights.files import StoredWeight, WeightToWrite, flat_name, listing, stored_weights, write_file
 
@@ -122,7 +123,7 @@ def write_adapter(folder: Path, config: AdapterConfig, weights: Sequence[WeightT
         "use_dora": False,
         "use_rslora": False,
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / CONFIG_FILE, json.dumps(record, indent=2) + "\n")
     write_file(folder / WEIGHTS_FILE, weights)
 
 
