@@ -28,14 +28,15 @@ from train.checkpoints.saving import Saver, describe_failure, restore_optimizer
 from train.checkpoints.trainer_state import TrainerState, write_state
 from train.errors import TrainingFailed, UsageError
 from train.inputs import Inputs
+from train.models.folder import build_model
 from train.models.precision import Precision, choose_precision
-from train.models.qwen2_5_vl.model import Qwen25VL, build_model
+from train.models.trained import TrainedModel
 from train.reports.metrics import StepReport, StepSums
 from train.reports.reporting import Log, Reporting
 from train.steps.evaluate import Evaluation
-from train.steps.flops import peak_flops
 from train.steps.groups import describe, freeze, group_parameters, indices_of
 from train.steps.optimizer import AccumulateGradients, AdamW
+from train.steps.peaks import peak_flops
 from train.steps.schedule import factor_at, warmup_steps_of
 from train.steps.step import compile_graphs, make_step, micro_batches_of
 from train.steps.stream import ReadAhead
@@ -82,7 +83,7 @@ class Run:
         self,
         arguments: TrainArguments,
         inputs: Inputs,
-        model: Qwen25VL,
+        model: TrainedModel,
         adapters: Adapters | None,
         reporting: Reporting,
     ) -> None:
@@ -126,7 +127,7 @@ class Run:
         """Make the steps that are left. False if `stop` was set before all was done."""
         arguments, order, start = self.arguments, self.order, self.inputs.start
         packs = PackStream(self.inputs.shards, order, first_step=start.step)
-        with ReadAhead(micro_batches_of(packs, self.model.config), depth=READ_AHEAD) as micro_batches:
+        with ReadAhead(micro_batches_of(packs, self.model.work_of), depth=READ_AHEAD) as micro_batches:
             self._compile_and_restore()
             self._evaluate(start.step, stop, due=start.evaluates_first)
             since_report = start.since_report
@@ -249,7 +250,7 @@ def choose_device(wanted: str) -> str:
     return device
 
 
-def _build(arguments: TrainArguments, inputs: Inputs, precision: Precision) -> tuple[Qwen25VL, Adapters | None]:
+def _build(arguments: TrainArguments, inputs: Inputs, precision: Precision) -> tuple[TrainedModel, Adapters | None]:
     """The model as it is at the start of this process, with what is not trained frozen."""
     checkpoint = inputs.start.checkpoint
     if arguments.lora_enable:  # a checkpoint holds the adapters alone
@@ -288,5 +289,5 @@ def _write_state(output_dir: Path, inputs: Inputs, *, step: int) -> None:
     write_state(output_dir / STATE_NAME, TrainerState.after(step, inputs.order, inputs.identity), files={})
 
 
-def _count_parameters(model: Qwen25VL) -> int:
+def _count_parameters(model: TrainedModel) -> int:
     return sum(math.prod(parameter.shape) for parameter in model.trainable_params())

@@ -16,8 +16,10 @@ from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.arguments import TrainArguments
 from train.inputs import open_inputs
 from train.loop import train
-from train.models.qwen2_5_vl.model import Qwen25VL, build_model
-from train.steps.groups import GROUPS, describe, freeze, group_of, group_parameters, indices_of, is_decayed
+from train.models.folder import build_model
+from train.models.qwen2_5_vl.names import group_of
+from train.models.trained import GROUPS, TrainedModel
+from train.steps.groups import describe, freeze, group_parameters, indices_of, is_decayed
 from train.steps.optimizer import AccumulateGradients, AdamW
 from train.steps.step import to_device
 from train.stop import StopRequest
@@ -35,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def weights_of(model: Qwen25VL) -> dict[str, np.ndarray]:
+def weights_of(model: TrainedModel) -> dict[str, np.ndarray]:
     return {parameter.name: parameter.asnumpy().copy() for parameter in model.get_parameters()}
 
 

@@ -6,13 +6,13 @@ as transformers 4.57.1 writes it. Both give the same `ModelConfig`. What the mod
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from train.errors import ModelConfigError
+from train.models.config_file import read_config_file
 
 MODEL_TYPE = "qwen2_5_vl"
 HIDDEN_ACT = "silu"
@@ -107,14 +107,7 @@ class ModelConfig:
 
 def read_model_config(path: Path) -> ModelConfig:
     """Read a config.json, flat or nested. Raises ModelConfigError naming `path` and the key."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelConfigError(f"{path} does not exist; the model must be a Hugging Face model folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelConfigError(f"{path} is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise ModelConfigError(f"{path} is not a JSON object")
+    record = read_config_file(path)
     try:
         return parse_model_config(record)
     except ModelConfigError as error:
