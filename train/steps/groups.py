@@ -60,7 +60,7 @@ def indices_of(parameters: Sequence[Parameter], groups: Sequence[ParameterGroup]
 
 
 def is_decayed(parameter: Parameter) -> bool:
-    """Weight decay spares parameters with one axis: biases and the weights of norms."""
+    """Weight decay spares parameters with one axis: biases and the weights of norms. Ask before slicing any."""
     return parameter.ndim > 1
 
 

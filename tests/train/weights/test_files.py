@@ -22,20 +22,6 @@ from train.weights.files import (
 )
 
 
-@pytest.mark.parametrize(
-    ("flat", "nested"),
-    [
-        ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight"),
-        ("model.layers.1.self_attn.q_proj", "model.language_model.layers.1.self_attn.q_proj"),
-        ("model.norm.weight", "model.language_model.norm.weight"),
-        ("lm_head.weight", "lm_head.weight"),
-    ],
-)
-def test_both_namings_stand_for_each_other(flat: str, nested: str) -> None:
-    assert NAMES.nested(flat) == nested
-    assert NAMES.flat(nested) == flat == NAMES.flat(flat)
-
-
 @given(st.floats(width=32, allow_nan=False, min_value=2.0**-126, max_value=2.0**127))
 def test_bfloat16_is_the_nearest_and_even_where_two_are_as_near(number: float) -> None:
     value = np.array([number], np.float32)
