@@ -17,8 +17,9 @@ from preprocess.plan.tables import CLAIMS_DIR
 from preprocess.plan.together import POLL_SECONDS, measure_with_others
 from preprocess.write.materialise import ShardStage
 from preprocess.write.reuse import build_index
+from shards.files.names import PLAN_DIR
 from shards.formats.writer import is_finished, remove_abandoned
-from shards.inputs import PLAN_DIR, write_inputs
+from shards.inputs import write_inputs
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:

@@ -7,7 +7,6 @@ call goes on: shards with a sidecar are kept. The manifest comes last.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 from shards.errors import ConversionError, DamagedShard
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_file
+from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
 from shards.formats.kinds import check_row_fits, open_shard
 from shards.formats.mindrecord import largest_row_bytes
 from shards.formats.writer import (
@@ -34,18 +34,8 @@ from shards.formats.writer import (
     write_shard,
     write_sidecar,
 )
-from shards.inputs import INPUTS_NAME, PLAN_DIR, names_format, read_inputs, with_format, write_inputs
-from shards.manifest import (
-    CONVERSION_NAME,
-    FORMATS,
-    LEDGER_NAME,
-    MANIFEST_NAME,
-    MODEL_DIR,
-    Manifest,
-    ShardEntry,
-    fingerprint_of,
-    write_manifest,
-)
+from shards.inputs import names_format, read_inputs, with_format, write_inputs
+from shards.manifest import CONVERSION_NAME, FORMATS, Manifest, ShardEntry, fingerprint_of, write_manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
 from shards.reader import open_shards
@@ -135,7 +125,11 @@ def _read_inputs(source: Path) -> Mapping[str, Any] | None:
 
 def _occupy(source: Path, target: Path, format: str) -> None:
     """Begin in an empty folder, or go on in one that holds the same conversion."""
-    state = {"source": str(source.resolve()), "format": format, "manifest_sha256": _sha256(source / MANIFEST_NAME)}
+    state = {
+        "source": str(source.resolve()),
+        "format": format,
+        "manifest_sha256": sha256_of_file(source / MANIFEST_NAME),
+    }
     path = target / CONVERSION_NAME
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -153,10 +147,6 @@ def _occupy(source: Path, target: Path, format: str) -> None:
     if not is_empty:
         raise ConversionError(f"{target} is not an empty folder; name another one")
     write_atomically(path, json.dumps(state, indent=1) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _convert_all(conversion: _Conversion, entries: Sequence[ShardEntry], workers: int) -> Iterator[None]:

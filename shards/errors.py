@@ -53,7 +53,7 @@ class FlagError(Exception):
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_file(path: Path) -> Iterator[None]:
     """Add the path to an OSError that lacks it: opening a file names it, writing to an open one does not."""
     try:
         yield

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.files.atomic import write_atomically
-
-PLAN_DIR = "plan"  # of a dataset; of what is in it, shards know this file and their own sidecars
-INPUTS_NAME = "inputs.json"  # of the plan
+from shards.files.names import INPUTS_NAME, PLAN_DIR
 
 
 def with_format(inputs: Mapping[str, Any], format: str) -> dict[str, Any]:

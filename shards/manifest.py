@@ -12,18 +12,14 @@ from typing import Any, NamedTuple
 
 from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
 from shards.files.atomic import write_atomically
-from shards.inputs import PLAN_DIR
+from shards.files.hashing import sha256_of_json
+from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
 FORMAT_VERSION = 1
 FORMATS = ("arrow", "mindrecord")
-MANIFEST_NAME = "manifest.json"
-MANIFEST_HASH_NAME = "manifest.sha256"
 CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
-LEDGER_NAME = "rejects.jsonl"
-MODEL_DIR = "model"
-MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # slots: a dataset has up to 10^5 of them
@@ -127,7 +123,7 @@ class Manifest:
 
 def fingerprint_of(inputs: Mapping[str, Any]) -> str:
     """sha256 of everything that determines the bytes of a dataset."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return sha256_of_json(inputs)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -17,14 +17,8 @@ from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError
 from shards.files.hashing import sha256_of_file
-from shards.manifest import (
-    MANIFEST_NAME,
-    MODEL_DIR,
-    MODEL_FILES,
-    Manifest,
-    PayloadFile,
-    read_manifest,
-)
+from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
+from shards.manifest import Manifest, PayloadFile, read_manifest
 from shards.model_constants import ModelFolderError, read_model_constants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 from shards.reader import ShardSet
@@ -96,9 +90,9 @@ def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     if missing:
         return
     expected = manifest.inputs.get("tokenizer_sha256")
-    found = sha256_of_file(model / "tokenizer.json")
+    found = sha256_of_file(model / TOKENIZER_NAME)
     if expected is not None and found != expected:
-        yield _other_hash(f"{MODEL_DIR}/tokenizer.json", found, expected)
+        yield _other_hash(f"{MODEL_DIR}/{TOKENIZER_NAME}", found, expected)
         return
     try:
         read_model_constants(model).require_equal(manifest.model, mine=f"{MODEL_DIR}/", theirs=MANIFEST_NAME)

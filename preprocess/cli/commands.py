@@ -37,8 +37,7 @@ from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest
-from shards.inputs import PLAN_DIR
-from shards.manifest import LEDGER_NAME
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 
 USAGE = """usage: python -m preprocess COMMAND ...
 

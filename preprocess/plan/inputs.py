@@ -19,6 +19,7 @@ from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
+from shards.files.names import TOKENIZER_NAME
 from shards.inputs import without_format
 from shards.manifest import fingerprint_of
 
@@ -74,7 +75,7 @@ class Sources:
 def open_sources(config: RunConfig) -> Sources:
     """Raises ConfigError, AnnotationError or shards.ModelFolderError; touches nothing."""
     constants = read_model_constants(config.model)
-    tokenizer = config.model / "tokenizer.json"
+    tokenizer = config.model / TOKENIZER_NAME
     load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     inputs = {

@@ -21,9 +21,9 @@ from preprocess.plan.sizes import PackedItems, SampleSizes, SizeColumns, pack_sa
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import write_packs, write_parts, write_tasks
 from shards import PackMaxima
+from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
-from shards.manifest import LEDGER_NAME
 
 
 def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> PlanSummary:

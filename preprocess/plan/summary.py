@@ -11,10 +11,9 @@ from typing import Any
 from preprocess.errors import damaged
 from shards import PackCounts
 from shards.files.atomic import write_atomically
+from shards.files.names import PLAN_NAME
 from shards.inputs import with_format
 from shards.manifest import fingerprint_of
-
-PLAN_NAME = "plan.json"  # in the plan's folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,11 @@ from preprocess.report.distributions import Bin, Distribution, PlanDistributions
 from preprocess.report.thumbnails import draw_rejects
 from preprocess.timing import read_slowest
 from shards import Manifest, PackCounts, open_shards
-from shards.inputs import PLAN_DIR
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 from shards.look.info import flatten
 from shards.look.page import EXTRACT, Picture, render, view_pack
 from shards.look.readable import num_visual_tokens, reasons_of
 from shards.look.transcript import Transcriber
-from shards.manifest import LEDGER_NAME
 
 _EXAMPLES = 3  # of each reason
 _PACKS = 3

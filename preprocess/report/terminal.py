@@ -14,8 +14,8 @@ from preprocess.plan.sweep import Outcome
 from preprocess.timing import Timing
 from preprocess.write.publish import Published
 from shards import Manifest, PackCounts
+from shards.files.names import LEDGER_NAME
 from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
-from shards.manifest import LEDGER_NAME
 
 _MOST_KEYS = 20
 

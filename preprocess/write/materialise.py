@@ -27,9 +27,9 @@ from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.timing import Timing, slowest_of_shard
 from preprocess.write.reuse import Medium, OldPatches, write_media
 from shards import Pack, PackCounts
+from shards.files.names import PLAN_DIR
 from shards.formats.kinds import load_format
 from shards.formats.writer import ShardSidecar, write_shard, write_sidecar
-from shards.inputs import PLAN_DIR
 
 
 @dataclass(frozen=True, kw_only=True)

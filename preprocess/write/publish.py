@@ -15,9 +15,8 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
+from shards.files.names import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
 from shards.formats.writer import TEMPORARY_DIR, read_sidecar
-from shards.inputs import PLAN_DIR
-from shards.manifest import LEDGER_NAME, MODEL_DIR, MODEL_FILES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from preprocess.plan.tables import SamplesReader
 from preprocess.run import plan_into_output
 from preprocess.write.materialise import ShardStage
 from shards import read_model_constants
-from shards.inputs import PLAN_DIR
+from shards.files.names import PLAN_DIR
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels
 PHOTO_BYTES = 1_310_000  # in a shard, about

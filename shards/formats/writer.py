@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
+from shards.files.names import PLAN_DIR
 from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
-from shards.inputs import PLAN_DIR
 from shards.manifest import ShardEntry
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack

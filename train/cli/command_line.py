@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import FlagError
+from shards.files.names import MANIFEST_NAME
 from shards.flags.fields import Read, read_fields
 from shards.flags.help import help_text
 from shards.flags.settings import read_settings
-from shards.manifest import MANIFEST_NAME
 from train.arguments import TrainArguments
 from train.cli.flags import ELSEWHERE
 from train.errors import UsageError
