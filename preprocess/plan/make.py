@@ -17,7 +17,7 @@ import numpy as np
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import LEDGER_NAME, write_ledger
+from preprocess.ledger import LEDGER_NAME, write_plan_ledger
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import PartSummary
 from preprocess.plan.parts import measure
@@ -37,7 +37,7 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Execu
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     tally = Tally.of_parts(sources, folder, num_parts)
-    write_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _part_summaries(folder, num_parts)))
+    write_plan_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _part_summaries(folder, num_parts)))
     write_parts(folder, tally.part_datasets, tally.part_samples)
     sizes = SampleSizes.read(folder, tally.part_samples)
     packed = pack_samples(sizes, config, sources.constants)
