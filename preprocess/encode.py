@@ -20,15 +20,15 @@ from preprocess.arithmetic.rope import VisualSpan, position_ids
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.images import encode_image, measure_image, resize_frame
-from preprocess.media.sources import check_unchanged, naming, stamp_file
+from preprocess.media.store import check_unchanged, describe, naming, reject_of, stamp_of
 from preprocess.media.video import VideoHeader, decode_frames, probe_video
 from preprocess.sample import (
     EncodedSample,
-    FileStamp,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
+    MediaStamp,
     Sample,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
@@ -134,16 +134,16 @@ class SampleEncoder:
         return self.old_patches.find(medium) if self.old_patches is not None else None
 
     def _measure_image(self, source: MediaSource) -> MeasuredImage:
-        stamp = stamp_file(source, hash_content=self.config.hash_media)
+        stamp = stamp_of(source, hash_content=self.config.hash_media)
         return measure_image(source, stamp, self.config.image_limits, self.constants)
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
-        stamp = stamp_file(source, hash_content=self.config.hash_media)
+        stamp = stamp_of(source, hash_content=self.config.hash_media)
         header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
         with naming(source):
             return self._sampled(source, stamp, header)
 
-    def _sampled(self, source: MediaSource, stamp: FileStamp, header: VideoHeader) -> MeasuredVideo:
+    def _sampled(self, source: MediaSource, stamp: MediaStamp, header: VideoHeader) -> MeasuredVideo:
         config, constants = self.config, self.constants
         indices = sample_frames(header.num_frames, header.fps, config.frame_sampling)
         return MeasuredVideo(
@@ -164,9 +164,10 @@ class SampleEncoder:
         """(gt * gh * gw, 1176)"""
         frames = decode_frames(video.source, video.frame_indices, self.config.video_decoder)
         if frames.shape[1:3] != (video.height, video.width):
-            raise SampleError(
+            raise reject_of(
+                video.source,
                 Reason.UNDECODABLE,
-                f"{video.source}: frames are {frames.shape[2]}x{frames.shape[1]} pixels, the first one was "
+                f"frames are {frames.shape[2]}x{frames.shape[1]} pixels, the first one was "
                 f"{video.width}x{video.height}; encode it again",
             )
         size = grid_size(video.grid_thw, self.constants)
@@ -185,7 +186,7 @@ class SampleEncoder:
     def _frame(self, image: MeasuredImage) -> ImageFrame:
         resized_height, resized_width = grid_size(image.grid_thw, self.constants)
         return ImageFrame(
-            name=str(image.source),
+            name=describe(image.source),
             height=image.height,
             width=image.width,
             orientation=image.orientation,

@@ -36,11 +36,9 @@ WINGS = {
         plan
         encode
         config
-        read
+        read  ledger  timing
         media
         arithmetic  jobs
-        timing
-        ledger
         sample
         errors
     """,

@@ -13,7 +13,7 @@ import numpy as np
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import write_ledger
+from preprocess.ledger import write_plan_ledger
 from preprocess.plan.gather import Tally, gather
 from preprocess.plan.inputs import Sources
 from preprocess.plan.parts import measure
@@ -34,7 +34,7 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Execu
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     tally, columns = Tally(use.dataset.name for use in sources.uses), SizeColumns()
-    write_ledger(folder / LEDGER_NAME, gather(folder, num_parts, tally, columns))
+    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, tally, columns))
     write_parts(folder, tally.part_datasets, tally.part_samples)
     sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)

@@ -40,7 +40,7 @@ class PartSummary:
     ignored_keys: Mapping[str, int]
 
     def to_metadata(self) -> dict[str, str]:
-        record = {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
+        record = {**asdict(self), "rejects": [reject.to_plan_json() for reject in self.rejects]}
         return {"fingerprint": record.pop("fingerprint"), "summary": json.dumps(record, sort_keys=True)}
 
     @classmethod

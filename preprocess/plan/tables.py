@@ -11,6 +11,7 @@ plan/rejects.jsonl   samples that planning rejected
 plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
+plan/lost.jsonl      samples that were rejected while decoding, if there are any
 plan/slowest.json    the samples that took longest, of all shards
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
                      SHARD.verified: that shard of it is what its manifest says
@@ -31,11 +32,11 @@ import pyarrow as pa
 
 from preprocess.errors import FatalError, damaged
 from preprocess.sample import (
-    FileStamp,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
+    MediaStamp,
     Sample,
     Turn,
 )
@@ -46,6 +47,7 @@ CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
+# `mtime_ns` holds the version, which of a file is that; the name is kept so that plans of before can be read.
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
 _MEDIUM = [
     ("source", pa.struct(_SOURCE)),
@@ -167,7 +169,8 @@ def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
 
 
 def _medium_row(medium: MeasuredImage | MeasuredVideo) -> dict[str, Any]:
-    return {**_fields(medium), "source": _fields(medium.source), "stamp": _fields(medium.stamp)}
+    stamp = {"num_bytes": medium.stamp.num_bytes, "mtime_ns": medium.stamp.version, "sha256": medium.stamp.sha256}
+    return {**_fields(medium), "source": _fields(medium.source), "stamp": stamp}
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -200,10 +203,11 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
 
 
 def _medium(record: dict[str, Any]) -> dict[str, Any]:
+    stamp = record["stamp"]
     return {
         **record,
         "source": MediaSource(**record["source"]),
-        "stamp": FileStamp(**record["stamp"]),
+        "stamp": MediaStamp(num_bytes=stamp["num_bytes"], version=stamp["mtime_ns"], sha256=stamp["sha256"]),
         "grid_thw": tuple(record["grid_thw"]),
     }
 

@@ -76,7 +76,7 @@ class LoadedShardStage:
             shard=written.entry,
             maxima=written.maxima,
             datasets=dict(sorted(job.counts.items())),
-            rejects=tuple(reject.to_json() for reject in job.rejects),
+            rejects=tuple(reject.to_plan_json() for reject in job.rejects),
             num_media=len(job.media),
             num_reused=job.num_reused,
             slowest=slowest_of_shard(job.timings),

@@ -337,7 +337,7 @@ def test_the_plan_on_disk_says_where_each_medium_is(workshop: Workshop) -> None:
     [image] = measured.images
     status = (workshop.media / name).stat()
     assert image.source.path == str(workshop.media / name)
-    assert (image.stamp.num_bytes, image.stamp.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert (image.stamp.num_bytes, image.stamp.version) == (status.st_size, status.st_mtime_ns)
     assert (image.height, image.width, image.grid_thw) == (90, 60, (1, 6, 4))
 
 

@@ -20,18 +20,18 @@ from preprocess.plan.tables import (
 )
 from preprocess.sample import (
     BoxMode,
-    FileStamp,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
+    MediaStamp,
     Sample,
     Turn,
 )
 
 FILE = MediaSource(path="/media/数据 1.png")
 CELL = MediaSource(path="/d.parquet", row=2**40, column="images", item=3)
-STAMP = FileStamp(num_bytes=2**40, mtime_ns=1_700_000_000_123_456_789, sha256="ab" * 32)
+STAMP = MediaStamp(num_bytes=2**40, version=1_700_000_000_123_456_789, sha256="ab" * 32)
 IMAGE = MeasuredImage(source=FILE, stamp=STAMP, height=90, width=60, orientation=6, grid_thw=(1, 6, 4))
 VIDEO = MeasuredVideo(
     source=CELL,

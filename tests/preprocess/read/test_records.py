@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.errors import Reason, SampleError
+from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.forms.near_miss import edit_distance, ignored_keys, near_miss
 from preprocess.read.forms.qwen import KNOWN_KEYS
-from preprocess.read.parquet_records import EmbeddedMedium
 from preprocess.read.records import parse_record, split_members
 from preprocess.read.registry import Dataset
 from preprocess.sample import MediaSource, Sample, Turn
