@@ -63,12 +63,13 @@ WINGS = {
         look  convert
         verify  dataset
         batch
-        families
         reader
         formats
         manifest
         segments  order
         pack
+        families
+        model_folder
         model_constants
         flags
         files

@@ -229,7 +229,7 @@ def _convert(setting: _Setting, kind: Any) -> Any:
 
 
 def _expected(kind: Any) -> str:
-    if kind is int:
+    if _is_number(kind) and not _choices(kind):
         return "a whole number, or a product such as 576*28*28"
     if _is_number(kind):
         return f"a whole number, or {' or '.join(_choices(kind))}"

@@ -66,7 +66,7 @@ def open_sources(config: RunConfig) -> Sources:
     constants = SampleEncoder.load(config.model, config).constants
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     inputs = {
-        "config": config.determining(),
+        "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
                 "annotations_sha256": _hash_annotations(use.dataset),

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
-from shards.model_constants import PAD_TOKEN
+from shards.model_folder import PAD_TOKEN
 from train.models.qwen2_5_vl.config import parse_model_config
 from train.models.qwen2_5_vl.model import Qwen25VL, loss_and_gradients
 from train.weights.parameters import save_model
