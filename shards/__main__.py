@@ -21,7 +21,7 @@ from shards.errors import DamagedShard, FlagError, ShardError
 from shards.look.info import info_text
 from shards.look.readable import readable_bytes, visible
 from shards.manifest import read_manifest
-from shards.model_constants import ModelFolderError
+from shards.model_folder import ModelFolderError
 from shards.reader import open_shards
 
 

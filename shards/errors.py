@@ -5,6 +5,7 @@ ShardError                 base: names the file and what to do
 ├── UnsupportedVersion     written by a newer format than this code reads
 ├── DamagedShard           missing, truncated, renamed or altered file
 ├── ModelMismatch          the shards were made for another model
+├── UnknownFamily          the shards are for a kind of model that this code does not know
 ├── RowTooLarge            a pack that the chosen file format can't hold
 └── ConversionError        a conversion that can't be done into this folder, or stopped
 InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
@@ -33,6 +34,10 @@ class DamagedShard(ShardError):
 
 
 class ModelMismatch(ShardError):
+    pass
+
+
+class UnknownFamily(ShardError):
     pass
 
 

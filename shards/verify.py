@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError
+from shards.families import read_model_constants
 from shards.files.hashing import sha256_of_file
 from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
 from shards.manifest import Manifest, PayloadFile, read_manifest
-from shards.model_constants import ModelFolderError, read_model_constants
+from shards.model_folder import ModelFolderError
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 from shards.reader import ShardSet
 from shards.segments import cut_segments

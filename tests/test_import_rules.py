@@ -61,13 +61,14 @@ WINGS = {
         look  convert
         verify  dataset
         batch
-        families
         reader
         formats
         manifest
         segments  order
         inputs
         pack
+        families
+        model_folder
         model_constants
         flags
         files

@@ -1,5 +1,5 @@
-"""Boxes follow the pixels: coordinates in answers, rewritten to pixels of the resized image. Pure functions over text
-and integers.
+"""Boxes follow the pixels: coordinates in answers, rewritten to the unit of the model's family, most often pixels of
+the resized image. Pure functions over text and integers.
 
     {"bbox_2d": [10, 20.5, 30, 40], "label": "cat"}          an answer about an image of 100 x 200 pixels
     {"bbox_2d": [28, 57, 84, 112], "label": "cat"}           the same when that image is resized to 280 x 560
@@ -44,8 +44,8 @@ class ImageFrame:
     height: int
     width: int
     orientation: int  # EXIF, 1 to 8
-    resized_height: int
-    resized_width: int
+    box_height: int  # what the lower edge becomes: pixels of the resized image, or a family's own unit
+    box_width: int  # what the right edge becomes
 
 
 def rewrite_answers(turns: Sequence[Turn], mode: BoxMode, frames: Sequence[ImageFrame]) -> tuple[Turn, ...]:
@@ -69,7 +69,7 @@ def _rewrite_turn(number: int, text: str, mode: BoxMode, frames: Sequence[ImageF
 
 
 def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str:
-    """`text` with every bbox_2d and point_2d in absolute pixels of its resized image. Raises SampleError."""
+    """`text` with every bbox_2d and point_2d in the unit of its frame. Raises SampleError."""
     if mode == "none" or not _MENTION.search(text):
         return text
     rewritten: list[tuple[_Token, str]] = []
@@ -91,10 +91,10 @@ def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str
 
 
 def place_point(x: float, y: float, width: float, height: float, frame: ImageFrame) -> tuple[int, int]:
-    """A point of the stored image -> pixels of the resized upright image, rounded half to even and clamped into it.
+    """A point of the stored image -> the unit of its frame, upright, rounded half to even and clamped into it.
 
     `width` and `height` are the stored image's in the unit of x and y. 0 is its left or upper edge and stays 0, `width`
-    and `height` are its right and lower edges and become the resized width and height.
+    and `height` are its right and lower edges and become the frame's box_width and box_height.
     """
     if frame.orientation in TURNED_SIDEWAYS:
         x, y, width, height = y, x, height, width
@@ -104,8 +104,8 @@ def place_point(x: float, y: float, width: float, height: float, frame: ImageFra
         y = height - y
     # Multiplied first: with whole numbers the quotient then is a half exactly where it should be.
     return (
-        min(max(round(x * frame.resized_width / width), 0), frame.resized_width),
-        min(max(round(y * frame.resized_height / height), 0), frame.resized_height),
+        min(max(round(x * frame.box_width / width), 0), frame.box_width),
+        min(max(round(y * frame.box_height / height), 0), frame.box_height),
     )
 
 

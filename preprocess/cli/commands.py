@@ -96,9 +96,7 @@ def _plan(arguments: Sequence[str]) -> int:
 
 
 def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:
-    print(
-        "\n".join([plan_table(plan, sources.constants.merge_size), *reject_examples(read_ledger(folder / LEDGER_NAME))])
-    )
+    print("\n".join([plan_table(plan, sources.constants), *reject_examples(read_ledger(folder / LEDGER_NAME))]))
     sys.stdout.flush()
 
 

@@ -6,7 +6,7 @@
 | stamp | `store.stamp_of` | source -> `MediaStamp`: size, version, on demand a hash |
 | open | `store.open_medium`, `store.local_path` | source -> seekable bytes, or a file where there is one |
 | measure | `images.measure_image`, `video.probe_video` | header -> size, grid; frame count and rate |
-| decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, bytes); frames (F, H, W, 3), upright RGB |
+| decode | `images`, `video` | source -> upright RGB: patches (gh * gw, bytes), frames (F, H, W, 3) |
 
 Messages call a source what `store.describe` says, and `write/reuse.py` finds its old patches by `store.reuse_key`.
 

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size, image_grid
+from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size
+from preprocess.arithmetic.grids import image_grid
 from preprocess.arithmetic.patches import Planes, patchify_image
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.store import describe, naming, open_medium, read_error, reject_of

@@ -13,6 +13,7 @@ from PIL import features
 
 import preprocess
 from preprocess.arithmetic.chat import load_tokenizer
+from preprocess.arithmetic.families import family_of
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError
 from preprocess.read.annotations import AnnotationFile, open_annotations
@@ -73,13 +74,14 @@ class Sources:
 
 
 def open_sources(config: RunConfig) -> Sources:
-    """Raises ConfigError, AnnotationError or shards.ModelFolderError; touches nothing."""
+    """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily; touches nothing."""
     constants = read_model_constants(config.model)
+    family_of(constants.model_type)
     tokenizer = config.model / TOKENIZER_NAME
     load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     inputs = {
-        "config": config.determining(),
+        "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
                 "annotations_sha256": _hash_annotations(use.dataset),

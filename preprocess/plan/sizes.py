@@ -114,7 +114,7 @@ def pack_samples(sizes: SampleSizes, config: RunConfig, constants: ModelConstant
         pack_of_unit = units
     else:
         pack_patches = config.patch_capacity or choose_patch_capacity(
-            tokens, patches, config.pack_length, constants.merge_size**2
+            tokens, patches, config.pack_length, constants.merge_unit
         )
         # Which units of equal size come together must not follow the order of the annotations.
         order = np.arange(len(tokens), dtype=np.int32)

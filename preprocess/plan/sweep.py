@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from preprocess.arithmetic.geometry import PixelLimits, image_grid, sample_frames, video_grid
+from preprocess.arithmetic.geometry import PixelLimits
+from preprocess.arithmetic.grids import image_grid, sample_frames, video_grid
 from preprocess.config import Combination, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.jobs.executor import Executor
@@ -72,10 +73,10 @@ def run_sweep(
         config, constants = combination.config, sources.constants
         image_patches = images.patches_by_row(partial(_image_patches, config, constants))
         video_patches = videos.patches_by_row(partial(_video_patches, config, constants))
-        visual_tokens = (image_patches + video_patches) // constants.merge_size**2
+        visual_tokens = constants.num_visual_tokens(image_patches + video_patches)
         resized = replace(
             sizes,
-            tokens=text_tokens[config.image_limits] + visual_tokens,
+            tokens=text_tokens[config.image_limits(constants)] + visual_tokens,
             image_patches=image_patches,
             video_patches=video_patches,
         )
@@ -140,14 +141,14 @@ class _Media:
 
 
 def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int) -> int:
-    return prod(image_grid(height, width, config.image_limits, constants))
+    return prod(image_grid(height, width, config.image_limits(constants), constants))
 
 
 def _video_patches(
     config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float
 ) -> int:
-    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling))
-    return prod(video_grid(num_sampled, height, width, config.frame_limits, constants))
+    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling, constants))
+    return prod(video_grid(num_sampled, height, width, config.frame_limits(constants), constants))
 
 
 def _count_text(
@@ -160,8 +161,10 @@ def _count_text(
     sizes: SampleSizes,
 ) -> Mapping[PixelLimits, Counts]:
     """Tokens that are not visual, (num_rows,), under each limits for images. Only boxes make them differ."""
-    as_measured = sizes.tokens - sizes.patches // sources.constants.merge_size**2
-    all_limits = sorted({combination.config.image_limits for combination in sweep.combinations}, key=astuple)
+    as_measured = sizes.tokens - sources.constants.num_visual_tokens(sizes.patches)
+    all_limits = sorted(
+        {combination.config.image_limits(sources.constants) for combination in sweep.combinations}, key=astuple
+    )
     has_boxes = {use.dataset.name: use.dataset.boxes != "none" for use in sources.uses}
     parts = [part for part, dataset in enumerate(tally.part_datasets) if has_boxes[dataset]]
     if not parts:
@@ -212,4 +215,4 @@ class LoadedRecountStage:
 
 def _num_text_tokens(encoder: SampleEncoder, measured: MeasuredSample) -> int:
     resized = encoder.remeasure(measured)
-    return resized.num_tokens - resized.num_patches // encoder.constants.merge_size**2
+    return resized.num_tokens - encoder.constants.num_visual_tokens(resized.num_patches)

@@ -171,7 +171,7 @@ def _dataset_rows(manifest: Manifest) -> list[DatasetRow]:
         DatasetRow(
             name=name,
             counts=dataset.counts,
-            num_visual_tokens=num_visual_tokens(dataset.counts, manifest.model.merge_size),
+            num_visual_tokens=num_visual_tokens(dataset.counts, manifest.model),
             num_rejects=sum(dataset.rejects.values()),
         )
         for name, dataset in manifest.datasets.items()

@@ -13,21 +13,21 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import Outcome
 from preprocess.timing import Timing
 from preprocess.write.publish import Published
-from shards import Manifest, PackCounts
+from shards import Manifest, ModelConstants, PackCounts
 from shards.files.names import LEDGER_NAME
 from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
 
 _MOST_KEYS = 20
 
 
-def plan_table(plan: PlanSummary, merge_size: int) -> str:
+def plan_table(plan: PlanSummary, constants: ModelConstants) -> str:
     """A line a dataset, then sums, utilisation and rejects by reason."""
-    lines = [dataset_table(plan.datasets, plan.rejects, merge_size)]
+    lines = [dataset_table(plan.datasets, plan.rejects, constants)]
     used = _share_used(plan.totals, plan.num_packs, plan)
     lines.append(f"{used}; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}")
     patches = plan.totals.num_image_patches + plan.totals.num_video_patches
     if plan.inputs["config"]["pack_patches"] == AUTO and patches:
-        lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, merge_size)}")
+        lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, constants)}")
     if plan.ignored_keys:
         lines.append(_ignored_keys(plan.ignored_keys))
     lines += reject_lines(plan.rejects, plan.num_records)
@@ -42,7 +42,7 @@ def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
     return "\n".join(
         [
-            dataset_table(counts, rejects, manifest.model.merge_size),
+            dataset_table(counts, rejects, manifest.model),
             f"{used}; {len(manifest.shards):,} shards, {readable_bytes(num_bytes)}",
             *_difference(plan.totals - manifest.totals),
             *reject_lines(rejects, plan.num_records),
@@ -74,12 +74,12 @@ def _where_rejects_stand(manifest: Manifest, folder: Path) -> list[str]:
     ]
 
 
-def _why_pack_patches(plan: PlanSummary, num_patches: int, merge_size: int) -> str:
+def _why_pack_patches(plan: PlanSummary, num_patches: int, constants: ModelConstants) -> str:
     """What the chosen capacity follows from: the share of patches in the data, or the largest sample."""
     largest = f"{plan.largest_unit_patches:,} patches"
     if plan.inputs["config"]["packing"] == "none":
         return f"the largest sample's {largest}, since nothing is packed"
-    balanced = balanced_patches(plan.totals.num_tokens, num_patches, plan.pack_length, merge_size**2)
+    balanced = balanced_patches(plan.totals.num_tokens, num_patches, plan.pack_length, constants.merge_unit)
     ratio = f"the data's {num_patches / plan.totals.num_tokens:.2f} patches a token and {AUTO_SLACK - 1:.1%} of room"
     if plan.largest_unit_patches > balanced:
         return f"the largest sample's {largest}; without it {balanced:,}, from {ratio}"

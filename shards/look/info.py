@@ -33,7 +33,7 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     reasons = [(reason, f"{number:,}") for reason, number in reasons_of(rejects).items()]
     sections = [
         _pairs(summary),
-        dataset_table(counts, rejects, manifest.model.merge_size),
+        dataset_table(counts, rejects, manifest.model),
         "rejects by reason\n" + (_pairs(reasons, indent=2) if reasons else "  none"),
         "largest of one pack\n" + _pairs(_maxima(manifest.maxima), indent=2),
         "model\n" + _pairs(_constants(manifest.model), indent=2),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocess.arithmetic.rope import Run, TextRun, VisualSpan, position_ids
+from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.runs import Run, TextRun, VisualSpan
 from shards import ModelConstants
 
 thorough = settings(
@@ -80,9 +79,3 @@ def test_times_are_multiplied_in_float32(constants: ModelConstants) -> None:
     seconds = 2 / (12 / (165 / 25.0))
     assert int(5 * seconds * 2) == 10
     assert position_ids([VisualSpan(grid_thw=(6, 2, 2), second_per_grid=seconds)], constants)[0, 5] == 11
-
-
-def test_without_tokens_per_second_each_temporal_patch_is_one_step(constants: ModelConstants) -> None:
-    video = VisualSpan(grid_thw=(3, 2, 4), second_per_grid=5.0)
-    positions = position_ids([TextRun(num_tokens=1), video], replace(constants, tokens_per_second=0))
-    assert positions[0].tolist() == [0, 1, 1, 2, 2, 3, 3]

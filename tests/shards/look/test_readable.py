@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shards import PackCounts
 from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
+from tests.shards.packs import CONSTANTS
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_columns_stand_under_each_other() -> None:
 
 def test_the_table_of_datasets_sums_all_and_counts_rejects() -> None:
     counts = PackCounts(num_samples=2, num_tokens=1000, num_label_tokens=9, num_images=1, num_image_patches=40)
-    table = dataset_table({"a\x1b": counts, "b": PackCounts(num_samples=1)}, {"b": {"x": 2, "y": 1}}, merge_size=2)
+    table = dataset_table({"a\x1b": counts, "b": PackCounts(num_samples=1)}, {"b": {"x": 2, "y": 1}}, CONSTANTS)
     assert table.splitlines() == [
         "dataset  samples  tokens  visual tokens  label tokens  images  videos  rejects",
         "a\\x1b          2   1,000             10             9       1       0        0",
