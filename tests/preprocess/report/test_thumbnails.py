@@ -19,6 +19,7 @@ from preprocess.report.thumbnails import ThumbnailStage, draw_rejects, source_of
 from preprocess.sample import MediaSource
 from shards.files.names import LEDGER_NAME
 from shards.look.page import Picture, picture
+from tests.preprocess.faulty_stage import within
 from tests.preprocess.workshop import Workshop, talk
 
 HERE = ThisProcess()
@@ -113,11 +114,23 @@ def test_a_plan_of_before_it_kept_sources_gives_no_pictures(workshop: Workshop) 
     assert draw_rejects([found], HERE) == ["the plan does not say which file it was"]
 
 
-@pytest.mark.parametrize("name", ["gone.png", "a\0b", "a" * 5000, "lone \ud800", ".", "pipe"])
-def test_what_is_no_file_any_more_is_explained(workshop: Workshop, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gone.png", "No such file"),
+        ("a\0b", "null byte"),
+        ("a" * 5000, "name too long"),
+        ("lone \ud800", "surrogates"),
+        (".", "is not a regular file"),
+        ("pipe", "is not a regular file"),
+    ],
+)
+def test_what_is_no_file_any_more_is_explained(workshop: Workshop, name: str, said: str) -> None:
     os.mkfifo(workshop.media / "pipe")
-    note = drawn(workshop.media / name)
+    with within(20):
+        note = drawn(workshop.media / name)
     assert isinstance(note, str)
+    assert said in note
 
 
 def test_a_bomb_is_not_decoded(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
