@@ -19,7 +19,7 @@ from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.patches import patchify_video
 from preprocess.arithmetic.rope import position_ids
-from preprocess.arithmetic.runs import VisualSpan
+from preprocess.arithmetic.runs import VisualRun
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.images import encode_image, measure_image, resize_frame
@@ -183,11 +183,11 @@ class SampleEncoder:
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
         return self.chat.encode(
             rewrite_answers(sample.turns, sample.boxes, frames),
-            [VisualSpan(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
+            [VisualRun(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [self._pieces(video) for video in videos],
         )
 
-    def _pieces(self, video: MeasuredVideo) -> Sequence[str | VisualSpan]:
+    def _pieces(self, video: MeasuredVideo) -> Sequence[str | VisualRun]:
         family = family_of(self.constants.model_type)
         return family.video_pieces(video.grid_thw, video.frame_indices, video.fps, video.second_per_grid)
 

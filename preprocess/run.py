@@ -1,4 +1,4 @@
-"""The batch job: plan, materialise every task, publish. Interrupted anywhere, the same command goes on from there."""
+"""The batch job: plan, materialise every index, publish. Interrupted anywhere, the same command goes on from there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor, ThisProcess, WorkerPool
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.ray_executor import RayExecutor
 from preprocess.jobs.share import Claims, Share
 from preprocess.output_dir import beginning_in, finished_plan, remove_manifest, run_inputs
@@ -50,16 +50,16 @@ def choose_executor(config: RunConfig) -> Executor:
 
 def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
-    folder, all_tasks = config.output_dir, range(plan.num_shards)
+    folder, all_shards = config.output_dir, range(plan.num_shards)
     fingerprint = plan.run_fingerprint(config.format)
-    missing = [task for task in all_tasks if task in share and not is_finished(folder, task, fingerprint)]
+    missing = [index for index in all_shards if index in share and not is_finished(folder, index, fingerprint)]
     if missing:
         remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
         remove_abandoned(folder)
         if config.reuse is not None:
             build_index(config.reuse, folder / PLAN_DIR)
-    with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
+    with StageProgress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
         for _, sidecar in executor.run(ShardStage(config=config), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
-    return sum(not is_finished(folder, task, fingerprint) for task in all_tasks if task not in share)
+    return sum(not is_finished(folder, index, fingerprint) for index in all_shards if index not in share)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
-from preprocess.arithmetic.runs import VisualSpan
+from preprocess.arithmetic.runs import VisualRun
 from shards import ModelConstants
 from shards.families.family import Frame, FrameOrder
 from shards.families.frames import stored_order
@@ -92,15 +92,15 @@ def frame_size(
 
 def video_pieces(
     grid_thw: tuple[int, int, int], frame_indices: Sequence[int], fps: float, second_per_grid: float
-) -> Sequence[str | VisualSpan]:
-    pieces: list[str | VisualSpan] = []
+) -> Sequence[str | VisualRun]:
+    pieces: list[str | VisualRun] = []
     for time in range(grid_thw[0]):
         pieces.append(f"<{frame_indices[2 * time] / fps:.1f} seconds>")
-        pieces.append(VisualSpan(grid_thw=(1, *grid_thw[1:]), second_per_grid=0.0))
+        pieces.append(VisualRun(grid_thw=(1, *grid_thw[1:]), second_per_grid=0.0))
     return pieces
 
 
-def temporal_positions(span: VisualSpan, constants: ModelConstants) -> npt.NDArray[np.int64]:
+def temporal_positions(span: VisualRun, constants: ModelConstants) -> npt.NDArray[np.int64]:
     return np.arange(span.grid_thw[0])
 
 

@@ -12,7 +12,7 @@ from shards.reader import open_packs
 from train.arguments import TrainArguments
 from train.checkpoints.resume import Start, find_start
 from train.checkpoints.trainer_state import RunIdentity
-from train.errors import ModelConfigError, UsageError
+from train.errors import UsageError
 from train.models import family_of
 
 _WORLD_SIZES = ("RANK_SIZE", "MS_WORKER_NUM")  # set by rank tables and by msrun
@@ -40,7 +40,7 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
         family_of(constants.model_type)
         for each in filter(None, (shards, eval_shards)):
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
-    except (ShardError, ModelFolderError, ModelConfigError) as error:
+    except (ShardError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
     if not any(arguments.model.glob("*.safetensors")):
         raise UsageError(

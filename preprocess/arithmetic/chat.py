@@ -26,7 +26,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from preprocess.arithmetic.families import family_of
-from preprocess.arithmetic.runs import Run, TextRun, VisualSpan
+from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from preprocess.errors import ConfigError
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
@@ -83,8 +83,8 @@ class ChatEncoder:
     def encode(
         self,
         turns: Sequence[Turn],
-        images: Sequence[VisualSpan] = (),
-        videos: Sequence[Sequence[str | VisualSpan]] = (),
+        images: Sequence[VisualRun] = (),
+        videos: Sequence[Sequence[str | VisualRun]] = (),
     ) -> EncodedText:
         """Encode a validated conversation; its tags are as many as `images` and `videos`.
 
@@ -153,7 +153,7 @@ class ChatEncoder:
 
 class _Pads(NamedTuple):
     pad_id: int
-    span: VisualSpan
+    span: VisualRun
 
 
-_Media = Mapping[str, Iterator[Sequence[str | VisualSpan]]]  # by tag: the pieces of one medium after another
+_Media = Mapping[str, Iterator[Sequence[str | VisualRun]]]  # by tag: the pieces of one medium after another

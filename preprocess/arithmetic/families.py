@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from preprocess.arithmetic import qwen2_5_vl
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
-from preprocess.arithmetic.runs import VisualSpan
+from preprocess.arithmetic.runs import VisualRun
 from preprocess.errors import ConfigError
 from shards import ModelConstants
 
@@ -41,7 +41,7 @@ class Family(Protocol):
 
     def video_pieces(
         self, grid_thw: tuple[int, int, int], frame_indices: Sequence[int], fps: float, second_per_grid: float
-    ) -> Sequence[str | VisualSpan]:
+    ) -> Sequence[str | VisualRun]:
         """What stands in the place of a <video> tag: text, and pads, whose grids together are the video's.
 
         Each run of pads comes between vision_start and vision_end. Text is encoded together with the text of the user
@@ -49,7 +49,7 @@ class Family(Protocol):
         """
         ...
 
-    def temporal_positions(self, span: VisualSpan, constants: ModelConstants) -> npt.NDArray[np.int64]:
+    def temporal_positions(self, span: VisualRun, constants: ModelConstants) -> npt.NDArray[np.int64]:
         """(t,) temporal position of each temporal patch, from that of the first one on."""
         ...
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, sample_evenly, smart_resize
-from preprocess.arithmetic.runs import VisualSpan
+from preprocess.arithmetic.runs import VisualRun
 from shards import ModelConstants
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
@@ -40,12 +40,12 @@ def frame_size(
 
 def video_pieces(
     grid_thw: tuple[int, int, int], frame_indices: Sequence[int], fps: float, second_per_grid: float
-) -> Sequence[str | VisualSpan]:
+) -> Sequence[str | VisualRun]:
     """All pads in one run."""
-    return (VisualSpan(grid_thw=grid_thw, second_per_grid=second_per_grid),)
+    return (VisualRun(grid_thw=grid_thw, second_per_grid=second_per_grid),)
 
 
-def temporal_positions(span: VisualSpan, constants: ModelConstants) -> npt.NDArray[np.int64]:
+def temporal_positions(span: VisualRun, constants: ModelConstants) -> npt.NDArray[np.int64]:
     """Seconds times tokens_per_second: `get_rope_index_25` of the scripts (qwenvl/data/rope2d.py).
 
     Its arithmetic is PyTorch float32. transformers 4.57.1 casts the seconds to an integer first and is not followed.

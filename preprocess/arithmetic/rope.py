@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic.families import family_of
-from preprocess.arithmetic.runs import Run, TextRun, VisualSpan
+from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from shards import ModelConstants
 
 
@@ -27,7 +27,7 @@ def position_ids(runs: Sequence[Run], constants: ModelConstants) -> npt.NDArray[
     return np.concatenate(columns, axis=1).astype(np.int32)
 
 
-def _visual_positions(span: VisualSpan, constants: ModelConstants) -> npt.NDArray[np.int64]:
+def _visual_positions(span: VisualRun, constants: ModelConstants) -> npt.NDArray[np.int64]:
     """(3, t * h * w) over visual tokens, t-major, then rows, then columns; from 0."""
     num_times = span.grid_thw[0]
     num_rows, num_columns = (side // constants.merge_size for side in span.grid_thw[1:])

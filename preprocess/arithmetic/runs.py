@@ -13,11 +13,11 @@ class TextRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VisualSpan:
+class VisualRun:
     """The pad tokens that stand in one row, of an image, of a video, or of a part of one."""
 
     grid_thw: tuple[int, int, int]  # patches
     second_per_grid: float  # seconds; 0 for an image
 
 
-Run = TextRun | VisualSpan
+Run = TextRun | VisualRun

@@ -87,9 +87,9 @@ def _plan(arguments: Sequence[str]) -> int:
         choose_executor(config) as executor,
     ):
         if sweep is not None:
-            tally, outcomes = run_sweep(config, sweep, sources, Path(folder), executor)
-            print(sweep_table(sweep, tally, outcomes))
-            return 0 if any(outcome.num_packs for outcome in outcomes) else 1
+            totals, sweep_lines = run_sweep(config, sweep, sources, Path(folder), executor)
+            print(sweep_table(sweep, totals, sweep_lines))
+            return 0 if any(line.num_packs for line in sweep_lines) else 1
         plan = make_plan(config, sources, Path(folder), executor)
         _print_plan(plan, Path(folder), sources)
     return _exit_code(config, plan.num_rejects, plan)
@@ -102,7 +102,7 @@ def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     config = parse_config(arguments, _note)
-    share = Share.of_job(config.task, os.environ)
+    share = Share.of_array_job(config.task, os.environ)
     if config.task is None and share.of > 1:
         _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
     with choose_executor(config) as executor:

@@ -24,21 +24,21 @@ class Columns(Protocol):
     def add(self, samples: pa.Table) -> None: ...
 
 
-def gather(folder: Path, num_parts: int, tally: Tally, *columns: Columns) -> Iterator[Reject]:
-    """Read the parts in `folder` into `tally` and `columns`, and give their rejects, in the order of the annotations.
+def gather(folder: Path, num_parts: int, totals: MeasuredTotals, *columns: Columns) -> Iterator[Reject]:
+    """Read the parts in `folder` into `totals` and `columns`, and give their rejects, in the order of the annotations.
 
     Whoever takes the last reject has them all. Raises FatalError where a part is damaged.
     """
     for part in range(num_parts):
         samples = read_table(part_path(folder, part))
         summary = PartSummary.of(samples)
-        tally.add(summary)
+        totals.add(summary)
         for each in columns:
             each.add(samples)
         yield from summary.rejects
 
 
-class Tally:
+class MeasuredTotals:
     """What the measured parts add up to; of the rejects only their numbers."""
 
     def __init__(self, datasets: Iterable[str]) -> None:

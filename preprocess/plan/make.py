@@ -14,12 +14,12 @@ import numpy as np
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
 from preprocess.ledger import write_plan_ledger
-from preprocess.plan.gather import Tally, gather
+from preprocess.plan.gather import MeasuredTotals, gather
 from preprocess.plan.inputs import Sources
 from preprocess.plan.parts import measure
 from preprocess.plan.sizes import PackedItems, SampleSizes, SizeColumns, pack_samples
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import write_packs, write_parts, write_tasks
+from preprocess.plan.tables import cut_into_shards, write_packs, write_parts
 from shards import PackMaxima
 from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import check_row_fits
@@ -33,9 +33,9 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Execu
 
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
-    tally, columns = Tally(use.dataset.name for use in sources.uses), SizeColumns()
-    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, tally, columns))
-    write_parts(folder, tally.part_datasets, tally.part_samples)
+    totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
+    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, totals, columns))
+    write_parts(folder, totals.part_datasets, totals.part_samples)
     sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)
     row_bytes = largest_row_bytes(largest_pack(sizes, packed), sources.constants)
@@ -49,16 +49,16 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
         sizes.patches[packed.rows],
     )
     num_bytes = np.bincount(packed.packs, sizes.num_bytes(sources.constants)[packed.rows])
-    tasks = write_tasks(folder / "tasks.arrow", num_bytes, config.shard_bytes)
+    shard_table = cut_into_shards(folder / "tasks.arrow", num_bytes, config.shard_bytes)
     summary = PlanSummary(
         fingerprint=sources.plan_fingerprint,
         inputs=sources.plan_inputs,
-        datasets=tally.datasets,
-        rejects=tally.rejects,
-        num_records=tally.num_records,
-        ignored_keys=tally.ignored_keys,
+        datasets=totals.datasets,
+        rejects=totals.rejects,
+        num_records=totals.num_records,
+        ignored_keys=totals.ignored_keys,
         num_packs=packed.num_packs,
-        num_shards=len(tasks),
+        num_shards=len(shard_table),
         pack_length=config.pack_length,
         pack_patches=packed.pack_patches,
         largest_unit_patches=packed.largest_unit_patches,

@@ -8,7 +8,7 @@ from pathlib import Path
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import Executor
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import MeasureJob, MeasureStage, is_measured
 from preprocess.plan.tables import SAMPLES_DIR
@@ -43,7 +43,7 @@ def measure_parts(
     sources: Sources,
     folder: Path,
     executor: Executor,
-    progress: Progress,
+    progress: StageProgress,
     take: Callable[[int], bool] = lambda part: True,
     done: Callable[[int], None] = lambda part: None,
 ) -> tuple[int, list[int]]:
@@ -76,6 +76,6 @@ def measure_parts(
 
 def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
     """Measure the parts that are not measured yet; the number of all parts."""
-    with Progress("plan", sources.num_records) as progress:
+    with StageProgress("plan", sources.num_records) as progress:
         num_parts, _ = measure_parts(config, sources, folder, executor, progress)
     return num_parts

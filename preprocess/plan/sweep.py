@@ -22,9 +22,9 @@ from preprocess.arithmetic.grids import image_grid, sample_frames, video_grid
 from preprocess.config import Combination, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.jobs.executor import Executor
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.stage import Signal
-from preprocess.plan.gather import Tally, append, as_numpy, gather
+from preprocess.plan.gather import MeasuredTotals, append, as_numpy, gather
 from preprocess.plan.inputs import Sources
 from preprocess.plan.make import largest_pack
 from preprocess.plan.parts import measure
@@ -40,7 +40,7 @@ _SIZES_REMEMBERED = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SweepLine:
     """A line of the table. Counts are of uses, as in PlanSummary; rejects count once."""
 
     values: tuple[str, ...]  # as written, of each swept name; with a word after the last where `run` refuses them
@@ -57,19 +57,19 @@ class Outcome:
 
 def run_sweep(
     config: RunConfig, sweep: Sweep, sources: Sources, folder: Path, executor: Executor
-) -> tuple[Tally, list[Outcome]]:
-    """Measure into the empty `folder`. What measuring counted and rejected, and the outcome of each combination."""
+) -> tuple[MeasuredTotals, list[SweepLine]]:
+    """Measure into the empty `folder`. What measuring counted and rejected, and the line of each combination."""
     config = replace(config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
     num_parts = measure(config, sources, folder, executor)
-    tally, columns = Tally(use.dataset.name for use in sources.uses), SizeColumns()
+    totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
     images = _Media("images", height="i", width="i")
     videos = _Media("videos", height="i", width="i", num_frames="q", fps="d")
-    for _ in gather(folder, num_parts, tally, columns, images, videos):
-        pass  # rejects, of which the tally has the number
+    for _ in gather(folder, num_parts, totals, columns, images, videos):
+        pass  # rejects, of which the totals has the number
     sizes = columns.sizes()
-    text_tokens = _count_text(config, sweep, sources, folder, executor, tally, sizes)
+    text_tokens = _count_text(config, sweep, sources, folder, executor, totals, sizes)
 
-    def outcome(combination: Combination) -> Outcome:
+    def line(combination: Combination) -> SweepLine:
         config, constants = combination.config, sources.constants
         image_patches = images.patches_by_row(partial(_image_patches, config, constants))
         video_patches = videos.patches_by_row(partial(_video_patches, config, constants))
@@ -82,10 +82,10 @@ def run_sweep(
         )
         kept = resized.keep(fits(resized, config))
         packed = pack_samples(kept, config, constants)
-        return Outcome(
+        return SweepLine(
             values=combination.values if _is_writable(kept, packed, config, constants) else _refused(combination),
             num_samples=len(packed.rows),
-            num_rejects=tally.num_rejects + len(sizes) - len(kept),
+            num_rejects=totals.num_rejects + len(sizes) - len(kept),
             num_tokens=int(kept.tokens[packed.rows].sum(dtype=np.int64)),
             num_patches=int(kept.patches[packed.rows].sum(dtype=np.int64)),
             num_packs=packed.num_packs,
@@ -95,7 +95,7 @@ def run_sweep(
             num_steps=-(-packed.num_packs // sweep.packs_per_step),
         )
 
-    return tally, [outcome(combination) for combination in sweep.combinations]
+    return totals, [line(combination) for combination in sweep.combinations]
 
 
 def _is_writable(sizes: SampleSizes, packed: PackedItems, config: RunConfig, constants: ModelConstants) -> bool:
@@ -157,7 +157,7 @@ def _count_text(
     sources: Sources,
     folder: Path,
     executor: Executor,
-    tally: Tally,
+    totals: MeasuredTotals,
     sizes: SampleSizes,
 ) -> Mapping[PixelLimits, Counts]:
     """Tokens that are not visual, (num_rows,), under each limits for images. Only boxes make them differ."""
@@ -166,15 +166,15 @@ def _count_text(
         {combination.config.image_limits(sources.constants) for combination in sweep.combinations}, key=astuple
     )
     has_boxes = {use.dataset.name: use.dataset.boxes != "none" for use in sources.uses}
-    parts = [part for part, dataset in enumerate(tally.part_datasets) if has_boxes[dataset]]
+    parts = [part for part, dataset in enumerate(totals.part_datasets) if has_boxes[dataset]]
     if not parts:
         return dict.fromkeys(all_limits, as_measured)
     counted = {limits: as_measured.copy() for limits in all_limits}
-    ends = np.cumsum(tally.part_samples)
+    ends = np.cumsum(totals.part_samples)
     stage = RecountStage(config=config, folder=folder, limits=tuple(all_limits))
-    with Progress("count text", sum(tally.part_samples[part] for part in parts)) as progress:
+    with StageProgress("count text", sum(totals.part_samples[part] for part in parts)) as progress:
         for part, text_tokens in executor.run(stage, parts, progress.take_up):
-            rows = slice(int(ends[part]) - tally.part_samples[part], int(ends[part]))
+            rows = slice(int(ends[part]) - totals.part_samples[part], int(ends[part]))
             for limits, tokens in zip(all_limits, text_tokens, strict=True):
                 counted[limits][rows] = tokens
     return counted

@@ -91,7 +91,7 @@ PACKS_SCHEMA = pa.schema(
     ]
 )
 PARTS_SCHEMA = pa.schema([("dataset", pa.string()), ("num_samples", pa.int64())])
-TASKS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
+SHARDS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
 
 
 def write_part(
@@ -242,12 +242,12 @@ def write_parts(folder: Path, datasets: Sequence[str], num_samples: Sequence[int
     write_table(folder / "parts.arrow", pa.table([datasets, num_samples], schema=PARTS_SCHEMA))
 
 
-def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
+def cut_into_shards(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
     """Cut the packs, whose sizes in bytes are `num_bytes`, into runs of about `shard_bytes`."""
     before = np.cumsum(num_bytes) - num_bytes
     shard_of_pack = before // shard_bytes
     _, first, counts = np.unique(shard_of_pack, return_index=True, return_counts=True)
-    table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=TASKS_SCHEMA)
+    table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=SHARDS_SCHEMA)
     write_table(path, table)
     return table
 

@@ -37,9 +37,9 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
     slowest: list[Timing] = []
-    for task in range(plan.num_shards):
-        sidecar = read_sidecar(folder, task)
-        assert sidecar is not None, f"shard {task} has no sidecar"
+    for index in range(plan.num_shards):
+        sidecar = read_sidecar(folder, index)
+        assert sidecar is not None, f"shard {index} has no sidecar"
         for name, more in sidecar.datasets.items():
             counts[name] += more
         maxima = maxima.merge(sidecar.maxima)

@@ -73,15 +73,15 @@ def _keys(medium: Medium) -> Iterator[Key]:
     yield source_key(medium)
 
 
-def media_path(plan: Path, task: int) -> Path:
-    return plan / MEDIA_DIR / f"shard-{task:06d}.arrow"
+def media_path(plan: Path, index: int) -> Path:
+    return plan / MEDIA_DIR / f"shard-{index:06d}.arrow"
 
 
-def write_media(plan: Path, task: int, places: Iterable[tuple[Medium, int, int]]) -> None:
+def write_media(plan: Path, index: int, places: Iterable[tuple[Medium, int, int]]) -> None:
     """Record (medium, row in the shard, first patch among the row's image or video patches) for one shard."""
     rows = [(*key, row, first) for medium, row, first in places for key in _keys(medium)]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(MEDIA_SCHEMA)
-    path = media_path(plan, task)
+    path = media_path(plan, index)
     path.parent.mkdir(exist_ok=True)
     write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, MEDIA_SCHEMA, strict=True)], MEDIA_SCHEMA))
 

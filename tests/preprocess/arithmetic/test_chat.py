@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
 from preprocess.arithmetic.qwen2_5_vl import DEFAULT_SYSTEM
-from preprocess.arithmetic.runs import TextRun, VisualSpan
+from preprocess.arithmetic.runs import TextRun, VisualRun
 from preprocess.errors import ConfigError
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
@@ -37,8 +37,8 @@ TRAPS = (
 )
 texts = st.lists(st.one_of(st.sampled_from(TRAPS), st.text(st.characters(max_codepoint=0x17F), max_size=6)), max_size=5)
 plain_texts = texts.map("".join).filter(lambda text: "<image>" not in text and "<video>" not in text)
-IMAGE = VisualSpan(grid_thw=(1, 4, 6), second_per_grid=0.0)
-VIDEO = VisualSpan(grid_thw=(3, 2, 4), second_per_grid=0.5)
+IMAGE = VisualRun(grid_thw=(1, 4, 6), second_per_grid=0.0)
+VIDEO = VisualRun(grid_thw=(3, 2, 4), second_per_grid=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_runs_and_pads_say_the_same(chat: ChatEncoder, constants: ModelConstants
         [IMAGE] * pieces.count("<image>"),
         [[VIDEO]] * pieces.count("<video>"),
     )
-    assert [run for run in encoded.runs if isinstance(run, VisualSpan)] == wanted
+    assert [run for run in encoded.runs if isinstance(run, VisualRun)] == wanted
     assert all(type(left) is not type(right) for left, right in pairwise(encoded.runs))
     position = 0
     for run in encoded.runs:
@@ -149,7 +149,7 @@ def test_runs_and_pads_say_the_same(chat: ChatEncoder, constants: ModelConstants
 def test_what_a_family_says_of_a_video_is_encoded_together_with_the_words_that_it_touches(
     chat: ChatEncoder, tokenizer: Tokenizer, constants: ModelConstants
 ) -> None:
-    frame = VisualSpan(grid_thw=(1, 2, 4), second_per_grid=0.0)
+    frame = VisualRun(grid_thw=(1, 2, 4), second_per_grid=0.0)
     encoded = chat.encode(dialogue("Look at th<video>is", "Yes."), videos=[["e 1", frame, "a", "t 2", frame, "th"]])
 
     def ids_of(text: str) -> list[int]:
@@ -161,7 +161,7 @@ def test_what_a_family_says_of_a_video_is_encoded_together_with_the_words_that_i
     question = [*ids_of("Look at the 1"), *pads, *ids_of("at 2"), *pads, *ids_of("this")]
     start = encoded.input_ids.tolist().index(ids_of("Look")[0])
     assert encoded.input_ids[start : start + len(question)].tolist() == question
-    assert [run for run in encoded.runs if isinstance(run, VisualSpan)] == [frame, frame]
+    assert [run for run in encoded.runs if isinstance(run, VisualRun)] == [frame, frame]
 
 
 def test_a_question_that_quotes_an_answer_is_not_trained(chat: ChatEncoder, tokenizer: Tokenizer) -> None:

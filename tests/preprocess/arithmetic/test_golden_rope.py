@@ -13,13 +13,13 @@ import pytest
 from preprocess.arithmetic.families import FAMILIES
 from preprocess.arithmetic.geometry import num_temporal_patches, seconds_per_grid
 from preprocess.arithmetic.rope import position_ids
-from preprocess.arithmetic.runs import Run, TextRun, VisualSpan
+from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from shards import ModelConstants
 from tests.preprocess.golden import read_golden
 
 
 class Counting:
-    def temporal_positions(self, span: VisualSpan, constants: ModelConstants) -> np.ndarray:
+    def temporal_positions(self, span: VisualRun, constants: ModelConstants) -> np.ndarray:
         return np.arange(span.grid_thw[0])
 
 
@@ -34,7 +34,7 @@ def runs_of(name: str) -> list[Run]:
             runs.append(TextRun(num_tokens=run))
         else:
             t, h, w, *seconds = run
-            runs.append(VisualSpan(grid_thw=(t, h, w), second_per_grid=seconds[0] if seconds else 0.0))
+            runs.append(VisualRun(grid_thw=(t, h, w), second_per_grid=seconds[0] if seconds else 0.0))
     return runs
 
 
@@ -58,7 +58,7 @@ def test_times_of_thousands_of_videos_equal_the_reference(constants: ModelConsta
     for rate, num_sampled, num_frames in product(golden["rates"], golden["num_sampled"], golden["num_frames"]):
         seconds = seconds_per_grid(num_sampled, num_frames / rate, constants.temporal_patch_size)
         grid_t = num_temporal_patches(num_sampled, constants.temporal_patch_size)
-        times = position_ids([VisualSpan(grid_thw=(grid_t, 2, 2), second_per_grid=seconds)], constants)[0].tolist()
+        times = position_ids([VisualRun(grid_thw=(grid_t, 2, 2), second_per_grid=seconds)], constants)[0].tolist()
         seconds_digest.update(np.array(seconds, "<f8").tobytes())
         times_digest.update(np.array(times, "<i8").tobytes())
         count += 1

@@ -13,7 +13,7 @@ import preprocess.plan.parts
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import ThisProcess
-from preprocess.plan.gather import Tally, gather
+from preprocess.plan.gather import MeasuredTotals, gather
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import finish_plan
 from preprocess.plan.parts import measure
@@ -52,21 +52,21 @@ def test_a_plan_opens_each_part_once(config: RunConfig, tmp_path: Path, monkeypa
 
 def test_parts_add_up(config: RunConfig, tmp_path: Path) -> None:
     _, num_parts = measured(config, tmp_path)
-    tally, seen = Tally(["a", "b", "unused"]), []
+    totals, seen = MeasuredTotals(["a", "b", "unused"]), []
 
     class Rows:
         def add(self, samples: pa.Table) -> None:
             seen.append(len(samples))
 
-    rejects = list(gather(tmp_path, num_parts, tally, Rows()))
+    rejects = list(gather(tmp_path, num_parts, totals, Rows()))
     assert [(reject.dataset, reject.index) for reject in rejects] == [(name, n) for name in "ab" for n in (1, 3, 5)]
-    assert seen == tally.part_samples == [1] * 6
-    assert tally.part_datasets == ["a"] * 3 + ["b"] * 3
-    assert tally.rejects == {name: {"nothing_to_learn": 3} for name in "ab"}
-    assert (tally.num_rejects, tally.num_records) == (6, 12)
-    assert tally.ignored_keys == {"id": 6}
-    assert [tally.datasets[name].num_samples for name in "ab"] == [6, 3]
-    assert tally.datasets["unused"] == PackCounts()
+    assert seen == totals.part_samples == [1] * 6
+    assert totals.part_datasets == ["a"] * 3 + ["b"] * 3
+    assert totals.rejects == {name: {"nothing_to_learn": 3} for name in "ab"}
+    assert (totals.num_rejects, totals.num_records) == (6, 12)
+    assert totals.ignored_keys == {"id": 6}
+    assert [totals.datasets[name].num_samples for name in "ab"] == [6, 3]
+    assert totals.datasets["unused"] == PackCounts()
 
 
 @pytest.mark.parametrize("keep", [0, 100])

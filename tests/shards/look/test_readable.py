@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import PackCounts
-from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
+from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of, visible
 from tests.shards.packs import CONSTANTS
 
 
@@ -71,7 +71,7 @@ def test_bytes_are_readable(number: int, text: str) -> None:
 
 
 def test_shares() -> None:
-    assert (share(1, 3), share(3, 3), share(0, 0)) == ("33.3%", "100.0%", "0.0%")
+    assert (percentage(1, 3), percentage(3, 3), percentage(0, 0)) == ("33.3%", "100.0%", "0.0%")
 
 
 def test_columns_stand_under_each_other() -> None:
