@@ -15,13 +15,13 @@ import numpy.typing as npt
 from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
 from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
 from preprocess.arithmetic.geometry import grid_size, image_grid, sample_frames, seconds_per_grid, video_grid
-from preprocess.arithmetic.patches import patchify_video
 from preprocess.arithmetic.rope import VisualSpan, position_ids
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
-from preprocess.media.images import encode_image, measure_image, resize_frame
+from preprocess.media.images import encode_image, measure_image
 from preprocess.media.sources import check_unchanged, naming, stamp_file
 from preprocess.media.video import VideoHeader, decode_frames, probe_video
+from preprocess.pixels import resize_video
 from preprocess.sample import (
     EncodedSample,
     FileStamp,
@@ -169,7 +169,7 @@ class SampleEncoder:
                 f"{video.width}x{video.height}; encode it again",
             )
         size = grid_size(video.grid_thw, self.constants)
-        return patchify_video([resize_frame(frame, size) for frame in frames], self.constants)
+        return resize_video(frames, len(frames), size, self.constants)
 
     def _encode_text(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]

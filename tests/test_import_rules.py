@@ -38,6 +38,7 @@ WINGS = {
         config
         read
         media
+        pixels
         arithmetic  jobs
         timing
         ledger
