@@ -55,7 +55,8 @@ class Kernel:
     """The library with its loops chosen."""
 
     library: ctypes.CDLL
-    loops: str
+    address: int  # of the loops, in the library
+    loops: str  # their name
 
     def axis(self, size_in: int, size_out: int) -> Axis:
         return _axis(self.library, size_in, size_out)
@@ -64,7 +65,7 @@ class Kernel:
         """`pixels`: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB and an unused byte; rows are contiguous."""
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         status = self.library.pixels_resize(
-            pixels.ctypes.data, pixels.strides[0], channels, x, y, is_columns_first, target
+            self.address, pixels.ctypes.data, pixels.strides[0], channels, x, y, is_columns_first, target
         )
         if status:
             raise MemoryError(f"no memory to resize {x.size_in}x{y.size_in} pixels")
@@ -79,10 +80,10 @@ def load(wanted: str | None = None) -> Kernel | str:
         library = _open(path)
     except OSError as error:  # built for another machine
         return f"the C library can't be loaded ({error})"
-    loops = library.pixels_choose(wanted.encode() if wanted else None)
-    if loops is None:
+    address = library.pixels_loops(wanted.encode() if wanted else None)
+    if address is None:
         return f"this processor has no {wanted}" if wanted else "this processor has neither AVX2 nor NEON"
-    return Kernel(library=library, loops=loops.decode())
+    return Kernel(library=library, address=address, loops=library.pixels_name(address).decode())
 
 
 def library_path() -> Path:
@@ -101,12 +102,13 @@ def wanted_loops() -> str | None:
 def _open(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     integer, pointer = ctypes.c_int32, ctypes.c_void_p
-    library.pixels_choose.argtypes = [ctypes.c_char_p]
-    library.pixels_choose.restype = ctypes.c_char_p
+    library.pixels_loops.argtypes, library.pixels_loops.restype = [ctypes.c_char_p], pointer
+    library.pixels_name.argtypes, library.pixels_name.restype = [pointer], ctypes.c_char_p
     library.pixels_taps.argtypes = [integer, integer]
     library.pixels_weights.argtypes = [integer, integer, integer, pointer, pointer]
     axis = ctypes.POINTER(Axis)
-    library.pixels_resize.argtypes = [pointer, ctypes.c_int64, integer, axis, axis, integer, ctypes.POINTER(Target)]
+    target = ctypes.POINTER(Target)
+    library.pixels_resize.argtypes = [pointer, pointer, ctypes.c_int64, integer, axis, axis, integer, target]
     return library
 
 

@@ -104,33 +104,46 @@ typedef struct {
     uint8_t *quads;        /* TOGETHER rows of quads, output (grey) */
     uint8_t *spare;        /* a row: of nothing, where a group of grey rows is not full; of RGB, to read behind it */
     uint8_t *planes;       /* 3 rows of finished bytes */
+    uint8_t *nowhere;      /* 4 rows, for what is not wanted */
 } Job;
 
+/* Four rows of bytes <-> one of quads, and pixels -> three rows. (Counted in size_t, which may not wrap: else compilers
+   would not vectorise these loops with the options that Python was built with.) */
 static void join(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict c,
-                 const uint8_t *restrict d, uint8_t *restrict out, int32_t n) {
-    for (int32_t x = 0; x < n; x++) {
-        out[4 * x] = a[x];
-        out[4 * x + 1] = b[x];
-        out[4 * x + 2] = c[x];
-        out[4 * x + 3] = d[x];
+                 const uint8_t *restrict d, uint8_t *restrict quads, size_t width) {
+    for (size_t x = 0; x < width; x++) {
+        quads[4 * x] = a[x];
+        quads[4 * x + 1] = b[x];
+        quads[4 * x + 2] = c[x];
+        quads[4 * x + 3] = d[x];
     }
 }
 
-static void split(const uint8_t *restrict in, uint8_t *restrict a, uint8_t *restrict b, uint8_t *restrict c,
-                  int32_t n) {
-    for (int32_t x = 0; x < n; x++) {
-        a[x] = in[4 * x];
-        b[x] = in[4 * x + 1];
-        c[x] = in[4 * x + 2];
+static void part(const uint8_t *restrict quads, uint8_t *restrict a, uint8_t *restrict b, uint8_t *restrict c,
+                 uint8_t *restrict d, size_t width) {
+    for (size_t x = 0; x < width; x++) {
+        a[x] = quads[4 * x];
+        b[x] = quads[4 * x + 1];
+        c[x] = quads[4 * x + 2];
+        d[x] = quads[4 * x + 3];
     }
 }
 
-static void split3(const uint8_t *restrict in, uint8_t *restrict a, uint8_t *restrict b, uint8_t *restrict c,
-                   int32_t n) {
-    for (int32_t x = 0; x < n; x++) {
-        a[x] = in[3 * x];
-        b[x] = in[3 * x + 1];
-        c[x] = in[3 * x + 2];
+static void split_rgbx(const uint8_t *restrict in, uint8_t *restrict r, uint8_t *restrict g, uint8_t *restrict b,
+                       size_t width) {
+    for (size_t x = 0; x < width; x++) {
+        r[x] = in[4 * x];
+        g[x] = in[4 * x + 1];
+        b[x] = in[4 * x + 2];
+    }
+}
+
+static void split_rgb(const uint8_t *restrict in, uint8_t *restrict r, uint8_t *restrict g, uint8_t *restrict b,
+                      size_t width) {
+    for (size_t x = 0; x < width; x++) {
+        r[x] = in[3 * x];
+        g[x] = in[3 * x + 1];
+        b[x] = in[3 * x + 2];
     }
 }
 
@@ -153,7 +166,7 @@ static int32_t channels_after_rows(const Job *job) {
    where reading behind a row is allowed. */
 static void along_x(const Job *job, const uint8_t *const *in, uint8_t *const *out, int32_t count,
                     const uint8_t *readable) {
-    const int32_t width = job->x->size_in, width_out = job->x->size_out;
+    const size_t width = job->x->size_in, width_out = job->x->size_out;
     const size_t quad_row = (size_t)width * QUAD + SLACK;
     const uint8_t *quads_in[TOGETHER];
     uint8_t *quads_out[TOGETHER];
@@ -167,11 +180,9 @@ static void along_x(const Job *job, const uint8_t *const *in, uint8_t *const *ou
         }
         job->loops->rows(quads_in, quads_out, width_out, job->x->first, job->x_weights, job->x->taps);
         for (int32_t i = 0; i < count; i += QUAD) {
-            const uint8_t *quads = quads_out[i / QUAD];
-            for (int32_t j = 0; j < QUAD && i + j < count; j++) {
-                uint8_t *row = out[i + j];
-                for (int32_t x = 0; x < width_out; x++) row[x] = quads[QUAD * x + j];
-            }
+            uint8_t *row[QUAD];
+            for (int32_t j = 0; j < QUAD; j++) row[j] = i + j < count ? out[i + j] : job->nowhere + j * width_out;
+            part(quads_out[i / QUAD], row[0], row[1], row[2], row[3], width_out);
         }
         return;
     }
@@ -208,7 +219,7 @@ static void finish(const Job *job, const uint8_t *row, int32_t y, int32_t channe
         if (!target->patch) memcpy(to[0], row, width);
         from[0] = from[1] = from[2] = row;
     } else {
-        (channels == 3 ? split3 : split)(row, to[0], to[1], to[2], width);
+        (channels == 3 ? split_rgb : split_rgbx)(row, to[0], to[1], to[2], width);
         for (int32_t c = 0; c < 3; c++) from[c] = to[c];
     }
     if (!target->patch) return;
@@ -285,29 +296,29 @@ static int columns_first(const Job *job) {
     return failed ? -1 : 0;
 }
 
-static const Loops *loops;
-
-/* Take the best loops of this processor, or those called `wanted`; their name, or NULL where there are none such. */
-PUBLIC const char *pixels_choose(const char *wanted) {
-    const Loops *found = chosen_loops(wanted);
-    if (found) loops = found;
-    return found ? found->name : NULL;
+/* The best loops of this processor, or those called `wanted`; NULL where there are none such. */
+PUBLIC const Loops *pixels_loops(const char *wanted) {
+    return chosen_loops(wanted);
 }
 
-static size_t prepared_bytes(const Axis *axis, int repeat) {
+PUBLIC const char *pixels_name(const Loops *loops) {
+    return loops->name;
+}
+
+static size_t prepared_bytes(const Loops *loops, const Axis *axis, int repeat) {
     const int32_t multiple = loops->multiple, taps = (axis->taps + multiple - 1) / multiple * multiple;
     return (size_t)taps * loops->tap_bytes * repeat;
 }
 
-static void *prepared(const Axis *axis, int repeat) {
-    void *weights = aligned(prepared_bytes(axis, repeat) * axis->size_out);
+static void *prepared(const Loops *loops, const Axis *axis, int repeat) {
+    void *weights = aligned(prepared_bytes(loops, axis, repeat) * axis->size_out);
     if (weights) loops->prepare(weights, axis->size_out, axis->weights, axis->taps, repeat);
     return weights;
 }
 
 /* Resize `source`, whose rows stand `stride` bytes apart. Returns 0, or -1 without memory. */
-PUBLIC int pixels_resize(const uint8_t *source, int64_t stride, int32_t channels, const Axis *x, const Axis *y,
-                         int32_t is_columns_first, const Target *target) {
+PUBLIC int pixels_resize(const Loops *loops, const uint8_t *source, int64_t stride, int32_t channels, const Axis *x,
+                         const Axis *y, int32_t is_columns_first, const Target *target) {
     const int along = x->size_in != x->size_out, both = along && y->size_in != y->size_out;
     Job job = {.loops = loops, .source = source, .stride = stride, .channels = channels, .x = x, .y = y};
     job.target = *target;
@@ -315,18 +326,19 @@ PUBLIC int pixels_resize(const uint8_t *source, int64_t stride, int32_t channels
     job.planes = aligned((size_t)x->size_out * 3);
     int failed = !job.planes;
     if (along && !failed) {
-        job.x_weights = prepared(x, QUAD);
+        job.x_weights = prepared(loops, x, QUAD);
         job.scratch = aligned(((size_t)x->size_in * QUAD + SLACK) * TOGETHER);
         job.quads = aligned((size_t)x->size_out * QUAD * TOGETHER);
         job.spare = calloc((size_t)x->size_in * 3 + SLACK, 1);
-        failed = !job.x_weights || !job.scratch || !job.quads || !job.spare;
+        job.nowhere = aligned((size_t)x->size_out * QUAD);
+        failed = !job.nowhere || !job.x_weights || !job.scratch || !job.quads || !job.spare;
     }
     if (y->size_in != y->size_out && !failed) {
-        job.y_stride = prepared_bytes(y, 1);
-        job.y_weights = prepared(y, 1);
+        job.y_stride = prepared_bytes(loops, y, 1);
+        job.y_weights = prepared(loops, y, 1);
         failed = !job.y_weights;
     }
     if (!failed) failed = is_columns_first && both ? columns_first(&job) : rows_first(&job);
-    free(job.x_weights), free(job.y_weights), free(job.scratch), free(job.quads), free(job.spare), free(job.planes);
+    free(job.x_weights), free(job.y_weights), free(job.scratch), free(job.quads), free(job.spare), free(job.nowhere), free(job.planes);
     return failed ? -1 : 0;
 }

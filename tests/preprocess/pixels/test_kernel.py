@@ -15,7 +15,7 @@ from PIL import Image
 
 from preprocess.pixels.check import trials
 from preprocess.pixels.engine import resize_by
-from preprocess.pixels.kernel import Axis, Kernel, library_path, load, wanted_loops
+from preprocess.pixels.kernel import LOOPS, Axis, Kernel, library_path, load, wanted_loops
 from preprocess.pixels.passes import by_pillow
 
 SIDES = st.one_of(st.integers(1, 8), st.integers(1, 300))
@@ -106,6 +106,12 @@ def test_both_sides_know_the_same_structures(kernel: Kernel) -> None:
     axis = kernel.axis(90, 28)
     assert isinstance(axis, Axis)
     assert (axis.size_in, axis.size_out, axis.taps) == (90, 28, axis.arrays[1].shape[1])
+
+
+def test_each_kernel_keeps_its_loops(kernel: Kernel) -> None:
+    others = [other for name in LOOPS if isinstance(other := load(name), Kernel) and name != kernel.loops]
+    assert kernel.address not in {other.address for other in others}
+    assert kernel.library.pixels_name(kernel.address).decode() == kernel.loops
 
 
 def test_loops_of_another_processor_are_not_there() -> None:
