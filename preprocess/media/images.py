@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size, image_grid
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.sources import naming, open_medium, read_error
-from preprocess.pixels import resize_to_patches
+from preprocess.pixels import decode_jpeg, jpeg_content, resize_to_patches, turn_and_resize_to_patches
 from preprocess.sample import FileStamp, MeasuredImage, MediaSource
 from shards import ModelConstants
 
@@ -49,12 +49,23 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
 
     Raises SampleError, or FatalError where the header says something else than when it was measured.
     """
+    pixels = None
     with _opened(measured.source) as image:
         header = _upright(image)
-        pixels = _decode(image)
+        jpeg = jpeg_content(image)
+        if jpeg is None:
+            pixels = _decode(image)
     if header != (measured.height, measured.width, measured.orientation):
         raise FatalError(f"{measured.source}: it changed since it was measured; remove the output folder and run again")
-    return resize_to_patches(pixels, grid_size(measured.grid_thw, constants), constants)
+    size = grid_size(measured.grid_thw, constants)
+    if jpeg is not None:
+        stored = decode_jpeg(jpeg, image.mode, image.size)
+        if stored is not None:
+            return turn_and_resize_to_patches(stored, measured.orientation, size, constants)
+        with _opened(measured.source) as image:  # whose pixels are for Pillow to judge
+            pixels = _decode(image)
+    assert pixels is not None
+    return resize_to_patches(pixels, size, constants)
 
 
 def _upright(image: Image.Image) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from preprocess.pixels.engine import engine, resize_by
+from preprocess.pixels.jpeg import why_pillow_decodes
 from preprocess.pixels.passes import Pixels, Size, by_pillow
 
 _LARGEST = 900  # pixels a side: 500 trials take seconds
@@ -25,7 +26,7 @@ _ROUNDS = 5
 class PixelCheck:
     """What `check_pixels` found. `different` values of `values`; milliseconds for a photo of 2400 x 1550, or None."""
 
-    engine: str  # one line: who resizes in a run, and why
+    line: str  # as `pixels_line` gives it
     trials: int
     values: int
     different: int
@@ -34,8 +35,10 @@ class PixelCheck:
 
 
 def pixels_line() -> str:
-    """Who resizes in this process, and why, in one line for the summary of a run."""
-    return str(engine())
+    """Who resizes and decodes in this process, and why, in one line for the summary of a run."""
+    reason = why_pillow_decodes()
+    decoder = f"Pillow: {reason}" if reason else "libjpeg-turbo directly"
+    return f"{engine()}; JPEG files are decoded by {decoder}"
 
 
 def check_pixels(num_trials: int = 500, seed: int = 0) -> PixelCheck:
@@ -53,7 +56,7 @@ def check_pixels(num_trials: int = 500, seed: int = 0) -> PixelCheck:
     pillow_ms = _milliseconds(lambda: by_pillow(image, _RESIZED))
     kernel_ms = _milliseconds(lambda: resize_by(kernel, photo, _RESIZED)) if kernel else None
     return PixelCheck(
-        engine=str(engine()),
+        line=pixels_line(),
         trials=num_trials if kernel else 0,
         values=values,
         different=different,

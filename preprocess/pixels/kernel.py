@@ -35,7 +35,7 @@ class Axis(ctypes.Structure):
         ("weights", ctypes.c_void_p),
     ]
     arrays: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]  # what the pointers point to
-    is_certain: bool  # False: how Pillow rounded the weights depends on its compiler
+    is_certain: bool  # False: how Pillow rounded the weights depends on its compiler, or there is no pass to turn it
 
 
 class Target(ctypes.Structure):
@@ -58,8 +58,9 @@ class Kernel:
     address: int  # of the loops, in the library
     loops: str  # their name
 
-    def axis(self, size_in: int, size_out: int) -> Axis:
-        return _axis(self.library, size_in, size_out)
+    def axis(self, size_in: int, size_out: int, *, is_reversed: bool = False) -> Axis:
+        """`is_reversed`: the output begins at the last pixel of the input."""
+        return _axis(self.library, size_in, size_out, is_reversed)
 
     def run(self, pixels: npt.NDArray[np.uint8], x: Axis, y: Axis, target: Target, *, is_columns_first: bool) -> None:
         """`pixels`: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB and an unused byte; rows are contiguous."""
@@ -113,16 +114,18 @@ def _open(path: Path) -> ctypes.CDLL:
 
 
 @lru_cache(_AXES_KEPT)
-def _axis(library: ctypes.CDLL, size_in: int, size_out: int) -> Axis:
+def _axis(library: ctypes.CDLL, size_in: int, size_out: int, is_reversed: bool) -> Axis:
     if size_in == size_out:  # no pass along this side
         axis = Axis(size_in, size_out)
-        axis.is_certain = True
+        axis.is_certain = not is_reversed
         return axis
     taps = library.pixels_taps(size_in, size_out)
     first, weights = np.empty(size_out, np.int32), np.empty((size_out, taps), np.int32)
     doubtful = library.pixels_weights(size_in, size_out, taps, first.ctypes.data, weights.ctypes.data)
     if doubtful < 0:
         raise MemoryError(f"no memory for the weights of {size_in} to {size_out} pixels")
+    if is_reversed:
+        first, weights = size_in - taps - first, np.ascontiguousarray(weights[:, ::-1])
     axis = Axis(size_in, size_out, taps, first.ctypes.data, weights.ctypes.data)
     axis.arrays, axis.is_certain = (first, weights), doubtful == 0
     return axis

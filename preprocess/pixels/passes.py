@@ -25,6 +25,7 @@ from preprocess.pixels.kernel import Axis, Kernel
 
 Pixels = npt.NDArray[np.uint8]  # (H, W) grey, (H, W, 3) RGB, or (H, W, 4): RGB and an unused byte, as Pillow keeps it
 Size = tuple[int, int]  # height, width, pixels
+_ARROW_FROM = (13, 0)  # 12.2 ends the process with a segmentation fault where the image lies in a buffer not its own
 
 
 def by_pillow(pixels: Pixels | Image.Image, size: Size) -> Planes:
@@ -54,7 +55,7 @@ def pixels_of(image: Image.Image) -> Pixels:
     width, height = image.size
     shape = (height, width, 4) if image.mode == "RGB" else (height, width)
     image.load()
-    if hasattr(image, "__arrow_c_array__"):  # Pillow 11.2
+    if _release(PIL.__version__) >= _ARROW_FROM and not image.readonly:
         try:
             values = pa.array(image)
         except ValueError:  # several blocks: over 16 MB
@@ -69,10 +70,14 @@ def _without_unused(pixels: Pixels) -> Pixels:
 
 
 def _rule(version: str) -> Callable[[int, int, int, int], bool]:
-    release = tuple(int(part) for part in version.split(".")[:2])
+    release = _release(version)
     if release >= (13, 0):
         return _columns_first_in_13
     return _columns_first_in_12_2 if release >= (12, 2) else _never
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _columns_first_in_13(height_in: int, width_in: int, height: int, width: int) -> bool:

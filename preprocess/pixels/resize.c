@@ -19,7 +19,8 @@
 typedef struct {
     int32_t size_in, size_out;
     int32_t taps;             /* coefficients of an output pixel, those at the end may be 0 */
-    const int32_t *first;     /* (size_out): the input pixel of the first coefficient; first + taps <= size_in */
+    const int32_t *first;     /* (size_out): the input pixel of the first coefficient, rising or falling; first + taps is
+                                 at most size_in */
     const int32_t *weights;   /* (size_out, taps) */
 } Axis;
 
@@ -247,8 +248,9 @@ static int rows_first(const Job *job) {
     uint8_t *places[TOGETHER * QUAD];
     int32_t done = 0;
     if (!ring || !finished || !rows) goto out;
-    for (int32_t i = 0; i < y->size_out; i++) {
-        const int32_t first = both ? y->first[i] : i;
+    const int backwards = both && y->first[0] > y->first[y->size_out - 1]; /* the result is upside down */
+    for (int32_t n = 0; n < y->size_out; n++) {
+        const int32_t i = backwards ? y->size_out - 1 - n : n, first = both ? y->first[i] : i;
         while (along && done < first + taps) {
             const int32_t left = y->size_in - done, count = left < job->group ? left : job->group;
             for (int32_t j = 0; j < count; j++) {

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from preprocess.arithmetic.geometry import TURNED_SIDEWAYS
 from preprocess.arithmetic.patches import Planes, patchify_image, patchify_video
 from preprocess.pixels.engine import engine, resize_by
 from preprocess.pixels.kernel import Axis, Kernel, Target
@@ -33,6 +34,38 @@ def resize_to_patches(pixels: Pixels | Image.Image, size: Size, constants: Model
     patches = np.empty((_num_patches(size, constants), constants.image_patch_bytes), np.uint8)
     _cut_into(patches, *chosen, _rows(pixels), constants, frames=1, frame=0)
     return patches
+
+
+def turn_and_resize_to_patches(pixels: Pixels, orientation: int, size: Size, constants: ModelConstants) -> Patches:
+    """As `resize_to_patches` of the upright image, without turning its many pixels.
+
+    `pixels` as the file stores them, `orientation` the EXIF number (1 to 8) of how to turn them, `size` upright. To
+    resize a mirrored side is to take its weights the other way round; where rows are to be columns, the passes change
+    places, and what is turned is the result.
+    """
+    if orientation == 1:
+        return resize_to_patches(pixels, size, constants)
+    is_transposed = orientation in TURNED_SIDEWAYS
+    upright = pixels.shape[1::-1] if is_transposed else pixels.shape[:2]
+    stored_size = size[::-1] if is_transposed else size
+    kernel = engine().kernel
+    x = kernel.axis(pixels.shape[1], stored_size[1], is_reversed=orientation in (2, 3, 7, 8)) if kernel else None
+    y = kernel.axis(pixels.shape[0], stored_size[0], is_reversed=orientation in (3, 4, 6, 7)) if kernel else None
+    if not (kernel and x and y and x.is_certain and y.is_certain):
+        return resize_to_patches(_turned(pixels, orientation), size, constants)
+    planes = np.empty((1 if pixels.ndim == 2 else 3, *stored_size), np.uint8)
+    is_first = is_columns_first((upright[0], upright[1]), size) != is_transposed
+    kernel.run(pixels, x, y, Target(planes.ctypes.data), is_columns_first=is_first)
+    turned = [np.ascontiguousarray(plane.T) if is_transposed else plane for plane in planes]
+    return patchify_image(turned if len(turned) == 3 else turned * 3, constants)
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation in TURNED_SIDEWAYS:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels)
 
 
 def resize_video(frames: Iterable[Pixels], num_frames: int, size: Size, constants: ModelConstants) -> Patches:

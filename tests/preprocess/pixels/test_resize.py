@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from preprocess.arithmetic.patches import patchify_image, patchify_video
 from preprocess.pixels.kernel import VARIABLE
 from preprocess.pixels.passes import by_pillow
-from preprocess.pixels.resize import resize, resize_to_patches, resize_video
+from preprocess.pixels.resize import resize, resize_to_patches, resize_video, turn_and_resize_to_patches
 from shards import ModelConstants
 from tests.preprocess.pixels.conftest import KERNELS
 
@@ -53,6 +54,26 @@ def test_what_only_pillow_can_tell_is_asked_of_pillow(constants: ModelConstants)
     np.testing.assert_array_equal(
         resize_video([frame] * 3, 3, (28, 28), constants), patchify_video([expected] * 3, constants)
     )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("height", "width"), [(90, 61), (61, 190), (300, 70), (84, 61), (56, 84), (84, 56)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_turning_comes_before_resizing(
+    orientation: int, height: int, width: int, mode: str, constants: ModelConstants
+) -> None:
+    """One side, or both, may have no pass; of (300, 70) and its turns the order of the passes changes."""
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(
+        mode
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    stored.save(file, "PNG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(file))
+    expected = resize_to_patches(upright, (84, 56), constants)
+    found = turn_and_resize_to_patches(np.asarray(stored), orientation, (84, 56), constants)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
