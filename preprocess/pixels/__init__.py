@@ -1,6 +1,7 @@
 """Pixels: Pillow's bicubic filter, several times faster than Pillow and equal to it to the bit.
 
-    decoded image or video frame --resize--> colour planes, or patches in the merger's order
+    JPEG file --jpeg--> pixels as stored
+    pixels, image or video frame --resize--> colour planes, or patches in the merger's order
 
 `resize.py` is what others call. It hands the pixels to a C library (`resize.c`, `loops.h`), which `kernel.py` loads,
 or to Pillow: where the library was not built, where the processor has no instructions for it, where the variable

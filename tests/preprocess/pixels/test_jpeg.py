@@ -73,6 +73,34 @@ def test_damaged_files_are_left_to_pillow(damage: str) -> None:
 
 
 @pytest.mark.usefixtures("simplejpeg")
+def test_whatever_bytes_are_wrong_pillow_has_the_last_word() -> None:
+    """What is decoded at all, Pillow decodes too, to the same pixels."""
+    rng = np.random.default_rng(0)
+    files = [
+        written(picture(mode), progressive=progressive, subsampling=2, quality=60)
+        for mode, progressive in (("RGB", False), ("RGB", True), ("L", False))
+    ]
+    decoded = left = 0
+    for trial in range(300):
+        content = bytearray(files[trial % len(files)])
+        for place in rng.integers(2, len(content), rng.integers(1, 3)):
+            content[place] = rng.integers(256)
+        try:
+            image = Image.open(io.BytesIO(content))
+        except (OSError, SyntaxError):
+            continue
+        offered = jpeg_content(image)
+        pixels = decode_jpeg(offered, image.mode, image.size) if offered else None
+        if pixels is None:
+            left += 1
+            continue
+        decoded += 1
+        np.testing.assert_array_equal(pixels[..., :3] if image.mode == "RGB" else pixels, np.asarray(image))
+    assert decoded > 30
+    assert left > 100
+
+
+@pytest.mark.usefixtures("simplejpeg")
 def test_a_file_of_another_size_than_pillow_read_is_left_to_pillow() -> None:
     assert decode_jpeg(written(picture()), "RGB", (47, 61)) is None
 
