@@ -28,6 +28,7 @@ from PIL import Image
 
 from preprocess.arithmetic.patches import patchify_image
 from preprocess.pixels.engine import resize_by
+from preprocess.pixels.jpeg import decode_jpeg, why_pillow_decodes
 from preprocess.pixels.kernel import LOOPS, Kernel, load
 from preprocess.pixels.passes import axes, by_pillow, is_columns_first, pixels_of
 from preprocess.pixels.resize import resize_to_patches
@@ -110,6 +111,11 @@ def measure(kernels: list[Kernel]) -> dict[str, float]:
     constants = patch_constants()
     ways: dict[str, Callable[[], object]] = {
         "Pillow: decode": lambda: Image.open(io.BytesIO(jpeg.getvalue())).load(),
+        **(
+            {}
+            if why_pillow_decodes()
+            else {"directly: decode": lambda: decode_jpeg(jpeg.getvalue(), "RGB", PHOTO[::-1])}
+        ),
         "Pillow: resize": lambda: image.resize(RESIZED[::-1], Image.Resampling.BICUBIC),
         "Pillow: resize, to planes": lambda: by_pillow(image, RESIZED),
         "planes to patches": lambda: patchify_image(planes, constants),
