@@ -39,7 +39,7 @@ WINGS = {
         read  ledger  timing
         media
         arithmetic  jobs
-        sample
+        sample  streams
         errors
     """,
     "train": """
