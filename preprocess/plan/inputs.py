@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from preprocess.arithmetic.chat import load_tokenizer
 from preprocess.arithmetic.families import family_of
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError
 from preprocess.plan.versions import versions
