@@ -10,7 +10,6 @@ Relative paths are relative to the registry file.
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from preprocess.errors import ConfigError
 from preprocess.sample import BoxMode
+from preprocess.streams import stream
 from shards.files.paths import path_flaw
 from shards.files.strict_yaml import read_yaml_mapping
 from shards.flags.nearest import nearest_name
@@ -67,8 +67,7 @@ class DatasetUse:
         """
         every, total = self.percent // 100, num_records * self.percent // 100
         copies = np.full(num_records, every, np.int32)
-        name_seed = int.from_bytes(hashlib.sha256(self.dataset.name.encode()).digest()[:8], "little")
-        order = np.random.default_rng([seed, name_seed]).permutation(num_records)
+        order = stream("records", seed, self.dataset.name).permutation(num_records)
         copies[order[: total - every * num_records]] += 1
         return copies
 

@@ -8,10 +8,16 @@ from typing import Any
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms.qwen import KNOWN_KEYS
 
+MOST_KEYS = 1_000  # of a record; each costs a tenth of a millisecond
 _LONG_WORD = 8  # letters; a known key as long as this may be misspelled twice
 
 
 def refuse_near_misses(record: dict[str, Any]) -> None:
+    """Raises SampleError, also where there are more keys than could be looked at in reasonable time."""
+    if len(record) > MOST_KEYS:
+        raise SampleError(
+            Reason.BAD_JSON, f"a record has {len(record):,} keys, more than {MOST_KEYS:,}; is it a sample at all?"
+        )
     for key in record:
         known = near_miss(key)
         if known:

@@ -343,4 +343,4 @@ def test_a_larger_share_contains_the_smaller_one() -> None:
 
 def test_the_choice_is_the_same_on_every_machine() -> None:
     """What this version chose: another result means that equal seeds no longer give equal samples."""
-    assert np.flatnonzero(copies("coco", 1, 1000, seed=0)).tolist() == [50, 224, 408, 497, 589, 606, 626, 754, 859, 899]
+    assert np.flatnonzero(copies("coco", 1, 1000, seed=0)).tolist() == [93, 257, 267, 377, 554, 570, 684, 795, 815, 816]
