@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
-from preprocess.read.forms.qwen import KNOWN_KEYS
+from preprocess.read.forms.table import keys_to_read
 
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
 
@@ -18,7 +18,7 @@ _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
 class ParquetRows:
     """Hugging Face layout: media as `{bytes, path}` structs or lists of them, turns as lists of structs.
 
-    Bytes of media are not read. Of columns that are not KNOWN_KEYS only the names are; their values are None.
+    Bytes of media are not read. Of columns that mean nothing in any form only the names are; their values are None.
     """
 
     _BATCH_ROWS = 256
@@ -34,14 +34,15 @@ class ParquetRows:
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
         except pa.ArrowException as error:
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
-        known = [field for field in schema if field.name in KNOWN_KEYS]
+        self._known = keys_to_read(schema.names)
+        known = [field for field in schema if field.name in self._known]
         if len({field.name for field in known}) < len(known):
             raise AnnotationError(
                 f"{path} has two columns of one name among {', '.join(f.name for f in known)}; keep one"
             )
         self._media = {field.name for field in known if _is_medium(_value_type(field.type))}
         self._leaves = [leaf for leaf in leaves if self._is_read(*leaf.split("."))]
-        self._others = dict.fromkeys(name for name in schema.names if name not in KNOWN_KEYS)
+        self._others = dict.fromkeys(name for name in schema.names if name not in self._known)
 
     def __len__(self) -> int:
         return self._num_rows
@@ -60,7 +61,7 @@ class ParquetRows:
             raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
 
     def _is_read(self, column: str, *below: str) -> bool:
-        return column in KNOWN_KEYS and not (column in self._media and below[-1] == "bytes")
+        return column in self._known and not (column in self._media and below[-1] == "bytes")
 
     def _records(self, batch: pa.RecordBatch, first_row: int) -> Iterator[dict[str, Any] | SampleError]:
         try:

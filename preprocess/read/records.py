@@ -7,9 +7,10 @@ from typing import Any
 
 from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
-from preprocess.media.store import locate, reveal
+from preprocess.media.store import locate
 from preprocess.read.forms.near_miss import refuse_near_misses
-from preprocess.read.forms.qwen import IMAGE_KEYS, VIDEO_KEYS, kind_of, only_one, read_turns
+from preprocess.read.forms.table import form_of, no_form
+from preprocess.read.forms.written import MediumKind, Written, kind_of
 from preprocess.read.registry import Dataset
 from preprocess.sample import MediaSource, Sample, Turn
 
@@ -29,10 +30,14 @@ def parse_record(record: Any, dataset: Dataset, index: int, member: int | None) 
     if not isinstance(record, dict):
         raise SampleError(Reason.BAD_JSON, f"a record must be an object, this is {kind_of(record)}")
     refuse_near_misses(record)
-    turns = read_turns(record)
+    form = form_of(record)
+    if form is None:
+        raise no_form(record)
+    written = form.read(record)
+    turns = tuple(Turn(role=turn.role, text=turn.text) for turn in written.turns)
     _check_roles(turns)
-    images = _media(record, IMAGE_KEYS, dataset)
-    videos = _media(record, VIDEO_KEYS, dataset)
+    images = _media(written, "image", dataset)
+    videos = _media(written, "video", dataset)
     _check_tags(turns, len(images), len(videos))
     return Sample(
         dataset=dataset.name,
@@ -71,14 +76,8 @@ def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> No
             raise SampleError(Reason.TAG_COUNT, f"{tags} <{kind}> tags for {given} {kind}s")
 
 
-def _media(record: dict[str, Any], keys: tuple[str, str], dataset: Dataset) -> tuple[MediaSource, ...]:
-    raw = only_one({key: _revealed(record.get(key)) for key in keys}, keys)
-    items = raw if isinstance(raw, list) else [] if raw is None else [raw]
-    return tuple(_source(item, keys[0], dataset) for item in items)
-
-
-def _revealed(value: Any) -> Any:
-    return list(map(reveal, value)) if isinstance(value, list) else reveal(value)
+def _media(written: Written, kind: MediumKind, dataset: Dataset) -> tuple[MediaSource, ...]:
+    return tuple(_source(medium.value, kind, dataset) for medium in written.of_kind(kind))
 
 
 def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:

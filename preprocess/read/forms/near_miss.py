@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.read.forms.qwen import KNOWN_KEYS
+from preprocess.read.forms.table import known_keys
 
 MOST_KEYS = 1_000  # of a record; each costs a tenth of a millisecond
 _LONG_WORD = 8  # letters; a known key as long as this may be misspelled twice
@@ -18,18 +18,19 @@ def refuse_near_misses(record: dict[str, Any]) -> None:
         raise SampleError(
             Reason.BAD_JSON, f"a record has {len(record):,} keys, more than {MOST_KEYS:,}; is it a sample at all?"
         )
+    meant = known_keys(record)
     for key in record:
-        known = near_miss(key)
+        known = near_miss(key, meant)
         if known:
             raise SampleError(Reason.UNKNOWN_KEYS, f"key {key!r} is a near miss of {known!r}; rename it")
 
 
 @lru_cache(maxsize=1024)
-def near_miss(key: str) -> str | None:
-    """The known key that `key` is a misspelling of, if it is one: one error apart, or two in a long word."""
-    if key in KNOWN_KEYS or len(key) > 2 * _LONG_WORD:
+def near_miss(key: str, meant: tuple[str, ...]) -> str | None:
+    """The one of `meant` that `key` is a misspelling of, if it is one: one error apart, or two in a long word."""
+    if key in meant or len(key) > 2 * _LONG_WORD:
         return None
-    nearest = min(KNOWN_KEYS, key=lambda known: edit_distance(key.lower(), known))
+    nearest = min(meant, key=lambda known: edit_distance(key.lower(), known))
     return nearest if edit_distance(key.lower(), nearest) <= 1 + (len(nearest) >= _LONG_WORD) else None
 
 
@@ -48,4 +49,7 @@ def edit_distance(a: str, b: str) -> int:
 
 def ignored_keys(record: Any) -> tuple[str, ...]:
     """Keys that mean nothing to us (`id`, `source`, ...): counted, so that the run can name them."""
-    return tuple(key for key in record if key not in KNOWN_KEYS) if isinstance(record, dict) else ()
+    if not isinstance(record, dict):
+        return ()
+    meant = known_keys(record)
+    return tuple(key for key in record if key not in meant)

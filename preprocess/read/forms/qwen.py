@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from numbers import Number
+from collections.abc import Mapping
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.sample import Role, Turn
+from preprocess.read.forms.written import (
+    MEDIA_KEYS,
+    Form,
+    Written,
+    WrittenTurn,
+    check_text,
+    holds_something,
+    kind_of,
+    only_one,
+    top_level_media,
+)
+from preprocess.sample import Role
 
 TURN_KEYS = ("conversations", "messages")
-IMAGE_KEYS = ("image", "images")
-VIDEO_KEYS = ("video", "videos")
-KNOWN_KEYS = (*TURN_KEYS, *IMAGE_KEYS, *VIDEO_KEYS)
 _ROLES: dict[str, Role] = {
     "human": "user",
     "user": "user",
@@ -21,16 +29,21 @@ _ROLES: dict[str, Role] = {
 }
 
 
-def read_turns(record: dict[str, Any]) -> tuple[Turn, ...]:
+def recognises(record: Mapping[str, Any]) -> bool:
+    return any(holds_something(record, key) for key in TURN_KEYS)
+
+
+def read(record: Mapping[str, Any]) -> Written:
     raw = only_one(record, TURN_KEYS)
-    if raw is None:
-        raise SampleError(Reason.NO_TURNS, "neither `conversations` nor `messages` holds a turn")
     if not isinstance(raw, list):
         raise SampleError(Reason.BAD_JSON, f"the turns must be a list, not {kind_of(raw)}")
-    return tuple(_turn(number, turn) for number, turn in enumerate(raw))
+    return Written(
+        turns=tuple(_turn(number, turn) for number, turn in enumerate(raw)),
+        media=top_level_media(record),
+    )
 
 
-def _turn(number: int, raw: Any) -> Turn:
+def _turn(number: int, raw: Any) -> WrittenTurn:
     if not isinstance(raw, dict):
         raise SampleError(Reason.BAD_JSON, f"turn {number} must be an object, not {kind_of(raw)}")
     role = raw["from"] if raw.get("from") is not None else raw.get("role")
@@ -42,23 +55,12 @@ def _turn(number: int, raw: Any) -> Turn:
         )
     if role not in _ROLES:
         raise SampleError(Reason.ROLE_ORDER, f"turn {number} has role {role!r}; known are {', '.join(_ROLES)}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise SampleError(Reason.BAD_JSON, f"turn {number} holds half a surrogate pair at {error.start}") from None
-    return Turn(role=_ROLES[role], text=text)
+    return WrittenTurn(role=_ROLES[role], text=check_text(text, f"turn {number}"))
 
 
-def only_one(record: dict[str, Any], spellings: tuple[str, str]) -> Any:
-    """The value under whichever spelling is used; None for null, empty and absent ones."""
-    given = [key for key in spellings if record.get(key) not in (None, [], "")]
-    if len(given) > 1:
-        raise SampleError(Reason.BAD_JSON, f"both {given[0]!r} and {given[1]!r} are given; keep one")
-    return record[given[0]] if given else None
-
-
-def kind_of(value: Any) -> str:
-    if value == "":
-        return "an empty string"
-    names = {dict: "an object", list: "a list", str: "a string", type(None): "nothing", bool: "a boolean"}
-    return names.get(type(value), "a number" if isinstance(value, Number) else type(value).__name__)
+FORM = Form(
+    name="conversations or messages",
+    keys=(*TURN_KEYS, *MEDIA_KEYS["image"], *MEDIA_KEYS["video"]),
+    recognises=recognises,
+    read=read,
+)

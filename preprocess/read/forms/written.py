@@ -1,0 +1,93 @@
+"""The shape that every form gives: what was said, and the media as they are written, before anything is located."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any, Literal
+
+from preprocess.errors import Reason, SampleError
+from preprocess.media.store import reveal
+from preprocess.sample import Role
+
+MediumKind = Literal["image", "video"]
+MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images"), "video": ("video", "videos")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenTurn:
+    role: Role
+    text: str  # with <image> and <video> where its media stand
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenMedium:
+    kind: MediumKind
+    value: Any  # a path, or a source that a reader knows; anything else is the record's fault
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A record as its form reads it."""
+
+    turns: tuple[WrittenTurn, ...]
+    media: tuple[WrittenMedium, ...]  # those of a kind in the order of its tags
+
+    def of_kind(self, kind: MediumKind) -> tuple[WrittenMedium, ...]:
+        return tuple(medium for medium in self.media if medium.kind == kind)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """One way to write records down: a line of `FORMS`."""
+
+    name: str  # for messages
+    keys: tuple[str, ...]  # of a record, which mean something in this form
+    recognises: Callable[[Mapping[str, Any]], bool]  # by the keys that hold something
+    read: Callable[[Mapping[str, Any]], Written]  # raises SampleError
+
+
+def top_level_media(record: Mapping[str, Any]) -> tuple[WrittenMedium, ...]:
+    """Those under `image` or `images`, then those under `video` or `videos`. Raises SampleError."""
+    return tuple(
+        WrittenMedium(kind=kind, value=value)
+        for kind, keys in MEDIA_KEYS.items()
+        for value in _as_list(only_one({key: _revealed(record.get(key)) for key in keys}, keys))
+    )
+
+
+def _revealed(value: Any) -> Any:
+    return list(map(reveal, value)) if isinstance(value, list) else reveal(value)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def only_one(record: Mapping[str, Any], spellings: Iterable[str]) -> Any:
+    """The value under whichever spelling is used; None for null, empty and absent ones."""
+    given = [key for key in spellings if holds_something(record, key)]
+    if len(given) > 1:
+        raise SampleError(Reason.BAD_JSON, f"both {given[0]!r} and {given[1]!r} are given; keep one")
+    return record[given[0]] if given else None
+
+
+def holds_something(record: Mapping[str, Any], key: str) -> bool:
+    return record.get(key) not in (None, [], "")
+
+
+def check_text(text: str, where: str) -> str:
+    """`text`, which can be written as UTF-8. Raises SampleError, naming the place."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SampleError(Reason.BAD_JSON, f"{where} holds half a surrogate pair at {error.start}") from None
+    return text
+
+
+def kind_of(value: Any) -> str:
+    if value == "":
+        return "an empty string"
+    names = {dict: "an object", list: "a list", str: "a string", type(None): "nothing", bool: "a boolean"}
+    return names.get(type(value), "a number" if isinstance(value, Number) else type(value).__name__)
