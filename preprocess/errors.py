@@ -19,6 +19,7 @@ class Reason(str, Enum):
 
     BAD_JSON = "bad_json"  # a record that does not parse, or has values of the wrong type
     UNKNOWN_KEYS = "unknown_keys"  # a near miss of a known key
+    UNSUPPORTED = "unsupported"  # a record asks for what is not done here
     NO_TURNS = "no_turns"
     ROLE_ORDER = "role_order"
     TAG_COUNT = "tag_count"  # <image>/<video> tags unequal to the media given

@@ -21,6 +21,8 @@ from shards import PackCounts
 Role = Literal["system", "user", "assistant"]
 BoxMode = Literal["none", "original", "relative_1000"]
 """What coordinates in answers mean: nothing to us, pixels of the original image, thousandths of its sides."""
+Note = Literal["image_tags_for_videos", "other_answers"]
+"""What the run counts for each dataset, because someone should know: `report/terminal.py` says it in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

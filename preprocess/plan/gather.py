@@ -47,6 +47,7 @@ class MeasuredTotals:
         self.part_samples: list[int] = []
         self._rejects: dict[str, Counter[str]] = {}
         self._ignored_keys: Counter[str] = Counter()
+        self._notes: dict[str, Counter[str]] = {}
 
     def add(self, summary: PartSummary) -> None:
         self.datasets[summary.dataset] += summary.counts
@@ -54,6 +55,7 @@ class MeasuredTotals:
         self.part_samples.append(summary.num_samples)
         self._rejects.setdefault(summary.dataset, Counter()).update(reject.reason for reject in summary.rejects)
         self._ignored_keys.update(summary.ignored_keys)
+        self._notes.setdefault(summary.dataset, Counter()).update(summary.notes)
 
     @property
     def rejects(self) -> Mapping[str, Mapping[str, int]]:
@@ -63,6 +65,11 @@ class MeasuredTotals:
     @property
     def ignored_keys(self) -> Mapping[str, int]:
         return dict(sorted(self._ignored_keys.items()))
+
+    @property
+    def notes(self) -> Mapping[str, Mapping[str, int]]:
+        """dataset -> note -> how often"""
+        return {name: dict(sorted(notes.items())) for name, notes in self._notes.items() if notes}
 
     @property
     def num_rejects(self) -> int:

@@ -57,6 +57,7 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
         rejects=totals.rejects,
         num_records=totals.num_records,
         ignored_keys=totals.ignored_keys,
+        notes=totals.notes,
         num_packs=packed.num_packs,
         num_shards=len(shard_table),
         pack_length=config.pack_length,

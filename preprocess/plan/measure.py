@@ -21,8 +21,7 @@ from preprocess.errors import Reason, SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
 from preprocess.plan.tables import decode_metadata, part_metadata, write_part
-from preprocess.read.forms.near_miss import ignored_keys
-from preprocess.read.records import parse_record, split_members
+from preprocess.read.records import read_record, split_members
 from preprocess.read.registry import Dataset
 from preprocess.sample import MeasuredSample, Sample
 from shards import PackCounts
@@ -38,6 +37,7 @@ class PartSummary:
     counts: PackCounts  # repeated samples count each time
     rejects: tuple[Reject, ...]
     ignored_keys: Mapping[str, int]
+    notes: Mapping[str, int]
 
     def to_metadata(self) -> dict[str, str]:
         record = {**asdict(self), "rejects": [reject.to_plan_json() for reject in self.rejects]}
@@ -93,9 +93,9 @@ class LoadedMeasureStage:
         config = self.stage.config
         rows: list[tuple[MeasuredSample, int]] = []
         rejects: list[Reject] = []
-        counts, ignored = PackCounts(), Counter[str]()
+        counts, ignored, notes = PackCounts(), Counter[str](), Counter[str]()
         for index, record, copies in job.records:
-            members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored)
+            members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored, notes)
             too_long = next((reject for reject in lost if reject.reason == Reason.TOO_LONG.value), None)
             if too_long is not None and config.packing == "global":  # what stays together is too long together
                 error = SampleError(Reason.TOO_LONG, f"{too_long.key}, of the same ready-made pack, is too long")
@@ -113,6 +113,7 @@ class LoadedMeasureStage:
             counts=counts,
             rejects=tuple(rejects),
             ignored_keys=dict(sorted(ignored.items())),
+            notes=dict(sorted(notes.items())),
         )
         write_part(self.stage.folder, job.part, rows, summary.to_metadata())
         return len(rejects)
@@ -125,6 +126,7 @@ def _measure_members(
     do_item: Callable[[Sample], MeasuredSample],
     before_item: Signal,
     ignored: Counter[str],
+    notes: Counter[str],
 ) -> tuple[list[MeasuredSample], list[Reject]]:
     """The usable members of a record (one, unless it is a ready-made pack), and the rejected ones."""
     measured: list[MeasuredSample] = []
@@ -136,15 +138,16 @@ def _measure_members(
     for member, raw in members:
         before_item()
         try:
-            sample = parse_record(raw, dataset, index, member)
+            read = read_record(raw, dataset, index, member)
         except SampleError as error:
             rejects.append(Reject.of(dataset.name, index, member, error))
             continue
-        ignored.update(ignored_keys(raw))
+        ignored.update(read.ignored_keys)
+        notes.update(read.notes)
         try:
-            measured.append(do_item(sample))
+            measured.append(do_item(read.sample))
         except SampleError as error:
-            rejects.append(Reject.of_sample(sample, error))
+            rejects.append(Reject.of_sample(read.sample, error))
     return measured, rejects
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class PlanSummary:
     largest_unit_patches: int  # of a sample, or of a ready-made pack
     num_bytes: int  # of all shards, about
     largest_row_bytes: int  # the most that any pack takes in a MindRecord page
+    notes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # dataset -> note -> how often
 
     @property
     def totals(self) -> PackCounts:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import locate
-from preprocess.read.forms.near_miss import refuse_near_misses
-from preprocess.read.forms.table import form_of, no_form
+from preprocess.read.forms.near_miss import ignored_keys, refuse_near_misses
+from preprocess.read.forms.table import read_form
 from preprocess.read.forms.written import MediumKind, Written, kind_of
 from preprocess.read.registry import Dataset
-from preprocess.sample import MediaSource, Sample, Turn
+from preprocess.sample import MediaSource, Note, Sample, Turn
 
 
 def split_members(record: Any) -> Iterator[tuple[int | None, Any]]:
@@ -23,23 +24,34 @@ def split_members(record: Any) -> Iterator[tuple[int | None, Any]]:
         yield None, record
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadRecord:
+    """A sample, and what should be said about the way in which it came."""
+
+    sample: Sample
+    ignored_keys: tuple[str, ...]  # of the record, and as turn.KEY and part.KEY of what stands in it
+    notes: tuple[Note, ...]
+
+
 def parse_record(record: Any, dataset: Dataset, index: int, member: int | None) -> Sample:
+    """The sample alone. Raises SampleError."""
+    return read_record(record, dataset, index, member).sample
+
+
+def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -> ReadRecord:
     """Validate one record. Raises SampleError with the reason and what to change."""
     if isinstance(record, SampleError):
         raise record
     if not isinstance(record, dict):
         raise SampleError(Reason.BAD_JSON, f"a record must be an object, this is {kind_of(record)}")
     refuse_near_misses(record)
-    form = form_of(record)
-    if form is None:
-        raise no_form(record)
-    written = form.read(record)
+    written = read_form(record)
     turns = tuple(Turn(role=turn.role, text=turn.text) for turn in written.turns)
     _check_roles(turns)
     images = _media(written, "image", dataset)
     videos = _media(written, "video", dataset)
     _check_tags(turns, len(images), len(videos))
-    return Sample(
+    sample = Sample(
         dataset=dataset.name,
         index=index,
         member=member,
@@ -48,6 +60,8 @@ def parse_record(record: Any, dataset: Dataset, index: int, member: int | None) 
         videos=videos,
         boxes=dataset.boxes,
     )
+    ignored = (*ignored_keys(record), *(key for turn in written.turns for key in turn.ignored))
+    return ReadRecord(sample=sample, ignored_keys=ignored, notes=written.notes)
 
 
 def _check_roles(turns: tuple[Turn, ...]) -> None:

@@ -33,6 +33,7 @@ _TICKS = 5
 MEANINGS: Mapping[Reason, str] = {
     Reason.BAD_JSON: "The record does not parse, or a value has the wrong type.",
     Reason.UNKNOWN_KEYS: "A key is a near miss of a known one.",
+    Reason.UNSUPPORTED: "The record asks for what is not done here.",
     Reason.NO_TURNS: "There is no conversation.",
     Reason.ROLE_ORDER: "Turns must be [system], then user and assistant in turn, ending with assistant.",
     Reason.TAG_COUNT: "As many <image> and <video> tags as media are needed.",

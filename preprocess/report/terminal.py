@@ -19,6 +19,10 @@ from shards.files.text import visible
 from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
 
 _MOST_KEYS = 20
+_NOTES: Mapping[str, str] = {
+    "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
+    "other_answers": "{number} questions have several answers; the first was taken",
+}
 
 
 def plan_table(plan: PlanSummary, constants: ModelConstants) -> str:
@@ -31,6 +35,7 @@ def plan_table(plan: PlanSummary, constants: ModelConstants) -> str:
         lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, constants)}")
     if plan.ignored_keys:
         lines.append(_ignored_keys(plan.ignored_keys))
+    lines += note_lines(plan.notes)
     lines += reject_lines(plan.rejects, plan.num_records)
     return "\n".join(lines)
 
@@ -86,6 +91,15 @@ def _why_pack_patches(plan: PlanSummary, num_patches: int, constants: ModelConst
     if plan.largest_unit_patches > balanced:
         return f"the largest sample's {largest}; without it {balanced:,}, from {ratio}"
     return f"from {ratio}; the largest sample has {largest}"
+
+
+def note_lines(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What was counted of each dataset, in words."""
+    return [
+        f"{visible(name)}: {_NOTES[note].format(number=f'{number:,}')}"
+        for name, of_dataset in notes.items()
+        for note, number in of_dataset.items()
+    ]
 
 
 def _ignored_keys(keys: Mapping[str, int]) -> str:

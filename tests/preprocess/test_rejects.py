@@ -111,6 +111,16 @@ CASES = {
     "a value of the wrong type": Case(
         Reason.BAD_JSON, lambda w: talk(image={"a": 1}), ("each image must be a path; one is an object",)
     ),
+    "limits of a single image": Case(
+        Reason.UNSUPPORTED,
+        lambda w: {
+            "messages": [
+                {"role": "user", "content": [{"type": "image", "image": w.image(), "max_pixels": 784}]},
+                {"role": "assistant", "content": "A picture."},
+            ]
+        },
+        ("max_pixels", "turn 0"),
+    ),
     "a misspelled key": Case(Reason.UNKNOWN_KEYS, lambda w: talk(imgae="a.png"), ("'imgae'", "'image'")),
     "no turns": Case(Reason.NO_TURNS, lambda w: {"conversations": []}, ("neither `conversations` nor `messages`",)),
     "12 turns that end with the user": Case(

@@ -1,4 +1,7 @@
-"""The form of the Qwen fine-tuning scripts: `conversations` or `messages`, media tags in the text."""
+"""The form of the Qwen fine-tuning scripts: `conversations` or `messages`, media tags in the text.
+
+A turn's text may also be a list of parts (`content_lists.py`).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
+from preprocess.read.forms.content_lists import SpelledParts, in_order, spell_parts
 from preprocess.read.forms.written import (
-    MEDIA_KEYS,
     Form,
     Written,
     WrittenTurn,
+    as_written_list,
     check_text,
     holds_something,
     kind_of,
@@ -20,6 +24,7 @@ from preprocess.read.forms.written import (
 from preprocess.sample import Role
 
 TURN_KEYS = ("conversations", "messages")
+_KEYS_OF_A_TURN = {"from", "value", "role", "content"}
 _ROLES: dict[str, Role] = {
     "human": "user",
     "user": "user",
@@ -34,33 +39,37 @@ def recognises(record: Mapping[str, Any]) -> bool:
 
 
 def read(record: Mapping[str, Any]) -> Written:
-    raw = only_one(record, TURN_KEYS)
+    raw = as_written_list(only_one(record, TURN_KEYS))
     if not isinstance(raw, list):
         raise SampleError(Reason.BAD_JSON, f"the turns must be a list, not {kind_of(raw)}")
+    spelled = [_turn(number, turn) for number, turn in enumerate(raw)]
     return Written(
-        turns=tuple(_turn(number, turn) for number, turn in enumerate(raw)),
-        media=top_level_media(record),
+        turns=tuple(turn for turn, _ in spelled),
+        media=in_order([parts for _, parts in spelled], top_level_media(record)),
     )
 
 
-def _turn(number: int, raw: Any) -> WrittenTurn:
+def _turn(number: int, raw: Any) -> tuple[WrittenTurn, SpelledParts]:
     if not isinstance(raw, dict):
         raise SampleError(Reason.BAD_JSON, f"turn {number} must be an object, not {kind_of(raw)}")
     role = raw["from"] if raw.get("from") is not None else raw.get("role")
-    text = raw["value"] if raw.get("value") is not None else raw.get("content")
-    if not isinstance(role, str) or not isinstance(text, str):
+    content = raw["value"] if raw.get("value") is not None else raw.get("content")
+    if not isinstance(role, str) or not isinstance(content, str | list):
         raise SampleError(
             Reason.BAD_JSON,
-            f"turn {number} needs strings in from/value or role/content; it has {kind_of(role)} and {kind_of(text)}",
+            f"turn {number} needs strings in from/value or role/content; it has {kind_of(role)} and {kind_of(content)}",
         )
     if role not in _ROLES:
         raise SampleError(Reason.ROLE_ORDER, f"turn {number} has role {role!r}; known are {', '.join(_ROLES)}")
-    return WrittenTurn(role=_ROLES[role], text=check_text(text, f"turn {number}"))
+    where = f"turn {number}"
+    parts = spell_parts(content, where) if isinstance(content, list) else SpelledParts.of_text(content)
+    ignored = (*(f"turn.{key}" for key in raw if raw[key] is not None and key not in _KEYS_OF_A_TURN), *parts.ignored)
+    return WrittenTurn(role=_ROLES[role], text=check_text(parts.text, where), ignored=ignored), parts
 
 
 FORM = Form(
     name="conversations or messages",
-    keys=(*TURN_KEYS, *MEDIA_KEYS["image"], *MEDIA_KEYS["video"]),
+    keys=TURN_KEYS,
     recognises=recognises,
     read=read,
 )

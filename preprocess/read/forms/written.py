@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Number
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import reveal
-from preprocess.sample import Role
+from preprocess.sample import Note, Role
 
 MediumKind = Literal["image", "video"]
 MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images"), "video": ("video", "videos")}
@@ -19,6 +20,7 @@ MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images")
 class WrittenTurn:
     role: Role
     text: str  # with <image> and <video> where its media stand
+    ignored: tuple[str, ...] = ()  # keys that it has and that mean nothing to us
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,7 @@ class Written:
 
     turns: tuple[WrittenTurn, ...]
     media: tuple[WrittenMedium, ...]  # those of a kind in the order of its tags
+    notes: tuple[Note, ...] = ()
 
     def of_kind(self, kind: MediumKind) -> tuple[WrittenMedium, ...]:
         return tuple(medium for medium in self.media if medium.kind == kind)
@@ -43,7 +46,7 @@ class Form:
     """One way to write records down: a line of `FORMS`."""
 
     name: str  # for messages
-    keys: tuple[str, ...]  # of a record, which mean something in this form
+    keys: tuple[str, ...]  # of a record, which mean something in this form, beside those of `COMMON_KEYS`
     recognises: Callable[[Mapping[str, Any]], bool]  # by the keys that hold something
     read: Callable[[Mapping[str, Any]], Written]  # raises SampleError
 
@@ -53,7 +56,7 @@ def top_level_media(record: Mapping[str, Any]) -> tuple[WrittenMedium, ...]:
     return tuple(
         WrittenMedium(kind=kind, value=value)
         for kind, keys in MEDIA_KEYS.items()
-        for value in _as_list(only_one({key: _revealed(record.get(key)) for key in keys}, keys))
+        for value in _as_list(only_one({key: _revealed(as_written_list(record.get(key))) for key in keys}, keys))
     )
 
 
@@ -63,6 +66,24 @@ def _revealed(value: Any) -> Any:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def as_written_list(value: Any) -> Any:
+    """The list that a text holds as JSON, as tables have it; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def text_of(record: Mapping[str, Any], key: str) -> str:
+    """Raises SampleError."""
+    text = record.get(key)
+    if not isinstance(text, str):
+        raise SampleError(Reason.BAD_JSON, f"{key!r} must be a string, not {kind_of(text)}")
+    return check_text(text, repr(key))
 
 
 def only_one(record: Mapping[str, Any], spellings: Iterable[str]) -> Any:
