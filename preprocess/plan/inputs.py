@@ -13,6 +13,7 @@ from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError
 from preprocess.plan.versions import versions
 from preprocess.read.annotations import AnnotationFile, open_annotations
+from preprocess.read.options import chosen_options
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
@@ -32,7 +33,7 @@ class Sources:
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
         """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
-        return tuple(open_annotations(use.dataset.annotation_path) for use in self.uses)
+        return tuple(open_annotations(use.dataset.annotation_path, use.dataset.columns) for use in self.uses)
 
     @property
     def fingerprint(self) -> str:
@@ -83,6 +84,7 @@ def open_sources(config: RunConfig) -> Sources:
                 "annotations_sha256": _hash_annotations(use.dataset),
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
+                **chosen_options(use.dataset),
             }
             for use in uses
         },

@@ -7,7 +7,8 @@ parse. Records are parsed one at a time: nothing holds all of a file's as Python
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,13 +27,16 @@ class AnnotationFile(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-def open_annotations(path: Path) -> AnnotationFile:
-    """Choose the reader by the file's suffix. Raises AnnotationError where the file can't be used as a whole."""
+def open_annotations(path: Path, columns: Mapping[str, str] | None = None) -> AnnotationFile:
+    """Choose the reader by the file's suffix; `columns` are those of the registry.
+
+    Raises AnnotationError where the file can't be used as a whole.
+    """
     readers: dict[str, Callable[[Path], AnnotationFile]] = {
         ".json": JsonArray,
         ".jsonl": JsonLines,
         ".ndjson": JsonLines,
-        ".parquet": ParquetRows,
+        ".parquet": partial(ParquetRows, columns=columns or {}),
     }
     suffix = path.suffix.lower()
     if suffix not in readers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
+from preprocess.read.columns import roots
 from preprocess.read.forms.table import keys_to_read
 
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
@@ -23,7 +24,7 @@ class ParquetRows:
 
     _BATCH_ROWS = 256
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Mapping[str, str] | None = None) -> None:
         import pyarrow.parquet as pq
 
         self._path = path
@@ -34,7 +35,7 @@ class ParquetRows:
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
         except pa.ArrowException as error:
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
-        self._known = keys_to_read(schema.names)
+        self._known = keys_to_read(schema.names) | (roots(columns or {}) & set(schema.names))
         known = [field for field in schema if field.name in self._known]
         if len({field.name for field in known}) < len(known):
             raise AnnotationError(

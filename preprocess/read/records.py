@@ -9,10 +9,12 @@ from typing import Any
 from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import locate
+from preprocess.read.columns import renamed
 from preprocess.read.forms.near_miss import ignored_keys, refuse_near_misses
 from preprocess.read.forms.table import read_form
 from preprocess.read.forms.written import MediumKind, Written, kind_of
 from preprocess.read.registry import Dataset
+from preprocess.read.tags import before_first_question, mean_videos, with_video_tags
 from preprocess.sample import MediaSource, Note, Sample, Turn
 
 
@@ -44,12 +46,19 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         raise record
     if not isinstance(record, dict):
         raise SampleError(Reason.BAD_JSON, f"a record must be an object, this is {kind_of(record)}")
+    record = renamed(record, dataset.columns)
     refuse_near_misses(record)
     written = read_form(record)
     turns = tuple(Turn(role=turn.role, text=turn.text) for turn in written.turns)
     _check_roles(turns)
     images = _media(written, "image", dataset)
     videos = _media(written, "video", dataset)
+    notes = list(written.notes)
+    if mean_videos(turns, len(images), len(videos)):
+        turns = with_video_tags(turns)
+        notes.append("image_tags_for_videos")
+    if written.is_untagged or dataset.media_position == "start":
+        turns = before_first_question(turns, len(images), len(videos))
     _check_tags(turns, len(images), len(videos))
     sample = Sample(
         dataset=dataset.name,
@@ -61,7 +70,7 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         boxes=dataset.boxes,
     )
     ignored = (*ignored_keys(record), *(key for turn in written.turns for key in turn.ignored))
-    return ReadRecord(sample=sample, ignored_keys=ignored, notes=written.notes)
+    return ReadRecord(sample=sample, ignored_keys=ignored, notes=tuple(notes))
 
 
 def _check_roles(turns: tuple[Turn, ...]) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import ConfigError
+from preprocess.read.options import MediaPosition, check_options
 from preprocess.sample import BoxMode
 from preprocess.streams import stream
 from shards.files.paths import path_flaw
@@ -37,6 +38,8 @@ class Dataset:
     data_path: Path | None  # None: media paths are absolute
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
+    columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it
+    media_position: MediaPosition = "tags"
     registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:
@@ -46,6 +49,7 @@ class Dataset:
             raise ConfigError(
                 f"dataset {self.name!r}: boxes must be one of {', '.join(get_args(BoxMode))}, not {self.boxes!r}"
             )
+        check_options(f"dataset {self.name!r}", self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,25 +7,40 @@ from dataclasses import replace
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.read.forms import qwen
+from preprocess.read.forms import instruction, prompt_response, query_response, question_answer, qwen, texts
 from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
 
 # The first one that recognises a record reads it.
-FORMS: tuple[Form, ...] = (qwen.FORM,)
+FORMS: tuple[Form, ...] = (
+    qwen.FORM,
+    texts.FORM,
+    prompt_response.FORM,
+    query_response.FORM,
+    instruction.FORM,
+    question_answer.FORM,
+)
 SYSTEM_KEYS = ("system", "system_prompt")
 COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS)
+_MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
 KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS)))
 
 
 def read_form(record: Mapping[str, Any]) -> Written:
     """Read a record by its form. Raises SampleError."""
-    form = form_of(record)
-    if form is None:
-        raise SampleError(Reason.NO_TURNS, "neither `conversations` nor `messages` holds a turn")
-    return _with_system(record, form.read(record))
+    fitting = [form for form in FORMS if form.recognises(record)]
+    if not fitting:
+        raise SampleError(Reason.NO_TURNS, f"neither `conversations` nor `messages` holds a turn{_keys_of(record)}")
+    if len(fitting) > 1 and fitting[0] is not FORMS[0]:
+        raise SampleError(
+            Reason.BAD_JSON,
+            f"it has both {fitting[0].name} and {fitting[1].name}; say in the registry which ones count: "
+            f"columns: {{conversations: ...}}, or drop two of these keys",
+        )
+    return _with_system(record, fitting[0].read(record))
 
 
 def form_of(record: Mapping[str, Any]) -> Form | None:
+    """The first one that recognises it. Turns of the first form win: beside them, others are remarks."""
     return next((form for form in FORMS if form.recognises(record)), None)
 
 
@@ -35,8 +50,18 @@ def known_keys(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def keys_to_read(names: Iterable[str]) -> frozenset[str]:
-    """Of the columns `names` those that may mean something."""
-    return frozenset(names) & frozenset(KNOWN_KEYS)
+    """Of the columns `names` those that may mean something; turns of the first form leave those of others alone."""
+    has_turns = not set(FORMS[0].keys).isdisjoint(names)
+    return frozenset(names) & frozenset((*FORMS[0].keys, *COMMON_KEYS) if has_turns else KNOWN_KEYS)
+
+
+def _keys_of(record: Mapping[str, Any]) -> str:
+    if not record:
+        return ""
+    more = ", ..." if len(record) > _MOST_NAMED else ""
+    named = ", ".join(repr(key[:_LONGEST_NAMED]) for key in list(record)[:_MOST_NAMED])
+    known = "; ".join(form.name for form in FORMS[1:])
+    return f"; its keys are {named}{more}. Other forms are: {known}. Other names can be mapped by `columns`"
 
 
 def _with_system(record: Mapping[str, Any], written: Written) -> Written:

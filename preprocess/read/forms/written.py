@@ -35,6 +35,7 @@ class Written:
 
     turns: tuple[WrittenTurn, ...]
     media: tuple[WrittenMedium, ...]  # those of a kind in the order of its tags
+    is_untagged: bool = False  # the form has no tags: its media stand before the first question
     notes: tuple[Note, ...] = ()
 
     def of_kind(self, kind: MediumKind) -> tuple[WrittenMedium, ...]:

@@ -1,0 +1,5 @@
+"""The form of Alpaca: `instruction`, `input` (on lines below it) and `output`; LLaMA-Factory adds `history`."""
+
+from preprocess.read.forms.pairs import pair_form
+
+FORM = pair_form("instruction", "output", more="input", history=True)

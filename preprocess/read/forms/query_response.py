@@ -1,0 +1,5 @@
+"""The form `query`, `response` and `history`, of ms-swift."""
+
+from preprocess.read.forms.pairs import pair_form
+
+FORM = pair_form("query", "response", history=True)

@@ -1,0 +1,42 @@
+"""Options of a registry entry that say how the records of a dataset are read, and which values are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from preprocess.errors import ConfigError
+from preprocess.read.forms.table import KNOWN_KEYS
+from shards.flags.nearest import nearest_name
+
+MediaPosition = Literal["tags", "start"]
+"""Where media stand: at the tags alone; or, where a record has no tags of their kind, before its first question."""
+
+_DEFAULTS: Mapping[str, Any] = {"columns": {}, "media_position": "tags"}
+_CHOICES: Mapping[str, tuple[str, ...]] = {"media_position": get_args(MediaPosition)}
+
+
+def check_options(where: str, dataset: Any) -> None:
+    """Raises ConfigError naming the dataset and the option. `dataset` is a `registry.Dataset`."""
+    for name, choices in _CHOICES.items():
+        value = getattr(dataset, name)
+        if value not in choices:
+            raise ConfigError(f"{where}: {name} must be one of {', '.join(choices)}, not {value!r}")
+    _check_columns(where, dataset.columns)
+
+
+def chosen_options(dataset: Any) -> dict[str, Any]:
+    """Those that are not as they are by default: a new option must not change the fingerprints of datasets without."""
+    return {name: getattr(dataset, name) for name, default in _DEFAULTS.items() if getattr(dataset, name) != default}
+
+
+def _check_columns(where: str, columns: Any) -> None:
+    if not isinstance(columns, dict):
+        raise ConfigError(f"{where}: columns must map keys of a form to those of the records, as in {{image: img}}")
+    for name, written in columns.items():
+        if name not in KNOWN_KEYS:
+            nearest = nearest_name(name, KNOWN_KEYS)
+            hint = f"did you mean {nearest!r}?" if nearest else f"known are {', '.join(KNOWN_KEYS)}"
+            raise ConfigError(f"{where}: columns names {name!r}, which no form has; {hint}")
+        if not isinstance(written, str) or not written:
+            raise ConfigError(f"{where}: columns says {written!r} for {name!r}; say a key of the records")
