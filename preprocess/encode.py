@@ -95,7 +95,9 @@ class SampleEncoder:
     ) -> MeasuredSample:
         text = self._encode_text(sample, images, videos)
         if not text.num_answer_tokens:
-            raise SampleError(Reason.NOTHING_TO_LEARN, "every answer is empty")
+            masked = any(turn.role == "assistant" and not turn.is_trained for turn in sample.turns)
+            detail = "every answer is empty or left out of training" if masked else "every answer is empty"
+            raise SampleError(Reason.NOTHING_TO_LEARN, detail)
         return MeasuredSample(
             sample=sample,
             images=images,

@@ -29,6 +29,7 @@ Note = Literal["image_tags_for_videos", "other_answers"]
 class Turn:
     role: Role
     text: str  # verbatim; media tags stand in user turns only
+    is_trained: bool = True  # of an answer: False leaves it out of the labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,7 +40,7 @@ class EncodedText:
     input_ids: npt.NDArray[np.int32]  # (S,) with the pads of every visual span
     labels: npt.NDArray[np.int32]  # (S,)
     runs: tuple[Run, ...]  # the same tokens as alternating text and visual spans
-    num_answer_tokens: int  # supervised tokens of the answers' content alone, without <|im_end|> and newline
+    num_answer_tokens: int  # supervised tokens of the trained answers' content alone, without <|im_end|> and newline
 
 
 def count_tags(text: str) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class ChatEncoder:
         if turns[0].role != "system":
             turns = [*self._default_turns, *turns]
         for turn in turns:
-            is_answer = turn.role == "assistant"
+            is_answer = turn.role == "assistant" and turn.is_trained
             append([constants.im_start_token_id, *self._headers[turn.role]])
             for piece in self._pieces(turn, media):
                 if isinstance(piece, str):

@@ -46,6 +46,7 @@ SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader
 
+_TURN = [("role", pa.string()), ("text", pa.string()), ("is_trained", pa.bool_())]
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
 # `mtime_ns` holds the version, which of a file is that; the name is kept so that plans of before can be read.
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
@@ -73,7 +74,7 @@ SAMPLES_SCHEMA = pa.schema(
         ("member", pa.int32()),  # null: not of a ready-made pack
         ("copies", pa.int32()),
         ("boxes", pa.dictionary(pa.int8(), pa.string())),  # one value a part
-        ("turns", pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))),
+        ("turns", pa.list_(pa.struct(_TURN))),
         ("images", pa.list_(_IMAGE)),
         ("videos", pa.list_(_VIDEO)),
         ("num_tokens", pa.int32()),

@@ -7,13 +7,20 @@ from typing import Any, Literal, get_args
 
 from preprocess.errors import ConfigError
 from preprocess.read.forms.table import KNOWN_KEYS
+from preprocess.read.forms.training_flags import LossTurns
 from shards.flags.nearest import nearest_name
 
 MediaPosition = Literal["tags", "start"]
 """Where media stand: at the tags alone; or, where a record has no tags of their kind, before its first question."""
+Reasoning = Literal["refuse", "train"]
+"""What becomes of reasoning_content: its record is a reject; or it is learned, in <think> tags before the answer."""
 
-_DEFAULTS: Mapping[str, Any] = {"columns": {}, "media_position": "tags"}
-_CHOICES: Mapping[str, tuple[str, ...]] = {"media_position": get_args(MediaPosition)}
+_DEFAULTS: Mapping[str, Any] = {"columns": {}, "media_position": "tags", "loss_turns": "all", "reasoning": "refuse"}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "media_position": get_args(MediaPosition),
+    "loss_turns": get_args(LossTurns),
+    "reasoning": get_args(Reasoning),
+}
 
 
 def check_options(where: str, dataset: Any) -> None:

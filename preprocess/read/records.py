@@ -12,7 +12,8 @@ from preprocess.media.store import locate
 from preprocess.read.columns import renamed
 from preprocess.read.forms.near_miss import ignored_keys, refuse_near_misses
 from preprocess.read.forms.table import read_form
-from preprocess.read.forms.written import MediumKind, Written, kind_of
+from preprocess.read.forms.training_flags import with_loss_turns
+from preprocess.read.forms.written import MediumKind, Written, WrittenTurn, kind_of
 from preprocess.read.registry import Dataset
 from preprocess.read.tags import before_first_question, mean_videos, with_video_tags
 from preprocess.sample import MediaSource, Note, Sample, Turn
@@ -49,7 +50,8 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
     record = renamed(record, dataset.columns)
     refuse_near_misses(record)
     written = read_form(record)
-    turns = tuple(Turn(role=turn.role, text=turn.text) for turn in written.turns)
+    spoken = with_loss_turns(written.turns, record, dataset.loss_turns)
+    turns = tuple(_turn(number, turn, dataset) for number, turn in enumerate(spoken))
     _check_roles(turns)
     images = _media(written, "image", dataset)
     videos = _media(written, "video", dataset)
@@ -71,6 +73,18 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
     )
     ignored = (*ignored_keys(record), *(key for turn in written.turns for key in turn.ignored))
     return ReadRecord(sample=sample, ignored_keys=ignored, notes=tuple(notes))
+
+
+def _turn(number: int, turn: WrittenTurn, dataset: Dataset) -> Turn:
+    text = turn.text
+    if turn.reasoning:
+        if dataset.reasoning != "train":
+            raise SampleError(
+                Reason.UNSUPPORTED,
+                f"turn {number} has reasoning_content; `reasoning: train` in the registry has it learned",
+            )
+        text = f"<think>\n{turn.reasoning}\n</think>\n\n{text}"
+    return Turn(role=turn.role, text=text, is_trained=turn.is_trained)
 
 
 def _check_roles(turns: tuple[Turn, ...]) -> None:

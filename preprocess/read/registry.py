@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import ConfigError
-from preprocess.read.options import MediaPosition, check_options
+from preprocess.read.forms.training_flags import LossTurns
+from preprocess.read.options import MediaPosition, Reasoning, check_options
 from preprocess.sample import BoxMode
 from preprocess.streams import stream
 from shards.files.paths import path_flaw
@@ -40,6 +41,8 @@ class Dataset:
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
     columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it
     media_position: MediaPosition = "tags"
+    loss_turns: LossTurns = "all"  # which answers are learned, where a record does not say it itself
+    reasoning: Reasoning = "refuse"  # what becomes of reasoning_content
     registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:

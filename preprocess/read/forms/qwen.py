@@ -10,6 +10,7 @@ from typing import Any
 
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms.content_lists import SpelledParts, in_order, spell_parts
+from preprocess.read.forms.training_flags import FLAG_KEYS, REASONING_KEY, is_trained, reasoning_of
 from preprocess.read.forms.written import (
     Form,
     Written,
@@ -24,7 +25,7 @@ from preprocess.read.forms.written import (
 from preprocess.sample import Role
 
 TURN_KEYS = ("conversations", "messages")
-_KEYS_OF_A_TURN = {"from", "value", "role", "content"}
+_KEYS_OF_A_TURN = {"from", "value", "role", "content", *FLAG_KEYS, REASONING_KEY}
 _ROLES: dict[str, Role] = {
     "human": "user",
     "user": "user",
@@ -64,7 +65,14 @@ def _turn(number: int, raw: Any) -> tuple[WrittenTurn, SpelledParts]:
     where = f"turn {number}"
     parts = spell_parts(content, where) if isinstance(content, list) else SpelledParts.of_text(content)
     ignored = (*(f"turn.{key}" for key in raw if raw[key] is not None and key not in _KEYS_OF_A_TURN), *parts.ignored)
-    return WrittenTurn(role=_ROLES[role], text=check_text(parts.text, where), ignored=ignored), parts
+    turn = WrittenTurn(
+        role=_ROLES[role],
+        text=check_text(parts.text, where),
+        is_trained=is_trained(raw, _ROLES[role], where),
+        reasoning=reasoning_of(raw, _ROLES[role], where),
+        ignored=ignored,
+    )
+    return turn, parts
 
 
 FORM = Form(

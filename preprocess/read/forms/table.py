@@ -8,6 +8,7 @@ from typing import Any
 
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms import instruction, prompt_response, query_response, question_answer, qwen, texts
+from preprocess.read.forms.training_flags import LOSS_TURNS_KEY
 from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
 
 # The first one that recognises a record reads it.
@@ -20,7 +21,7 @@ FORMS: tuple[Form, ...] = (
     question_answer.FORM,
 )
 SYSTEM_KEYS = ("system", "system_prompt")
-COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS)
+COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS, LOSS_TURNS_KEY)
 _MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
 KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS)))
 

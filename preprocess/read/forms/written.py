@@ -20,6 +20,8 @@ MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images")
 class WrittenTurn:
     role: Role
     text: str  # with <image> and <video> where its media stand
+    is_trained: bool = True  # means something for answers
+    reasoning: str = ""  # what an answer thinks before its text
     ignored: tuple[str, ...] = ()  # keys that it has and that mean nothing to us
 
 

@@ -20,6 +20,8 @@ def dataset(**options: Any) -> Dataset:
     ("options", "said"),
     [
         ({"media_position": "end"}, "dataset 'd': media_position must be one of tags, start, not 'end'"),
+        ({"loss_turns": "first"}, "loss_turns must be one of all, last, not 'first'"),
+        ({"reasoning": True}, "reasoning must be one of refuse, train, not True"),
         ({"columns": "img"}, "dataset 'd': columns must map keys of a form to those of the records"),
         ({"columns": {"imgae": "img"}}, "columns names 'imgae', which no form has; did you mean 'image'?"),
         ({"columns": {"zzzzzzzz": "img"}}, "columns names 'zzzzzzzz', which no form has; known are conversations,"),
@@ -35,5 +37,5 @@ def test_a_wrong_value_is_refused(options: dict[str, Any], said: str) -> None:
 
 def test_options_that_are_not_given_leave_the_fingerprint_as_it_was() -> None:
     assert chosen_options(dataset()) == {}
-    given = {"columns": {"image": "img"}, "media_position": "start"}
+    given = {"columns": {"image": "img"}, "media_position": "start", "loss_turns": "last", "reasoning": "train"}
     assert chosen_options(dataset(**given)) == given
