@@ -18,7 +18,10 @@ import numpy.typing as npt
 
 from shards import PackCounts
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tools", "call", "tool"]
+"""Of tools: what may be called (after the system's), a call (part of an answer), a result. All but results are JSON."""
+ANSWER_ROLES: tuple[Role, ...] = ("assistant", "call")
+MEDIA_ROLES: tuple[Role, ...] = ("user", "tool")
 BoxMode = Literal["none", "original", "relative_1000"]
 """What coordinates in answers mean: nothing to us, pixels of the original image, thousandths of its sides."""
 Note = Literal["image_tags_for_videos", "other_answers"]
@@ -28,7 +31,7 @@ Note = Literal["image_tags_for_videos", "other_answers"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
     role: Role
-    text: str  # verbatim; media tags stand in user turns only
+    text: str  # verbatim; media tags stand in questions and results only
     is_trained: bool = True  # of an answer: False leaves it out of the labels
 
 

@@ -4,6 +4,7 @@
     height, width           -> grid_thw                            resized to         grids.image_grid, video_grid
     answers, grids          -> answers                             boxes              boxes.rewrite_answers
     turns, grids            -> input_ids, labels, runs             chat template      chat.ChatEncoder
+    turns with tools        -> turns of the template               tools              tools.spell_tools
     colour planes           -> uint8 patches                       cut                patches.patchify_image, _video
     runs                    -> position_ids                        3D rope            rope.position_ids
 

@@ -57,7 +57,9 @@ class ChatEncoder:
         self._tokenizer = tokenizer
         self._constants = constants
         self._supervise_newline = supervise_newline
-        default = family_of(constants.model_type).default_system()
+        family = family_of(constants.model_type)
+        self._spell_tools = family.spell_tools
+        default = family.default_system()
         self._default_turns = [] if default is None else [Turn(role="system", text=default)]
         self._newline = self._encode("\n")
         self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
@@ -71,6 +73,7 @@ class ChatEncoder:
         """How many tokens the texts of a conversation have at least, found without encoding them."""
         if self._bound is None:
             return 0
+        turns = self._spell_tools(turns)
         words = (_TAG.split(turn.text) if turn.role == "user" else [turn.text] for turn in turns)
         return sum(
             self._bound.least_tokens(word) for turn in words for word in turn if word not in (IMAGE_TAG, VIDEO_TAG)
@@ -102,6 +105,7 @@ class ChatEncoder:
 
         if turns[0].role != "system":
             turns = [*self._default_turns, *turns]
+        turns = self._spell_tools(turns)
         for turn in turns:
             is_answer = turn.role == "assistant" and turn.is_trained
             append([constants.im_start_token_id, *self._headers[turn.role]])

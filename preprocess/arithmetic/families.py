@@ -15,6 +15,7 @@ from preprocess.arithmetic import qwen2_5_vl
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.errors import ConfigError
+from preprocess.sample import Turn
 from shards import ModelConstants
 
 
@@ -23,6 +24,10 @@ class Family(Protocol):
 
     def default_system(self) -> str | None:
         """The system turn of conversations that have none; None: they stay without."""
+        ...
+
+    def spell_tools(self, turns: Sequence[Turn]) -> Sequence[Turn]:
+        """A conversation with the tools, calls and results in it as turns of system, user and assistant."""
         ...
 
     def sample_frames(self, num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:

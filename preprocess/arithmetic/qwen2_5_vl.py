@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.arithmetic import tools
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, sample_evenly, smart_resize
 from preprocess.arithmetic.runs import VisualRun
+from preprocess.sample import Turn
 from shards import ModelConstants
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
@@ -19,6 +21,11 @@ DEFAULT_SYSTEM = "You are a helpful assistant."
 
 def default_system() -> str:
     return DEFAULT_SYSTEM
+
+
+def spell_tools(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """As in Qwen2.5; the template of Qwen2.5-VL has nothing for tools."""
+    return tools.spell_tools(turns)
 
 
 def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:

@@ -15,8 +15,15 @@ _BOM = "\ufeff"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-# Numbers mean nothing to us: as floats, integers of any length parse.
-_DECODER = json.JSONDecoder(parse_int=float)
+_LONGEST_INTEGER = 300  # digits; `int` refuses thousands of them, and nothing that means something has as many
+
+
+def _number(digits: str) -> int | float:
+    """As floats, integers of any length parse."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_number)
 _WINDOW_BYTES = 1 << 20
 _MOST_LEVELS = 100  # of lists and objects in each other; pickling a record takes ever more of the stack with them
 _LONGEST_CUT = 16  # characters that the start of a number, word or escape may have, and then some

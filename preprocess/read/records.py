@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from preprocess.read.forms.training_flags import with_loss_turns
 from preprocess.read.forms.written import MediumKind, Written, WrittenTurn, kind_of
 from preprocess.read.registry import Dataset
 from preprocess.read.tags import before_first_question, mean_videos, with_video_tags
-from preprocess.sample import MediaSource, Note, Sample, Turn
+from preprocess.sample import ANSWER_ROLES, MEDIA_ROLES, MediaSource, Note, Role, Sample, Turn
 
 
 def split_members(record: Any) -> Iterator[tuple[int | None, Any]]:
@@ -89,9 +89,13 @@ def _turn(number: int, turn: WrittenTurn, dataset: Dataset) -> Turn:
 
 def _check_roles(turns: tuple[Turn, ...]) -> None:
     """[system] then user and assistant in turn, ending with assistant."""
-    if all(turn.role == "system" for turn in turns):
+    if all(turn.role in ("system", "tools") for turn in turns):
         raise SampleError(Reason.NO_TURNS, "there is no turn but the system's")
     spoken = turns[1:] if turns[0].role == "system" else turns
+    spoken = spoken[1:] if spoken[0].role == "tools" else spoken
+    if any(turn.role in ("call", "tool") for turn in spoken):
+        _check_tool_roles(spoken, len(turns) - len(spoken))
+        return
     for number, turn in enumerate(spoken):
         expected = ("user", "assistant")[number % 2]
         if turn.role != expected:
@@ -101,11 +105,34 @@ def _check_roles(turns: tuple[Turn, ...]) -> None:
         raise SampleError(Reason.ROLE_ORDER, f"the last of {len(turns)} turns is the user's; there is no answer to it")
 
 
+_FOLLOWERS: Mapping[Role, tuple[Role, ...]] = {
+    "user": ("assistant", "call"),
+    "assistant": ("user", "call"),
+    "call": ("call", "tool"),
+    "tool": ("tool", "assistant", "call"),
+}
+
+
+def _check_tool_roles(spoken: tuple[Turn, ...], num_before: int) -> None:
+    """The same with calls, which end an answer, and their results, which another answer follows."""
+    due: tuple[Role, ...] = ("user",)
+    for number, turn in enumerate(spoken):
+        if turn.role not in due:
+            where = f"turn {number + num_before}, where calls count as turns,"
+            raise SampleError(Reason.ROLE_ORDER, f"{where} is {turn.role}'s where {' or '.join(due)}'s is due")
+        before = spoken[number - 1]
+        if number and {before.role, turn.role} <= set(ANSWER_ROLES) and before.is_trained != turn.is_trained:
+            raise SampleError(Reason.UNSUPPORTED, "an answer and its call are one turn; train both or none")
+        due = _FOLLOWERS.get(turn.role, ())
+    if spoken[-1].role not in ANSWER_ROLES:
+        raise SampleError(Reason.ROLE_ORDER, f"the last turn is {spoken[-1].role}'s; there is no answer to it")
+
+
 def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> None:
     image_tags = video_tags = 0
     for number, turn in enumerate(turns):
         images, videos = count_tags(turn.text)
-        if turn.role != "user" and (images or videos):
+        if turn.role not in MEDIA_ROLES and (images or videos):
             raise SampleError(Reason.MISPLACED_TAG, f"turn {number} is {turn.role}'s and holds a media tag")
         image_tags, video_tags = image_tags + images, video_tags + videos
     for kind, tags, given in (("image", image_tags, num_images), ("video", video_tags, num_videos)):

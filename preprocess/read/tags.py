@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from preprocess.arithmetic.chat import IMAGE_TAG, VIDEO_TAG, count_tags
-from preprocess.sample import Turn
+from preprocess.sample import MEDIA_ROLES, Turn
 
 
 def num_tags(turns: Sequence[Turn]) -> tuple[int, int]:
-    """How many <image> and <video> tags stand in the questions."""
-    counts = [count_tags(turn.text) for turn in turns if turn.role == "user"]
+    """How many <image> and <video> tags stand in questions and results."""
+    counts = [count_tags(turn.text) for turn in turns if turn.role in MEDIA_ROLES]
     return sum(images for images, _ in counts), sum(videos for _, videos in counts)
 
 
@@ -23,7 +23,8 @@ def mean_videos(turns: Sequence[Turn], num_images: int, num_videos: int) -> bool
 def with_video_tags(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """With each <image> in a question made a <video>."""
     return tuple(
-        replace(turn, text=turn.text.replace(IMAGE_TAG, VIDEO_TAG)) if turn.role == "user" else turn for turn in turns
+        replace(turn, text=turn.text.replace(IMAGE_TAG, VIDEO_TAG)) if turn.role in MEDIA_ROLES else turn
+        for turn in turns
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms import instruction, prompt_response, query_response, question_answer, qwen, texts
+from preprocess.read.forms.tool_turns import TOOLS_KEY, tools_turn
 from preprocess.read.forms.training_flags import LOSS_TURNS_KEY
 from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
 
@@ -21,7 +22,7 @@ FORMS: tuple[Form, ...] = (
     question_answer.FORM,
 )
 SYSTEM_KEYS = ("system", "system_prompt")
-COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS, LOSS_TURNS_KEY)
+COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS, LOSS_TURNS_KEY, TOOLS_KEY)
 _MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
 KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS)))
 
@@ -37,7 +38,7 @@ def read_form(record: Mapping[str, Any]) -> Written:
             f"it has both {fitting[0].name} and {fitting[1].name}; say in the registry which ones count: "
             f"columns: {{conversations: ...}}, or drop two of these keys",
         )
-    return _with_system(record, fitting[0].read(record))
+    return _with_tools(record, _with_system(record, fitting[0].read(record)))
 
 
 def form_of(record: Mapping[str, Any]) -> Form | None:
@@ -63,6 +64,16 @@ def _keys_of(record: Mapping[str, Any]) -> str:
     named = ", ".join(repr(key[:_LONGEST_NAMED]) for key in list(record)[:_MOST_NAMED])
     known = "; ".join(form.name for form in FORMS[1:])
     return f"; its keys are {named}{more}. Other forms are: {known}. Other names can be mapped by `columns`"
+
+
+def _with_tools(record: Mapping[str, Any], written: Written) -> Written:
+    """With what may be called after the system's turn, if there is one."""
+    tools = tools_turn(record)
+    if not tools:
+        return written
+    turns = written.turns
+    own = 1 if turns and turns[0].role == "system" else 0
+    return replace(written, turns=(*turns[:own], *tools, *turns[own:]))
 
 
 def _with_system(record: Mapping[str, Any], written: Written) -> Written:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms.written import WrittenTurn, check_text, kind_of
-from preprocess.sample import Role
+from preprocess.sample import ANSWER_ROLES, Role
 
 LossTurns = Literal["all", "last"]
 FLAG_KEYS = ("loss", "weight", "train", "train_on_turn")
@@ -32,7 +32,7 @@ def is_trained(raw: Mapping[str, Any], role: Role, where: str) -> bool:
                 Reason.UNSUPPORTED,
                 f"{where} has {key!r} {value:g}: an answer is learned or not, with nothing between 0 and 1",
             )
-        if value and role not in ("assistant", "call") and key != "weight":
+        if value and role not in ANSWER_ROLES and key != "weight":
             raise SampleError(Reason.UNSUPPORTED, f"{where} is {role}'s and has {key!r} true; only answers are learned")
     if len({bool(value) for value in given.values()}) > 1:
         raise SampleError(Reason.BAD_JSON, f"{where} has {' and '.join(map(repr, given))}, which disagree; keep one")
@@ -66,6 +66,6 @@ def with_loss_turns(
         return tuple(turns)
     last_question = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=-1)
     return tuple(
-        turn if number > last_question or turn.role != "assistant" else replace(turn, is_trained=False)
+        turn if number > last_question or turn.role not in ANSWER_ROLES else replace(turn, is_trained=False)
         for number, turn in enumerate(turns)
     )

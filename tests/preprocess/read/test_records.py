@@ -245,7 +245,7 @@ def turns(*roles: str) -> dict[str, Any]:
         (("human", "gpt", "human"), "the last of 3 turns is the user's; there is no answer to it"),
         (("gpt", *("human", "gpt") * 5, "human"), "turn 0 is assistant's"),
         (("system", "human", *("gpt", "human") * 5), "the last of 12 turns is the user's"),
-        (("human", "tool"), "turn 1 has role 'tool'; known are human, user, gpt, assistant, system"),
+        (("human", "dog"), "turn 1 has role 'dog'; known are human, user, gpt, assistant, system, tool"),
         (("Human", "gpt"), "turn 0 has role 'Human'"),
     ],
 )
