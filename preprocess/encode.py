@@ -186,7 +186,7 @@ class SampleEncoder:
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
     ) -> EncodedText:
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
-        turns = rewrite_answers(sample.turns, sample.boxes, frames)
+        turns = rewrite_answers(sample.turns, sample.boxes, frames, sample.placed)
         self._refuse_long(turns)
         return self.chat.encode(
             turns,

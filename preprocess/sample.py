@@ -24,7 +24,14 @@ ANSWER_ROLES: tuple[Role, ...] = ("assistant", "call")
 MEDIA_ROLES: tuple[Role, ...] = ("user", "tool")
 BoxMode = Literal["none", "original", "relative_1000"]
 """What coordinates in answers mean: nothing to us, pixels of the original image, thousandths of its sides."""
-Note = Literal["image_tags_for_videos", "other_answers"]
+Note = Literal[
+    "image_tags_for_videos",
+    "other_answers",
+    "answers_with_boxes",
+    "boxes_rewritten",
+    "samples_without_boxes",
+    "boxes_left_alone",
+]
 """What the run counts for each dataset, because someone should know: `report/terminal.py` says it in words."""
 
 
@@ -33,6 +40,16 @@ class Turn:
     role: Role
     text: str  # verbatim; media tags stand in questions and results only
     is_trained: bool = True  # of an answer: False leaves it out of the labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedBox:
+    """What a <bbox> in the text stands for."""
+
+    numbers: tuple[float, ...]  # x1, y1, x2, y2, or x, y: of the stored image
+    image: int  # of the sample's; -1: its only one
+    width: float  # of the stored image, in the unit of the numbers; 0: they are its pixels
+    height: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +85,7 @@ class Sample:
     images: tuple[MediaSource, ...]
     videos: tuple[MediaSource, ...]
     boxes: BoxMode = "none"
+    placed: tuple[PlacedBox, ...] = ()  # for each <bbox> over all turns, where there are any
 
     def key(self, repeat: int = 0) -> str:
         """dataset:index[.member][#repeat]"""

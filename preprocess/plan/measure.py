@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from preprocess.arithmetic.boxes import box_notes
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
@@ -144,6 +145,7 @@ def _measure_members(
             continue
         ignored.update(read.ignored_keys)
         notes.update(read.notes)
+        notes.update(box_notes(read.sample.turns, read.sample.boxes, len(read.sample.placed)))
         try:
             measured.append(do_item(read.sample))
         except SampleError as error:

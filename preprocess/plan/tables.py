@@ -37,6 +37,7 @@ from preprocess.sample import (
     MeasuredVideo,
     MediaSource,
     MediaStamp,
+    PlacedBox,
     Sample,
     Turn,
 )
@@ -47,6 +48,12 @@ CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader
 
 _TURN = [("role", pa.string()), ("text", pa.string()), ("is_trained", pa.bool_())]
+_PLACED = [
+    ("numbers", pa.list_(pa.float64())),
+    ("image", pa.int32()),
+    ("width", pa.float64()),
+    ("height", pa.float64()),
+]
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
 # `mtime_ns` holds the version, which of a file is that; the name is kept so that plans of before can be read.
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
@@ -75,6 +82,7 @@ SAMPLES_SCHEMA = pa.schema(
         ("copies", pa.int32()),
         ("boxes", pa.dictionary(pa.int8(), pa.string())),  # one value a part
         ("turns", pa.list_(pa.struct(_TURN))),
+        ("placed", pa.list_(pa.struct(_PLACED))),
         ("images", pa.list_(_IMAGE)),
         ("videos", pa.list_(_VIDEO)),
         ("num_tokens", pa.int32()),
@@ -160,6 +168,7 @@ def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
         "copies": copies,
         "boxes": sample.boxes,
         "turns": [_fields(turn) for turn in sample.turns],
+        "placed": [_fields(box) for box in sample.placed],
         "images": [_medium_row(image) for image in measured.images],
         "videos": [_medium_row(video) for video in measured.videos],
         "num_tokens": measured.num_tokens,
@@ -193,6 +202,7 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
             images=tuple(image.source for image in images),
             videos=tuple(video.source for video in videos),
             boxes=row["boxes"],
+            placed=tuple(PlacedBox(**{**box, "numbers": tuple(box["numbers"])}) for box in row["placed"]),
         ),
         images=images,
         videos=videos,

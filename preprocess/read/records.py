@@ -11,6 +11,7 @@ from preprocess.errors import Reason, SampleError
 from preprocess.media.store import locate
 from preprocess.read.columns import renamed
 from preprocess.read.forms.near_miss import ignored_keys, refuse_near_misses
+from preprocess.read.forms.objects import with_objects
 from preprocess.read.forms.table import read_form
 from preprocess.read.forms.training_flags import with_loss_turns
 from preprocess.read.forms.written import MediumKind, Written, WrittenTurn, kind_of
@@ -49,7 +50,7 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         raise SampleError(Reason.BAD_JSON, f"a record must be an object, this is {kind_of(record)}")
     record = renamed(record, dataset.columns)
     refuse_near_misses(record)
-    written = read_form(record)
+    written = with_objects(record, read_form(record), dataset.boxes)
     spoken = with_loss_turns(written.turns, record, dataset.loss_turns)
     turns = tuple(_turn(number, turn, dataset) for number, turn in enumerate(spoken))
     _check_roles(turns)
@@ -70,9 +71,11 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         images=images,
         videos=videos,
         boxes=dataset.boxes,
+        placed=written.placed,
     )
-    ignored = (*ignored_keys(record), *(key for turn in written.turns for key in turn.ignored))
-    return ReadRecord(sample=sample, ignored_keys=ignored, notes=tuple(notes))
+    ignored = [key for key in ignored_keys(record) if key not in written.used]
+    ignored += [key for turn in written.turns for key in turn.ignored]
+    return ReadRecord(sample=sample, ignored_keys=tuple(ignored), notes=tuple(notes))
 
 
 def _turn(number: int, turn: WrittenTurn, dataset: Dataset) -> Turn:

@@ -21,6 +21,10 @@ from shards.look.readable import aligned, dataset_table, percentage, readable_by
 _MOST_KEYS = 20
 _NOTES: Mapping[str, str] = {
     "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
+    "answers_with_boxes": "{number} answers hold boxes",
+    "boxes_rewritten": "{number} boxes and points follow the size of their image",
+    "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
+    "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
     "other_answers": "{number} questions have several answers; the first was taken",
 }
 

@@ -14,6 +14,7 @@ Every form may have a system text beside its turns (`system` or `system_prompt`)
 
 A new form is one module with a `FORM` and one line in `table.py`; `pairs.py` makes those of a question and its
 answer. `written.py` holds the shape that all of them give, `training_flags.py` what turns say of their training,
-`tool_turns.py` what they call.
+`tool_turns.py` what they call,
+`objects.py` boxes beside them.
 `near_miss.py` refuses keys that are misspelled and counts those that mean nothing to us.
 """

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import reveal
-from preprocess.sample import Note, Role
+from preprocess.sample import Note, PlacedBox, Role
 
 MediumKind = Literal["image", "video"]
 MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images"), "video": ("video", "videos")}
@@ -38,6 +38,8 @@ class Written:
     turns: tuple[WrittenTurn, ...]
     media: tuple[WrittenMedium, ...]  # those of a kind in the order of its tags
     is_untagged: bool = False  # the form has no tags: its media stand before the first question
+    placed: tuple[PlacedBox, ...] = ()
+    used: tuple[str, ...] = ()  # keys of the record that mean something here and not in every one of its form
     notes: tuple[Note, ...] = ()
 
     def of_kind(self, kind: MediumKind) -> tuple[WrittenMedium, ...]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers, rewrite_boxes
+from preprocess.arithmetic.boxes import ImageFrame, box_notes, rewrite_answers, rewrite_boxes
 from preprocess.errors import Reason, SampleError
-from preprocess.sample import BoxMode, Turn
+from preprocess.sample import BoxMode, PlacedBox, Turn
 
 # 100 x 200 stored pixels, upright, to 280 x 560
 FRAME = ImageFrame(name="a.png", height=200, width=100, orientation=1, box_height=560, box_width=280)
@@ -171,7 +171,9 @@ The "bbox_2d" of 10 [20] is bbox_2d: [10, 20, 30, 40]; write it as {"bbox_2d": [
     [
         "no box at all",
         "",
-        '{"bbox": [10, 20, 30, 40]}',
+        '{"box": [10, 20, 30, 40]}',
+        '{"points": 10, "bbox": "left"}',
+        "<box>Item 3</box> and <box></box>",
         '{"bbox_2d": []}',
         '{"bbox_2d": null, "point_2d": []}',
         '{"label": "bbox_2d"}',
@@ -331,3 +333,106 @@ def test_a_rejected_answer_is_named() -> None:
     turns = [Turn(role="user", text="?"), Turn(role="assistant", text='{"bbox_2d": [1]}')]
     with pytest.raises(SampleError, match="turn 1: "):
         rewrite_answers(turns, "original", [FRAME])
+
+
+# --- other spellings -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"bbox": [10, 20.5, 30, 40]}', '{"bbox": [28, 57, 84, 112]}'),
+        ('{"points": [[10, 20.5], [30, 40]]}', '{"points": [[28, 57], [84, 112]]}'),
+        ("<|box_start|>(10,20.5),(30,40)<|box_end|>", "<|box_start|>(28,57),(84,112)<|box_end|>"),
+        ("<|box_start|>(10, 20)<|box_end|>", "<|box_start|>(28, 56)<|box_end|>"),
+        ("a <box>[[10, 20, 30, 40], [0,0,100,200]]</box> b", "a <box>[[28, 56, 84, 112], [0,0,280,560]]</box> b"),
+        ("<box>(30,40),(10,20)</box>", "<box>(28,56),(84,112)</box>"),
+        ('<box>[[10, 20, 30, 40]]</box> {"bbox_2d": [10, 20, 30, 40]}', None),
+    ],
+)
+def test_every_spelling_of_a_box_follows_its_image(text: str, expected: str | None) -> None:
+    assert rewrite(text) == (expected or '<box>[[28, 56, 84, 112]]</box> {"bbox_2d": [28, 56, 84, 112]}')
+    turns = [Turn(role="user", text=text), Turn(role="assistant", text=text)]
+    assert rewrite_answers(turns, "original", [FRAME])[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "said"),
+    [
+        ("<|box_start|>(1,2),(3)<|box_end|>", Reason.BAD_JSON, "must hold 4 numbers a box"),
+        ("<|box_start|>(1,2),(3,4)", Reason.BAD_JSON, "is no box; mend it"),
+        ("<box>[[1,2,3,4]]", Reason.BAD_JSON, "is no box; mend it"),
+        ("<box>[1,2,3,x]</box>", Reason.BAD_JSON, "is no box; mend it"),
+        ("<box>[1,2,3,999]</box>", Reason.AMBIGUOUS_BOXES, "<box> has 999 where the image ends at 200"),
+        ('{"points": [1, 2, 3]}', Reason.BAD_JSON, '"points" must hold 2 numbers'),
+        ("{'bbox': [1, 2, 3, 4]}", Reason.BAD_JSON, "stands in no JSON object that parses"),
+    ],
+)
+def test_what_only_looks_like_a_box_is_rejected(text: str, reason: Reason, said: str) -> None:
+    found, detail = rejection(text)
+    assert found is reason
+    assert said in detail
+
+
+def test_a_box_in_text_can_not_say_its_image() -> None:
+    text = "<|box_start|>(1,2),(3,4)<|box_end|>"
+    assert rejection(text, frames=(FRAME, FRAME)) == (
+        Reason.AMBIGUOUS_BOXES,
+        "<|box_start|> can't say which of 2 images it is about",
+    )
+    assert rejection(text, frames=())[1] == "<|box_start|> in a sample without images"
+
+
+def test_long_texts_of_marks_and_digits_take_no_time() -> None:
+    many = 200_000
+    for text in ("<box>" * many, "<box>[" + "1" * many, "<|box_start|>" + "(" * many, "<box>" + "1 " * many):
+        with pytest.raises(SampleError):
+            rewrite(text + "<box>[1")
+
+
+# --- boxes beside the turns ----------------------------------------------------------------------------------------
+
+
+def placed(*numbers: float, image: int = -1, width: float = 0, height: float = 0) -> PlacedBox:
+    return PlacedBox(numbers=numbers, image=image, width=width, height=height)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (placed(10, 20.5, 30, 40), "[28, 57, 84, 112]"),
+        (placed(10, 20.5), "[28, 57]"),
+        (placed(100, 102.5, 300, 200, width=1000, height=1000), "[28, 57, 84, 112]"),
+        (placed(5, 10, 15, 20, width=50, height=100), "[28, 56, 84, 112]"),
+    ],
+)
+def test_a_placed_box_comes_in_the_place_of_its_tag(box: PlacedBox, expected: str) -> None:
+    turns = [Turn(role="user", text="What is <bbox>?"), Turn(role="assistant", text='{"bbox_2d": <bbox>}')]
+    question, answer = rewrite_answers(turns, "original", [FRAME], [box, box])
+    assert (question.text, answer.text) == (f"What is {expected}?", f'{{"bbox_2d": {expected}}}')
+
+
+def test_a_placed_box_needs_its_image() -> None:
+    turns = [Turn(role="assistant", text="<bbox>")]
+    [turn] = rewrite_answers(turns, "original", [SAME_SIZE, FRAME], [placed(10, 20, image=1)])
+    assert turn.text == "[28, 56]"
+    for box, frames in ((placed(1, 2), [FRAME, FRAME]), (placed(1, 2, image=2), [FRAME, FRAME]), (placed(1, 2), [])):
+        with pytest.raises(SampleError) as caught:
+            rewrite_answers(turns, "original", frames, [box])
+        assert caught.value.reason is Reason.AMBIGUOUS_BOXES
+    with pytest.raises(SampleError, match="<bbox> has 999 where the image ends at 200"):
+        rewrite_answers(turns, "original", [FRAME], [placed(1, 999)])
+
+
+def test_boxes_are_counted() -> None:
+    boxes = '{"bbox_2d": [[1, 2, 3, 4], [1, 2, 3, 4]], "points": [1, 2]} <box>[1,2,3,4]</box>'
+    turns = [Turn(role="user", text=boxes), Turn(role="assistant", text=boxes), Turn(role="assistant", text="none")]
+    assert box_notes(turns, "original", 0) == {"answers_with_boxes": 1, "boxes_rewritten": 4}
+    assert box_notes(turns, "none", 0) == {"boxes_left_alone": 1}
+    assert box_notes(turns[2:], "none", 0) == {}
+    assert box_notes(turns[2:], "original", 0) == {"samples_without_boxes": 1}
+    assert box_notes([Turn(role="assistant", text="<bbox>")], "original", 1) == {
+        "answers_with_boxes": 1,
+        "boxes_rewritten": 1,
+    }
+    assert box_notes([Turn(role="assistant", text="<box>[1")], "none", 0) == {"boxes_left_alone": 1}
