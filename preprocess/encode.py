@@ -187,18 +187,23 @@ class SampleEncoder:
     ) -> EncodedText:
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
         turns = rewrite_answers(sample.turns, sample.boxes, frames, sample.placed)
-        self._refuse_long(turns)
+        self._refuse_long(turns, sample.allow_tokens)
         return self.chat.encode(
             turns,
             [VisualRun(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [self._pieces(video) for video in videos],
+            sample.allow_tokens,
         )
 
-    def _refuse_long(self, turns: Sequence[Turn]) -> None:
+    def num_special_as_text(self, sample: Sample) -> int:
+        """How many special tokens of the model stand in its texts and are taken for text."""
+        return self.chat.num_special_as_text(sample.turns, sample.allow_tokens)
+
+    def _refuse_long(self, turns: Sequence[Turn], allowed: tuple[str, ...]) -> None:
         """Raises SampleError. To tokenize tens of megabytes takes minutes, and memory for a hundred times as much."""
         if self.most_text_tokens is None:
             return
-        least = self.chat.least_tokens(turns)
+        least = self.chat.least_tokens(turns, allowed)
         if least > self.most_text_tokens:
             raise SampleError(
                 Reason.TOO_LONG,

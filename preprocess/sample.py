@@ -31,6 +31,7 @@ Note = Literal[
     "boxes_rewritten",
     "samples_without_boxes",
     "boxes_left_alone",
+    "special_as_text",
 ]
 """What the run counts for each dataset, because someone should know: `report/terminal.py` says it in words."""
 
@@ -85,6 +86,7 @@ class Sample:
     images: tuple[MediaSource, ...]
     videos: tuple[MediaSource, ...]
     boxes: BoxMode = "none"
+    allow_tokens: tuple[str, ...] = ()  # special tokens that are themselves in its texts; all others are text
     placed: tuple[PlacedBox, ...] = ()  # for each <bbox> over all turns, where there are any
 
     def key(self, repeat: int = 0) -> str:

@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.runs import Run, TextRun, VisualRun
-from preprocess.arithmetic.tokenizer import TokenBound
+from preprocess.arithmetic.tokenizer import TokenBound, special_tokens
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
 
@@ -63,31 +63,50 @@ class ChatEncoder:
         self._default_turns = [] if default is None else [Turn(role="system", text=default)]
         self._newline = self._encode("\n")
         self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
+        self._special = special_tokens(tokenizer)
         self._bound = TokenBound.of(tokenizer)
         self._headers = {role: self._encode(f"{role}\n") for role in ("system", "user", "assistant")}
 
-    def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+    def _encode(self, text: str, allowed: tuple[str, ...] = ()) -> list[int]:
+        """Ids of a text, in which the special tokens `allowed` are themselves."""
+        if not allowed or not text:
+            return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+        ids: list[int] = []
+        for part in _any_of(allowed).split(text):
+            ids += [self._tokenizer.token_to_id(part)] if part in allowed else self._encode(part)
+        return ids
 
-    def least_tokens(self, turns: Sequence[Turn]) -> int:
-        """How many tokens the texts of a conversation have at least, found without encoding them."""
-        if self._bound is None:
+    def num_special_as_text(self, turns: Sequence[Turn], allowed: tuple[str, ...] = ()) -> int:
+        """How many special tokens stand in the texts of a conversation and are taken for text."""
+        looked_for = tuple(sorted(self._special.difference(allowed)))
+        if not looked_for:
             return 0
-        turns = self._spell_tools(turns)
-        words = (_TAG.split(turn.text) if turn.role == "user" else [turn.text] for turn in turns)
-        return sum(
-            self._bound.least_tokens(word) for turn in words for word in turn if word not in (IMAGE_TAG, VIDEO_TAG)
+        return sum(len(_any_of(looked_for).findall(turn.text)) for turn in turns)
+
+    def least_tokens(self, turns: Sequence[Turn], allowed: tuple[str, ...] = ()) -> int:
+        """How many tokens the texts of a conversation have at least, found without encoding them."""
+        bound = self._bound
+        if bound is None:
+            return 0
+        words = (
+            word
+            for turn in self._spell_tools(turns)
+            for word in (_TAG.split(turn.text) if turn.role == "user" else [turn.text])
+            if word not in (IMAGE_TAG, VIDEO_TAG)
         )
+        parts = (part for word in words for part in (_any_of(allowed).split(word) if allowed else [word]))
+        return sum(1 if part in allowed else bound.least_tokens(part) for part in parts)
 
     def encode(
         self,
         turns: Sequence[Turn],
         images: Sequence[VisualRun] = (),
         videos: Sequence[Sequence[str | VisualRun]] = (),
+        allowed: tuple[str, ...] = (),
     ) -> EncodedText:
         """Encode a validated conversation; its tags are as many as `images` and `videos`.
 
-        Of each video the pieces that its family gives it (`Family.video_pieces`).
+        Of each video the pieces that its family gives it (`Family.video_pieces`). `allowed` are special tokens.
         """
         constants = self._constants
         ids = array("i")
@@ -109,9 +128,10 @@ class ChatEncoder:
         for turn in turns:
             is_answer = turn.role == "assistant" and turn.is_trained
             append([constants.im_start_token_id, *self._headers[turn.role]])
+            encode_text = self._encode_system if turn.role == "system" else self._encode
             for piece in self._pieces(turn, media):
                 if isinstance(piece, str):
-                    text_ids = self._encode_system(piece) if turn.role == "system" else self._encode(piece)
+                    text_ids = encode_text(piece, allowed)
                     append(text_ids, supervised=is_answer)
                     num_answer_tokens += len(text_ids) if is_answer else 0
                     continue
@@ -149,6 +169,11 @@ class ChatEncoder:
                     yield _Pads(pad_ids[word], piece)
                     text = ""
         yield text
+
+
+@lru_cache(maxsize=16)
+def _any_of(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(f"({'|'.join(map(re.escape, sorted(tokens, key=len, reverse=True)))})")
 
 
 class _Pads(NamedTuple):

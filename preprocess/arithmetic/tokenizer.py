@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, pre_tokenizers
 
 from preprocess.errors import ConfigError
+from shards import ModelConstants
 
 NFC_SHRINKS = 4
 """Bytes of UTF-8 that NFC makes one of, at most. 3.5 are reached: U+1FBE U+0308 U+0301 (7 bytes) become U+0390 (2)."""
@@ -32,6 +33,33 @@ def load_tokenizer(path: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def special_tokens(tokenizer: Tokenizer) -> frozenset[str]:
+    """Those that are text where text has them, unless they are allowed."""
+    return frozenset(
+        token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special and token.content
+    )
+
+
+def check_allowed(tokens: Sequence[str], tokenizer: Tokenizer, constants: ModelConstants, where: str) -> None:
+    """Raises ConfigError where one of `tokens` is no special token, or one of those that templates are made of."""
+    special = special_tokens(tokenizer)
+    of_template = {
+        constants.im_start_token_id,
+        constants.im_end_token_id,
+        constants.pad_token_id,
+        constants.vision_start_token_id,
+        constants.vision_end_token_id,
+        constants.image_token_id,
+        constants.video_token_id,
+    }
+    for token in tokens:
+        if token not in special:
+            known = ", ".join(sorted(each for each in special if tokenizer.token_to_id(each) not in of_template))
+            raise ConfigError(f"{where}: allow_tokens has {token!r}, no special token of the model; it has {known}")
+        if tokenizer.token_to_id(token) in of_template:
+            raise ConfigError(f"{where}: allow_tokens has {token!r}, which would end a turn or ask for pixels")
 
 
 @dataclass(frozen=True)

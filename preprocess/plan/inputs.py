@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from preprocess.arithmetic.families import family_of
-from preprocess.arithmetic.tokenizer import load_tokenizer
+from preprocess.arithmetic.tokenizer import check_allowed, load_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError
 from preprocess.plan.versions import versions
@@ -75,8 +75,10 @@ def open_sources(config: RunConfig) -> Sources:
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
     tokenizer = config.model / TOKENIZER_NAME
-    load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
+    loaded = load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    for use in uses:
+        check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
     inputs = {
         "config": config.determining(constants),
         "datasets": {

@@ -22,7 +22,7 @@ from preprocess.errors import Reason, SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
 from preprocess.plan.tables import decode_metadata, part_metadata, write_part
-from preprocess.read.records import read_record, split_members
+from preprocess.read.records import ReadRecord, read_record, split_members
 from preprocess.read.registry import Dataset
 from preprocess.sample import MeasuredSample, Sample
 from shards import PackCounts
@@ -94,9 +94,9 @@ class LoadedMeasureStage:
         config = self.stage.config
         rows: list[tuple[MeasuredSample, int]] = []
         rejects: list[Reject] = []
-        counts, ignored, notes = PackCounts(), Counter[str](), Counter[str]()
+        counts, tally = PackCounts(), _Tally(self.encoder)
         for index, record, copies in job.records:
-            members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored, notes)
+            members, lost = _measure_members(record, job.dataset, index, do_item, before_item, tally)
             too_long = next((reject for reject in lost if reject.reason == Reason.TOO_LONG.value), None)
             if too_long is not None and config.packing == "global":  # what stays together is too long together
                 error = SampleError(Reason.TOO_LONG, f"{too_long.key}, of the same ready-made pack, is too long")
@@ -113,11 +113,27 @@ class LoadedMeasureStage:
             num_samples=len(rows),
             counts=counts,
             rejects=tuple(rejects),
-            ignored_keys=dict(sorted(ignored.items())),
-            notes=dict(sorted(notes.items())),
+            ignored_keys=dict(sorted(tally.ignored.items())),
+            notes=dict(sorted(tally.notes.items())),
         )
         write_part(self.stage.folder, job.part, rows, summary.to_metadata())
         return len(rejects)
+
+
+class _Tally:
+    """What is counted of the records of a part beside their sizes; notes are about samples that could be measured."""
+
+    def __init__(self, encoder: SampleEncoder) -> None:
+        self._encoder = encoder
+        self.ignored: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+
+    def add(self, read: ReadRecord) -> None:
+        sample = read.sample
+        self.notes.update(read.notes)
+        self.notes.update(box_notes(sample.turns, sample.boxes, len(sample.placed)))
+        if num_special := self._encoder.num_special_as_text(sample):
+            self.notes["special_as_text"] += num_special
 
 
 def _measure_members(
@@ -126,8 +142,7 @@ def _measure_members(
     index: int,
     do_item: Callable[[Sample], MeasuredSample],
     before_item: Signal,
-    ignored: Counter[str],
-    notes: Counter[str],
+    tally: _Tally,
 ) -> tuple[list[MeasuredSample], list[Reject]]:
     """The usable members of a record (one, unless it is a ready-made pack), and the rejected ones."""
     measured: list[MeasuredSample] = []
@@ -143,13 +158,13 @@ def _measure_members(
         except SampleError as error:
             rejects.append(Reject.of(dataset.name, index, member, error))
             continue
-        ignored.update(read.ignored_keys)
-        notes.update(read.notes)
-        notes.update(box_notes(read.sample.turns, read.sample.boxes, len(read.sample.placed)))
+        tally.ignored.update(read.ignored_keys)
         try:
             measured.append(do_item(read.sample))
         except SampleError as error:
             rejects.append(Reject.of_sample(read.sample, error))
+        else:
+            tally.add(read)
     return measured, rejects
 
 

@@ -82,6 +82,7 @@ SAMPLES_SCHEMA = pa.schema(
         ("copies", pa.int32()),
         ("boxes", pa.dictionary(pa.int8(), pa.string())),  # one value a part
         ("turns", pa.list_(pa.struct(_TURN))),
+        ("allow_tokens", pa.list_(pa.string())),
         ("placed", pa.list_(pa.struct(_PLACED))),
         ("images", pa.list_(_IMAGE)),
         ("videos", pa.list_(_VIDEO)),
@@ -168,6 +169,7 @@ def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
         "copies": copies,
         "boxes": sample.boxes,
         "turns": [_fields(turn) for turn in sample.turns],
+        "allow_tokens": sample.allow_tokens,
         "placed": [_fields(box) for box in sample.placed],
         "images": [_medium_row(image) for image in measured.images],
         "videos": [_medium_row(video) for video in measured.videos],
@@ -202,6 +204,7 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
             images=tuple(image.source for image in images),
             videos=tuple(video.source for video in videos),
             boxes=row["boxes"],
+            allow_tokens=tuple(row["allow_tokens"]),
             placed=tuple(PlacedBox(**{**box, "numbers": tuple(box["numbers"])}) for box in row["placed"]),
         ),
         images=images,

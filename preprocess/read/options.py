@@ -15,7 +15,13 @@ MediaPosition = Literal["tags", "start"]
 Reasoning = Literal["refuse", "train"]
 """What becomes of reasoning_content: its record is a reject; or it is learned, in <think> tags before the answer."""
 
-_DEFAULTS: Mapping[str, Any] = {"columns": {}, "media_position": "tags", "loss_turns": "all", "reasoning": "refuse"}
+_DEFAULTS: Mapping[str, Any] = {
+    "columns": {},
+    "media_position": "tags",
+    "loss_turns": "all",
+    "reasoning": "refuse",
+    "allow_tokens": (),
+}
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "media_position": get_args(MediaPosition),
     "loss_turns": get_args(LossTurns),
@@ -29,6 +35,9 @@ def check_options(where: str, dataset: Any) -> None:
         value = getattr(dataset, name)
         if value not in choices:
             raise ConfigError(f"{where}: {name} must be one of {', '.join(choices)}, not {value!r}")
+    tokens = dataset.allow_tokens
+    if not isinstance(tokens, list | tuple) or not all(isinstance(token, str) and token for token in tokens):
+        raise ConfigError(f"{where}: allow_tokens must be a list of special tokens, not {tokens!r}")
     _check_columns(where, dataset.columns)
 
 

@@ -71,6 +71,7 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         images=images,
         videos=videos,
         boxes=dataset.boxes,
+        allow_tokens=tuple(dataset.allow_tokens),
         placed=written.placed,
     )
     ignored = [key for key in ignored_keys(record) if key not in written.used]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -43,6 +43,7 @@ class Dataset:
     media_position: MediaPosition = "tags"
     loss_turns: LossTurns = "all"  # which answers are learned, where a record does not say it itself
     reasoning: Reasoning = "refuse"  # what becomes of reasoning_content
+    allow_tokens: Sequence[str] = ()  # special tokens that may stand in its texts
     registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:

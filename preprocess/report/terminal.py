@@ -25,6 +25,7 @@ _NOTES: Mapping[str, str] = {
     "boxes_rewritten": "{number} boxes and points follow the size of their image",
     "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
     "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
+    "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
     "other_answers": "{number} questions have several answers; the first was taken",
 }
 

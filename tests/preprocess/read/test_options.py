@@ -21,6 +21,8 @@ def dataset(**options: Any) -> Dataset:
     [
         ({"media_position": "end"}, "dataset 'd': media_position must be one of tags, start, not 'end'"),
         ({"loss_turns": "first"}, "loss_turns must be one of all, last, not 'first'"),
+        ({"allow_tokens": "<|box_start|>"}, "allow_tokens must be a list of special tokens, not '<|box_start|>'"),
+        ({"allow_tokens": [""]}, "allow_tokens must be a list of special tokens"),
         ({"reasoning": True}, "reasoning must be one of refuse, train, not True"),
         ({"columns": "img"}, "dataset 'd': columns must map keys of a form to those of the records"),
         ({"columns": {"imgae": "img"}}, "columns names 'imgae', which no form has; did you mean 'image'?"),
