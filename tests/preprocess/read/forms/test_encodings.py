@@ -1,4 +1,4 @@
-"""Every form, through a whole run: ids, labels, positions and pixels equal those of the conversation in the Qwen form."""
+"""Every form, through a whole run: ids, labels, positions and pixels equal those of the same talk in the Qwen form."""
 
 from __future__ import annotations
 
