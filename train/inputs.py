@@ -14,6 +14,7 @@ from train.checkpoints.resume import Start, find_start
 from train.checkpoints.trainer_state import RunIdentity
 from train.errors import UsageError
 from train.models import family_of
+from train.weights.companions import check_companions
 
 _WORLD_SIZES = ("RANK_SIZE", "MS_WORKER_NUM")  # set by rank tables and by msrun
 
@@ -42,6 +43,8 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
     except (ShardError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
+    if not arguments.lora_enable:  # an adapter goes without them
+        check_companions(arguments.model)
     if not any(arguments.model.glob("*.safetensors")):
         raise UsageError(
             f"{arguments.model} holds no *.safetensors; --model is the Hugging Face model folder that the shards were "

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from train.adapters.files import StoredAdapter, find_adapter
 from train.errors import TrainingFailed, UsageError, WeightsError
 from train.models import family_in
+from train.weights.companions import check_companions, copy_companions
 from train.weights.files import (
     MAX_SHARD_BYTES,
     StoredWeight,
     WeightToWrite,
-    copy_companions,
     find_weights,
     from_float32,
     listing,
@@ -36,6 +36,7 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
         raise UsageError(f"output_dir {output_dir} is not empty; give a new folder")
     stored_adapter = find_adapter(adapter, family_in(model).NAMES)
     weights = plan_merge(model, stored_adapter)
+    check_companions(model)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         copy_companions(model, output_dir)

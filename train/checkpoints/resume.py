@@ -25,7 +25,8 @@ from train.checkpoints.folder import Checkpoint, find_checkpoints, read_checkpoi
 from train.checkpoints.trainer_state import RunIdentity, TrainerState, read_state
 from train.errors import DamagedCheckpoint, UsageError
 from train.reports.metrics import METRICS_NAME, StepSums
-from train.weights.files import INDEX_FILE, SINGLE_FILE, STATE_NAME
+from train.weights.companions import INDEX_FILE, STATE_NAME
+from train.weights.files import SINGLE_FILE
 
 # Files that show that a folder is something already, and that a run would mix with its own.
 _OCCUPYING = (METRICS_NAME, SINGLE_FILE, INDEX_FILE, CONFIG_NAME, CONFIG_FILE, WEIGHTS_FILE, MANIFEST_NAME)
