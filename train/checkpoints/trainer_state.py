@@ -30,15 +30,8 @@ _SAMPLE_BYTES = 1 << 20
 
 # What may differ between a run and its continuation: places, what is shown and kept, what is computed twice, and the
 # length of the run.
-_MAY_DIFFER = {
-    "shards",
-    "model",
-    "output_dir",
-    "resume_from_checkpoint",
-    "device",
-    "data_flatten",
-    "gradient_checkpointing",
-}
+_MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
+_MAY_DIFFER |= {"gradient_checkpointing"}
 _MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
 _MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
 # Only their product counts.
@@ -161,11 +154,9 @@ def _parse(record: dict[str, Any]) -> tuple[TrainerState, dict[str, StoredFile]]
     for name in files:
         if not name or "/" in name or "\0" in name or name in (".", ".."):
             raise ValueError(f"{name!r} is not the name of a file")
-    for record_, names in (
-        (identity.arguments, (*_PACKS_PER_STEP, "model")),
-        (identity.shards, ("num_packs", "inputs")),
-    ):
-        if not isinstance(record_, dict) or any(name not in record_ for name in names):
+    said = ((identity.arguments, (*_PACKS_PER_STEP, "model")), (identity.shards, ("num_packs", "inputs")))
+    for values, names in said:
+        if not isinstance(values, dict) or any(name not in values for name in names):
             raise ValueError(f"{', '.join(names)} must be said")
     if any(type(identity.arguments[name]) is not int for name in _PACKS_PER_STEP):
         raise ValueError(f"{' and '.join(_PACKS_PER_STEP)} must be numbers")

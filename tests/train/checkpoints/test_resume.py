@@ -165,6 +165,7 @@ def test_arguments_that_determine_the_result_may_not_change(
         {"logging_steps": 7},
         {"save_steps": 2, "save_total_limit": 1},
         {"report_to": "tensorboard", "disable_tqdm": True},
+        {"gradient_checkpointing": True},
     ],
     ids=str,
 )
