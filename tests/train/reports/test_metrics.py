@@ -98,3 +98,12 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
             file.write(cut)
         write_records(path, first_step=9)
         assert read_steps(path) == [1, 2]
+
+
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as raised, MetricsFile.__new__(MetricsFile) as metrics:
+        metrics._path, metrics._file = path, open(path, "ab", buffering=0)
+        metrics.write({"step": 1})
+    assert raised.value.filename == str(path)
