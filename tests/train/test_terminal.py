@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOG_TWICE = "from train.terminal import log, prepare_streams, say; prepare_streams(); log('one'); log('tw\\xf6'); say('\\x1b[31m')"
+LOG_TWICE = r"""
+from train.terminal import log, prepare_streams, say
+prepare_streams()
+log("one")
+log("tw\xf6")
+say("\x1b[31m")
+"""
 
 
 def run(code: str, stdout: int, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:

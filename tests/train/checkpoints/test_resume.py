@@ -210,7 +210,7 @@ def test_a_named_checkpoint_goes_on_in_a_new_folder(arguments: TrainArguments, t
     elsewhere = replace(named, output_dir=tmp_path / "elsewhere")
     assert start_of(elsewhere).step == 5
     save(elsewhere)
-    with pytest.raises(UsageError, match=r"holds trainer_state\.json already"):
+    with pytest.raises(UsageError, match=r"holds metrics\.jsonl already"):
         start_of(elsewhere)
     (older / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"resume_from_checkpoint .*model\.safetensors can't be read"):

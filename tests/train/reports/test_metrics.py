@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,9 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as raised, MetricsFile.__new__(MetricsFile) as metrics:
-        metrics._path, metrics._file = path, open(path, "ab", buffering=0)
+    with pytest.raises(OSError, match="No space left") as raised, MetricsFile(path) as metrics:
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), metrics._file.fileno())
         metrics.write({"step": 1})
     assert raised.value.filename == str(path)
+    assert "metrics" in str(raised.value)
