@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from shards.files.plain import open_plain
 from train.errors import WeightsError
@@ -102,5 +102,5 @@ def _check_offsets(path: Path, entries: list[Entry], num_bytes: int) -> None:
         raise WeightsError(f"{path} has {num_bytes - end:,} bytes behind its last tensor; download or copy it again")
 
 
-def _are_sizes(values: Any) -> bool:
+def _are_sizes(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
