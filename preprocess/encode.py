@@ -18,7 +18,7 @@ from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.patches import patchify_video
-from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
@@ -95,6 +95,8 @@ class SampleEncoder:
         text = self._encode_text(sample, images, videos)
         if not text.num_answer_tokens:
             raise SampleError(Reason.NOTHING_TO_LEARN, "every answer is empty")
+        if num_positions(text.runs, self.constants) > 1 << 31:
+            raise SampleError(Reason.TOO_LONG, "its videos last too long together: positions are 32-bit integers")
         return MeasuredSample(
             sample=sample,
             images=images,
