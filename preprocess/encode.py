@@ -17,16 +17,16 @@ from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
-from preprocess.arithmetic.patches import patchify_video
 from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.containers import check_video_pixels
-from preprocess.media.images import encode_image, measure_image, resize_frame
+from preprocess.media.images import encode_image, measure_image
 from preprocess.media.store import check_unchanged, describe, naming, reject_of, stamp_of
 from preprocess.media.upright import Frame
 from preprocess.media.video import VideoHeader, decode_frames, probe_video
+from preprocess.pixels import resize_video
 from preprocess.sample import (
     EncodedSample,
     MeasuredImage,
@@ -172,7 +172,7 @@ class SampleEncoder:
     def _encode_video(self, video: MeasuredVideo) -> npt.NDArray[np.uint8]:
         """(gt * gh * gw, 1176)"""
         size = grid_size(video.grid_thw, self.constants)
-        return patchify_video([resize_frame(frame, size) for frame in self._frames(video)], self.constants)
+        return resize_video(self._frames(video), len(video.frame_indices), size, self.constants)
 
     def _frames(self, video: MeasuredVideo) -> Iterator[Frame]:
         """Of the planned size, one after another."""
