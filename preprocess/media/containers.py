@@ -18,7 +18,7 @@ from preprocess.sample import MediaSource
 
 # FFmpeg's names of the demuxers that read nothing but the file. Sound is among them to be told what it is.
 _DEMUXERS = (
-    *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif", "mp3"),
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif", "mp3", "wav"),
     *("h264", "hevc", "mpegvideo", "m4v", "ivf"),  # without a container
 )
 _OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "none"}
