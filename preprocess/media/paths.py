@@ -9,6 +9,11 @@ from preprocess.errors import Reason, SampleError
 from shards.files.paths import path_flaw
 
 
+def root_of(data_path: Path | None) -> str:
+    """The folder that no path may leave."""
+    return _normal(data_path or "/")
+
+
 def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) -> str:
     """The absolute path of a medium as written in an annotation.
 
@@ -22,7 +27,7 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
         raise SampleError(
             Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
         )
-    root = root_of(data_path)
+    root = _normal(data_path or "/")
     path = _normal(os.path.join(root, written))
     if os.path.commonpath([root, path]) != root:
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
@@ -31,12 +36,7 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
     return path
 
 
-def root_of(data_path: Path | None) -> str:
-    """The folder that no path may leave."""
-    return _normal(str(data_path or "/"))
-
-
-def _normal(path: str) -> str:
-    """As `os.path.normpath`, which leaves two slashes at the start alone: POSIX lets a system give them a meaning."""
+def _normal(path: str | Path) -> str:
+    """Without `.`, `..` and empty parts. POSIX leaves open what two slashes at the start mean; on Linux, one."""
     normal = os.path.normpath(path)
     return normal[1:] if normal.startswith("//") else normal

@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import preprocess.read.parquet_records
 from preprocess.errors import AnnotationError, FatalError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.media.store import open_medium, reveal
@@ -436,3 +438,38 @@ def test_suffixes_may_be_written_in_capitals(tmp_path: Path) -> None:
     assert read(write(tmp_path, "a.JSON", '[{"a": null}]')) == [{"a": None}]
     assert read(write(tmp_path, "a.Jsonl", '{"a": null}')) == [{"a": None}]
     assert read(write_parquet(tmp_path / "a.PARQUET", {"a": pa.array([1])})) == [{"a": None}]
+
+
+def varint(number: int) -> bytes:
+    """A 64-bit integer as Thrift's compact protocol writes it, behind the mark of such a field."""
+    digits, number = [], 2 * number
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return b"\x16" + bytes([*digits, number])
+
+
+@pytest.mark.parametrize("rows", [4320, 4322, 5000])
+@pytest.mark.parametrize("is_group_lying", [False, True])
+def test_a_footer_that_says_another_number_of_rows_is_refused(tmp_path: Path, rows: int, is_group_lying: bool) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"image": pa.array([f"{row}.png" for row in range(4321)])})
+    content = path.read_bytes()
+    in_file, in_column, in_group = (where.start() for where in re.finditer(re.escape(varint(4321)), content))
+    assert in_file < in_column < in_group
+    places = (in_file, in_column) if is_group_lying else (in_file,)
+    for place in places:
+        content = content[:place] + varint(rows) + content[place + 3 :]
+    path.write_bytes(content)
+    assert len(open_annotations(path)) == rows
+    with pytest.raises(AnnotationError, match=rf"a\.parquet: its footer says {rows:,} rows, its columns hold 4,3"):
+        list(open_annotations(path))
+
+
+def test_a_footer_that_says_more_rows_than_fit_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"image": pa.array(["a.png"])})
+    open_annotations(path)
+    monkeypatch.setattr(preprocess.read.parquet_records, "_FEW_ROWS", -8 * path.stat().st_size)
+    with pytest.raises(AnnotationError, match="its footer says 1 rows, too many for its size"):
+        open_annotations(path)
