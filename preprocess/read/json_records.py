@@ -110,9 +110,9 @@ class _Window:
                 if self._at_end or not self._may_be_cut_off(error.pos):
                     raise
             except RecursionError:
-                end = _end_of_brackets(self._text, self._position)
-                if end is not None:
-                    self._position = end
+                closed = _end_of_brackets(self._text, self._position)
+                if closed is not None:
+                    self._position = closed
                     return _NESTED_TOO_DEEPLY
                 if self._at_end:
                     raise json.JSONDecodeError("Expecting the end of what opens", self._text, self._position) from None
