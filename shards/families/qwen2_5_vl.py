@@ -32,7 +32,8 @@ class TowerInputs(NamedTuple):
 def read_constants(folder: ModelFolder) -> ModelConstants:
     """Raises ModelFolderError."""
     constants = folder.constants(
-        window_size=folder.vision.size("window_size"), tokens_per_second=folder.vision.number("tokens_per_second")
+        window_size=folder.vision.size("window_size"),
+        tokens_per_second=folder.vision.positive_number("tokens_per_second"),
     )
     if constants.window_size % constants.grid_factor:
         raise ModelFolderError(

@@ -3,5 +3,6 @@
 | module | what |
 | --- | --- |
 | `atomic.py` | content -> a file that appears under its name when all of it is on the disk |
+| `text.py` | text from data -> text that can be shown |
 | `hashing.py` | content hashes; files that are hashed while they are written |
 """

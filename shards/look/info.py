@@ -7,7 +7,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from shards.look.readable import dataset_table, percentage, readable_bytes, reasons_of, visible
+from shards.files.text import visible
+from shards.look.readable import dataset_table, percentage, readable_bytes, reasons_of
 from shards.manifest import FORMAT_VERSION, Manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
@@ -20,8 +21,8 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     patches = totals.num_image_patches + totals.num_video_patches
     summary = [
         (visible(str(folder)), ""),
-        ("format", f"{manifest.format}, version {FORMAT_VERSION}"),
-        ("fingerprint", manifest.fingerprint),
+        ("format", f"{visible(manifest.format)}, version {FORMAT_VERSION}"),
+        ("fingerprint", visible(manifest.fingerprint)),
         ("shards", f"{len(num_bytes):,}, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
         ("packs", f"{manifest.num_packs:,}"),
         ("tokens used", f"{percentage(totals.num_tokens, slots)} of {manifest.pack_length:,} a pack"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ SHARDS = [
     [make_pack(images=[(1, 30, 30)] * 3, videos=[(3, 2, 2)], seed=3), make_pack(texts=(1,), seed=4)],
 ]
 INPUTS = {"config": {"format": "arrow", "seed": 1}, "versions": {"pillow": "12"}}
+CONVERTED = {
+    "config": {"format": "mindrecord", "seed": 1},
+    "versions": {"pillow": "12", "mindspore": version("mindspore")},
+}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -90,7 +95,7 @@ def test_any_packs_survive_there_and_back(tmp_path_factory: pytest.TempPathFacto
 
 def test_the_manifest_is_that_of_preprocessing_into_the_other_format(source: Path, tmp_path: Path) -> None:
     before, after = read_manifest(source), convert_shards(source, tmp_path / "there", format="mindrecord")
-    assert after.inputs == {**INPUTS, "config": {"format": "mindrecord", "seed": 1}}
+    assert after.inputs == CONVERTED
     assert after.fingerprint == fingerprint_of(after.inputs) != before.fingerprint
     same = replace(after, format="arrow", inputs=before.inputs, fingerprint=before.fingerprint, shards=before.shards)
     assert same == before
@@ -105,7 +110,7 @@ def test_of_a_plan_only_the_inputs_are_changed(source: Path, tmp_path: Path) -> 
         (source / "plan" / name).parent.mkdir(exist_ok=True)
         (source / "plan" / name).write_bytes(content)
     convert_shards(source, tmp_path / "there", format="mindrecord")
-    assert read_inputs(tmp_path / "there") == {**inputs, "config": {"format": "mindrecord", "seed": 1}}
+    assert read_inputs(tmp_path / "there") == {**inputs, **CONVERTED}
     converted = files(tmp_path / "there" / "plan")
     assert {name: converted[name] for name in others} == others
 
