@@ -209,12 +209,17 @@ def change_manifest(folder: Path, change: Callable[[Manifest], Manifest]) -> Non
 
 
 def test_a_pack_over_capacity_is_named(dataset: Path) -> None:
-    change_manifest(dataset, lambda manifest: replace(manifest, pack_length=manifest.maxima.tokens - 1))
+    maxima = read_manifest(dataset).maxima
+    length, patches = maxima.tokens - 1, maxima.patches - 1
+    lower = {"tokens": length, "segment_tokens": min(length, maxima.segment_tokens)}
+    change_manifest(dataset, lambda manifest: replace(manifest, pack_length=length, maxima=replace(maxima, **lower)))
     found = problems_of(dataset)
     assert found
     assert all("is over pack_length" in problem.what for problem in found)
+    lower = {name: min(patches, getattr(maxima, name)) for name in ("patches", "image_patches", "video_patches")}
     change_manifest(
-        dataset, lambda manifest: replace(manifest, pack_length=10**6, pack_patches=manifest.maxima.patches - 1)
+        dataset,
+        lambda manifest: replace(manifest, pack_length=10**6, pack_patches=patches, maxima=replace(maxima, **lower)),
     )
     found = problems_of(dataset)
     assert found
@@ -227,7 +232,7 @@ def test_sums_that_the_rows_do_not_give_are_named(dataset: Path) -> None:
         return replace(
             manifest,
             totals=replace(manifest.totals, num_label_tokens=7),
-            maxima=replace(manifest.maxima, windows=10**6),
+            maxima=replace(manifest.maxima, windows=5),
             datasets={
                 **manifest.datasets,
                 "talk": replace(talk, counts=replace(talk.counts, num_samples=1_000)),
@@ -239,7 +244,7 @@ def test_sums_that_the_rows_do_not_give_are_named(dataset: Path) -> None:
     found = problems_of(dataset)
     assert {problem.file for problem in found} == {"manifest.json"}
     text = "\n".join(map(str, found))
-    assert "maxima: windows is 1,000,000, the rows give " in text
+    assert "maxima: windows is 5, the rows give " in text
     assert "totals: num_label_tokens is 7, the rows give " in text
     assert "dataset 'talk': num_samples is 1,000, the rows give " in text
     assert "dataset 'none': num_samples is " in text
