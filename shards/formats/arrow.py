@@ -156,9 +156,10 @@ class ArrowShard:
             raise DamagedShard(f"{path} is not a whole Arrow file ({error}); preprocess again") from None
         if not self._reader.schema.equals(arrow_schema(constants)):
             raise DamagedShard(f"{path} has other columns than the packs of this dataset; preprocess again")
+        self._num_packs = self._reader.num_record_batches  # which stands in the mapping, so that asking is reading
 
     def __len__(self) -> int:
-        return self._reader.num_record_batches
+        return self._num_packs
 
     def __getitem__(self, row: int) -> Pack:
         if not 0 <= row < len(self):
