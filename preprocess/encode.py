@@ -17,14 +17,14 @@ from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
-from preprocess.arithmetic.patches import patchify_video
 from preprocess.arithmetic.rope import position_ids
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
-from preprocess.media.images import encode_image, measure_image, resize_frame
+from preprocess.media.images import encode_image, measure_image
 from preprocess.media.store import check_unchanged, describe, naming, reject_of, stamp_of
 from preprocess.media.video import VideoHeader, decode_frames, probe_video
+from preprocess.pixels import resize_video
 from preprocess.sample import (
     EncodedSample,
     MeasuredImage,
@@ -175,7 +175,7 @@ class SampleEncoder:
                 f"{video.width}x{video.height}; encode it again",
             )
         size = grid_size(video.grid_thw, self.constants)
-        return patchify_video([resize_frame(frame, size) for frame in frames], self.constants)
+        return resize_video(frames, len(frames), size, self.constants)
 
     def _encode_text(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]

@@ -38,6 +38,7 @@ WINGS = {
         config
         read  ledger  timing
         media
+        pixels
         arithmetic  jobs
         sample
         errors
