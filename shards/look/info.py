@@ -21,7 +21,7 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     patches = totals.num_image_patches + totals.num_video_patches
     summary = [
         (visible(str(folder)), ""),
-        ("format", f"{visible(manifest.format)}, version {FORMAT_VERSION}"),
+        ("format", f"{manifest.format}, version {FORMAT_VERSION}"),
         ("fingerprint", visible(manifest.fingerprint)),
         ("shards", f"{len(num_bytes):,}, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
         ("packs", f"{manifest.num_packs:,}"),
@@ -34,7 +34,7 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     ]
     counts = {name: dataset.counts for name, dataset in manifest.datasets.items()}
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
-    reasons = [(reason, f"{number:,}") for reason, number in reasons_of(rejects).items()]
+    reasons = [(visible(reason), f"{number:,}") for reason, number in reasons_of(rejects).items()]
     sections = [
         _pairs(summary),
         dataset_table(counts, rejects, manifest.model),
