@@ -21,7 +21,7 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     patches = totals.num_image_patches + totals.num_video_patches
     summary = [
         (visible(str(folder)), ""),
-        ("format", f"{manifest.format}, version {FORMAT_VERSION}"),
+        ("format", f"{visible(manifest.format)}, version {FORMAT_VERSION}"),
         ("fingerprint", visible(manifest.fingerprint)),
         ("shards", f"{len(num_bytes):,}, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
         ("packs", f"{manifest.num_packs:,}"),
