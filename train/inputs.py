@@ -34,6 +34,7 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
     """Raises UsageError where something is missing or does not fit."""
     _require_one_process()
     _require_reporters(arguments)
+    check_companions(arguments.model)
     try:
         shards = open_packs(arguments.shards)
         eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None
@@ -43,8 +44,6 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
     except (ShardError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
-    if not arguments.lora_enable:  # an adapter goes without them
-        check_companions(arguments.model)
     if not any(arguments.model.glob("*.safetensors")):
         raise UsageError(
             f"{arguments.model} holds no *.safetensors; --model is the Hugging Face model folder that the shards were "

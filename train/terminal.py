@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TextIO
 
-from shards.look.readable import visible
+from shards.files.text import visible
 
 
 def prepare_streams() -> None:

@@ -34,9 +34,9 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
     """
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UsageError(f"output_dir {output_dir} is not empty; give a new folder")
+    check_companions(model)
     stored_adapter = find_adapter(adapter, family_in(model).NAMES)
     weights = plan_merge(model, stored_adapter)
-    check_companions(model)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         copy_companions(model, output_dir)

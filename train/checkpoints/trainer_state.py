@@ -121,7 +121,8 @@ def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]
 def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
     """Raises DamagedCheckpoint for a file that is missing, altered, or of another version."""
     try:
-        record = json.loads(read_plain(path))
+        with open_plain(path, follow_links=False) as file:
+            record = json.loads(file.read())
         stored_hash = record.pop("sha256")
         version = record.pop("format_version")
         is_altered = stored_hash != sha256_of_json({"format_version": version, **record})

@@ -24,8 +24,8 @@ _NOT_COPIED = (INDEX_FILE, STATE_NAME)
 
 
 def check_companions(model_folder: Path) -> None:
-    """Raise WeightsError, naming the file, where `copy_companions` could not copy one."""
-    for path in _companions(model_folder):
+    """Raise WeightsError, naming the file, where `copy_companions` could not copy one. No folder has none."""
+    for path in _companions(model_folder) if model_folder.is_dir() else ():
         require_own(model_folder, path.name)
         try:
             open_plain(path).close()
