@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
-from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.chat import ChatEncoder, EncodedText
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.containers import check_video_pixels
@@ -35,6 +36,7 @@ from preprocess.sample import (
     MediaSource,
     MediaStamp,
     Sample,
+    Turn,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
 from shards.files.names import TOKENIZER_NAME
@@ -58,6 +60,7 @@ class SampleEncoder:
     constants: ModelConstants
     chat: ChatEncoder
     old_patches: OldPatches | None = None
+    most_text_tokens: int | None = None  # texts that have more for sure are refused before they are tokenized
 
     @classmethod
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
@@ -190,11 +193,25 @@ class SampleEncoder:
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
     ) -> EncodedText:
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
+        turns = rewrite_answers(sample.turns, sample.boxes, frames)
+        self._refuse_long(turns)
         return self.chat.encode(
-            rewrite_answers(sample.turns, sample.boxes, frames),
+            turns,
             [VisualRun(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [self._pieces(video) for video in videos],
         )
+
+    def _refuse_long(self, turns: Sequence[Turn]) -> None:
+        """Raises SampleError. To tokenize tens of megabytes takes minutes, and memory for a hundred times as much."""
+        if self.most_text_tokens is None:
+            return
+        least = self.chat.least_tokens(turns)
+        if least > self.most_text_tokens:
+            raise SampleError(
+                Reason.TOO_LONG,
+                f"its text has {sum(len(turn.text) for turn in turns):,} characters, which are at least {least:,} "
+                f"tokens; pack_length is {self.most_text_tokens}; split the conversation",
+            )
 
     def _pieces(self, video: MeasuredVideo) -> Sequence[str | VisualRun]:
         family = family_of(self.constants.model_type)

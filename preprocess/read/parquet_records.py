@@ -11,6 +11,7 @@ import pyarrow as pa
 from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.forms.qwen import KNOWN_KEYS
+from shards.files.paths import LONGEST_PATH
 
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
 _ROWS_A_BYTE, _FEW_ROWS = 8, 1 << 20  # more than records can be compressed to, unless there are few
@@ -102,7 +103,10 @@ class ParquetRows:
     def _locate(self, cell: dict[str, Any] | None, row: int, column: str, item: int) -> EmbeddedMedium | None:
         if cell is None:
             return None
-        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=cell["path"])
+        written = cell["path"]
+        if isinstance(written, str):  # Parquet may give a million rows one text of a megabyte: each takes a copy of it
+            written = written[: LONGEST_PATH + 1]
+        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=written)
 
 
 def _value_type(type_: pa.DataType) -> pa.DataType:

@@ -34,6 +34,7 @@ def reject(written: str, data_path: Path | None = ROOT, *, follow_links: bool = 
     ("written", "path"),
     [
         ("a.png", "/data/media/a.png"),
+        ("//data/media/a.png", "/data/media/a.png"),
         ("./b//a.png", "/data/media/b/a.png"),
         ("b/../a.png", "/data/media/a.png"),
         ("../media/a.png", "/data/media/a.png"),
@@ -150,3 +151,10 @@ def test_without_data_path_no_part_of_a_path_may_be_a_link(linked: Path) -> None
     for written in ("alias/d.png", "media/a.png"):
         assert resolve(f"{base}/{written}", None, follow_links=True)
         assert reject(f"{base}/{written}", None, follow_links=False).reason is Reason.PATH_OUTSIDE
+
+
+@pytest.mark.parametrize("root", ["//data/media", "///data/media", "/data//media/"])
+def test_slashes_at_the_start_of_data_path_count_once(root: str) -> None:
+    assert resolve("b/a.png", Path(root)) == resolve("/data/media/b/a.png", Path(root)) == "/data/media/b/a.png"
+    assert reject("../a.png", Path(root)).reason is Reason.PATH_OUTSIDE
+    assert resolve("//data/a.png", None) == "/data/a.png"
