@@ -20,7 +20,7 @@ from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_err
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.ledger import read_ledger
-from preprocess.output_dir import prepare
+from preprocess.output_dir import hold_of, prepare
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
@@ -107,16 +107,19 @@ def _run(arguments: Sequence[str]) -> int:
         _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
     with choose_executor(config) as executor:
         sources = prepare(config, share)
-        plan = plan_into_output(config, sources, executor, share)
-        _print_plan(plan, config.output_dir / PLAN_DIR, sources)
-        unfinished = materialise(config, plan, executor, share)
+        hold = hold_of(config, sources)
+        with hold.kept():
+            plan = plan_into_output(config, sources, executor, share)
+            _print_plan(plan, config.output_dir / PLAN_DIR, sources)
+            unfinished = materialise(config, plan, executor, share, hold)
     if unfinished:
         print(
             f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are still to come from other shares, "
             "the last of which publishes"
         )
         return 0
-    published = publish(config, plan, sources.constants)
+    with hold.kept():
+        published = publish(config, plan, sources.constants, hold)
     if published is None:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1

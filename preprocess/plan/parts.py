@@ -9,6 +9,7 @@ from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.progress import StageProgress
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import MeasureJob, MeasureStage, is_measured
 from preprocess.plan.tables import SAMPLES_DIR
@@ -46,6 +47,7 @@ def measure_parts(
     progress: StageProgress,
     take: Callable[[int], bool] = lambda part: True,
     done: Callable[[int], None] = lambda part: None,
+    hold: Hold | None = None,
 ) -> tuple[int, list[int]]:
     """Measure every part that is not measured yet and that `take` agrees to; then it is `done`.
 
@@ -66,7 +68,7 @@ def measure_parts(
                 else:
                     left.append(job.part)
 
-    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint)
+    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint, hold=hold)
     num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
@@ -74,8 +76,8 @@ def measure_parts(
     return num_parts, left
 
 
-def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
+def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor, hold: Hold | None = None) -> int:
     """Measure the parts that are not measured yet; the number of all parts."""
     with StageProgress("plan", sources.num_records) as progress:
-        num_parts, _ = measure_parts(config, sources, folder, executor, progress)
+        num_parts, _ = measure_parts(config, sources, folder, executor, progress, hold=hold)
     return num_parts

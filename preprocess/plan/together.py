@@ -10,6 +10,7 @@ from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.share import Claims, Share
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import is_measured
 from preprocess.plan.parts import measure_parts
@@ -18,7 +19,9 @@ from shards.files.names import PLAN_DIR
 POLL_SECONDS = 5.0  # between looks at what other jobs are at
 
 
-def measure_with_others(config: RunConfig, sources: Sources, executor: Executor, share: Share, claims: Claims) -> int:
+def measure_with_others(
+    config: RunConfig, sources: Sources, executor: Executor, share: Share, claims: Claims, hold: Hold
+) -> int:
     """Measure together with other jobs: the parts of this share, then whatever no other job is at; the number of parts.
 
     Each pass reads the annotations once, so there is none for parts that others measured meanwhile.
@@ -36,7 +39,7 @@ def measure_with_others(config: RunConfig, sources: Sources, executor: Executor,
             claims.release(claim(part))
 
         with StageProgress(stage, sources.num_records) as progress:
-            return measure_parts(config, sources, folder, executor, progress, take, done)
+            return measure_parts(config, sources, folder, executor, progress, take, done, hold)
 
     num_parts, left = measure_those(f"plan, share {share}", lambda part: part in share)
     while True:
@@ -50,3 +53,4 @@ def measure_with_others(config: RunConfig, sources: Sources, executor: Executor,
         else:
             print(f"plan: waiting for {len(left)} parts that other jobs are measuring", file=sys.stderr, flush=True)
             time.sleep(POLL_SECONDS)
+            hold.check()

@@ -219,8 +219,9 @@ def test_what_killed_workers_wrote_makes_room_before_anything_is_written(
     host = socket.gethostname().partition(".")[0]
     dead = subprocess.Popen(["true"])
     dead.wait()
+    run = json.loads((started / "manifest.json").read_text())["fingerprint"][:16]
     abandoned, ours, elsewhere = (
-        started / ".writing" / f"shard-000001.{pid}.{machine}.x"
+        started / ".writing" / f"shard-000001.{pid}.{machine}.{run}.x"
         for pid, machine in ((dead.pid, host), (os.getpid(), host), (dead.pid, "elsewhere"))
     )
     for workspace in (abandoned, ours, elsewhere):

@@ -11,7 +11,9 @@ import pytest
 import preprocess.plan.together
 from preprocess.jobs.executor import ThisProcess
 from preprocess.jobs.share import Claims, Share
+from preprocess.plan.holding import Hold
 from preprocess.plan.together import measure_with_others
+from shards.inputs import write_inputs
 
 NUM_PARTS = 4
 
@@ -24,7 +26,7 @@ class Passes:
         self.each: list[list[int]] = []
 
     def measure_parts(self, *arguments: Any) -> tuple[int, list[int]]:
-        take, done = arguments[-2:]
+        take, done = arguments[-3:-1]
         missing = [part for part in range(NUM_PARTS) if part not in self.measured]
         taken = [part for part in missing if take(part)]
         for part in taken:
@@ -48,7 +50,10 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
 def measure(folder: Path, claims: Claims) -> int:
     sources: Any = SimpleNamespace(num_records=NUM_PARTS, plan_fingerprint="")
     config: Any = SimpleNamespace(output_dir=folder)
-    return measure_with_others(config, sources, ThisProcess(), Share(index=0, of=2), claims)
+    hold = Hold(folder=folder, inputs={})
+    (folder / "plan").mkdir()
+    write_inputs(folder, hold.inputs)
+    return measure_with_others(config, sources, ThisProcess(), Share(index=0, of=2), claims, hold)
 
 
 def test_what_others_measured_meanwhile_starts_no_pass(

@@ -16,7 +16,7 @@ from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.jobs.executor import ThisProcess
 from preprocess.jobs.share import Share
 from preprocess.ledger import Reject
-from preprocess.plan.inputs import open_sources
+from preprocess.output_dir import prepare
 from preprocess.plan.tables import SamplesReader
 from preprocess.run import plan_into_output
 from preprocess.sample import EncodedSample, MeasuredSample
@@ -104,7 +104,7 @@ class PlannedRun:
 
     def __init__(self, workshop: Workshop, *, failing: set[int] = frozenset(), **changes: Any) -> None:
         self.config = workshop.config(**changes)
-        self.sources = open_sources(self.config)
+        self.sources = prepare(self.config, Share())
         self.plan = plan_into_output(self.config, self.sources, ThisProcess(), Share())
         self.encoder = SampleEncoder.load(self.config.model, self.config)
         self.taken_up = 0
