@@ -38,6 +38,11 @@ def write_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
 def read_inputs(folder: Path) -> dict[str, Any] | None:
     """None where there are none. Raises ValueError where they are damaged."""
     try:
-        return json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
+        inputs = json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(inputs, dict):
+        raise ValueError("not a JSON object")
+    return inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ import preprocess
 from preprocess.arithmetic.chat import load_tokenizer
 from preprocess.arithmetic.families import family_of
 from preprocess.config import RunConfig
-from preprocess.errors import AnnotationError
+from preprocess.errors import AnnotationError, ConfigError
 from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
@@ -75,6 +76,11 @@ class Sources:
 
 def open_sources(config: RunConfig) -> Sources:
     """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily; touches nothing."""
+    if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
+        raise ConfigError(
+            f"--model {config.model} is no folder here; if it is a model of the Hugging Face Hub, download it first "
+            f"(hf download {config.model} --local-dir FOLDER) and say --model FOLDER"
+        )
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
     tokenizer = config.model / TOKENIZER_NAME

@@ -39,7 +39,7 @@ def finish_plan(
 ) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
-    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, totals, columns))
+    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, sources.plan_fingerprint, totals, columns))
     write_parts(folder, totals.part_datasets, totals.part_samples)
     sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)

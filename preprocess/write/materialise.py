@@ -66,7 +66,7 @@ class LoadedShardStage:
             before_publishing=self._check_hold,
         )
         self._encoder = encoder
-        self._samples = SamplesReader(plan)
+        self._samples = SamplesReader(plan, summary.fingerprint)
         self._shards = read_table(plan / "tasks.arrow")
         self._packs = read_table(plan / "packs.arrow")
 

@@ -205,5 +205,5 @@ def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:
     """None where there is none, or a damaged one: its shard is then as good as unfinished."""
     try:
         return ShardSidecar.from_json(sidecar_path(folder, index).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -19,9 +19,9 @@ import preprocess.output_dir
 import preprocess.run
 from preprocess.cli.commands import main
 from preprocess.jobs.share import Claims, Share
-from preprocess.plan.tables import SamplesReader, read_table, write_table
+from preprocess.plan.tables import read_table, write_table
 from preprocess.sample import MeasuredSample
-from tests.preprocess.workshop import published
+from tests.preprocess.workshop import published, samples_of
 
 SHARD_BYTES = 3_000_000
 
@@ -386,7 +386,7 @@ def test_a_job_waits_for_what_another_is_at_and_takes_it_over_when_that_ends(
 
 
 def measured_once(folder: Path) -> list[MeasuredSample]:
-    return list(SamplesReader(folder / "plan"))
+    return list(samples_of(folder / "plan"))
 
 
 def test_a_plan_that_another_job_is_packing_is_waited_for(
