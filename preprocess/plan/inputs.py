@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import PIL
@@ -25,6 +26,42 @@ from shards.files.names import TOKENIZER_NAME
 from shards.inputs import without_format
 from shards.manifest import fingerprint_of
 
+Stamp = tuple[int, int, int, int]  # inode, size, times of change of content and of status
+
+
+@dataclass
+class HashedInput:
+    """A file as it was when it was hashed."""
+
+    path: Path
+    sha256: str
+    stamp: Stamp
+
+    @classmethod
+    def of(cls, path: Path) -> HashedInput:
+        stamp = _stamp_of(path)  # before hashing: what is changed meanwhile is found later
+        return cls(path, sha256_of_file(path), stamp)
+
+    def check(self) -> None:
+        """Raises AnnotationError where the content is another one by now; a file that was only touched is none."""
+        try:
+            stamp = _stamp_of(self.path)
+            if stamp == self.stamp:
+                return
+            sha256 = sha256_of_file(self.path)
+        except OSError as error:
+            raise AnnotationError(f"{self.path}: {error.strerror}, while a run was reading it") from None
+        if sha256 != self.sha256:
+            raise AnnotationError(
+                f"{self.path} changed while a run was reading it; leave it as it is, and run again with --overwrite"
+            )
+        self.stamp = stamp
+
+
+def _stamp_of(path: Path) -> Stamp:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -33,6 +70,7 @@ class Sources:
     uses: tuple[DatasetUse, ...]
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
+    hashed: tuple[HashedInput, ...] = ()  # files whose hashes are in `inputs`
 
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
@@ -52,6 +90,11 @@ class Sources:
     @property
     def plan_fingerprint(self) -> str:
         return fingerprint_of(self.plan_inputs)
+
+    def check_unchanged(self) -> None:
+        """Raises AnnotationError where what was read since may not be what the fingerprint is of."""
+        for each in self.hashed:
+            each.check()
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
@@ -86,18 +129,21 @@ def open_sources(config: RunConfig) -> Sources:
     tokenizer = config.model / TOKENIZER_NAME
     load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    annotations = {use.dataset.name: _hash_annotations(use.dataset) for use in uses}
+    hashed = tuple(annotations.values())
+    hashed_tokenizer = HashedInput.of(tokenizer)
     inputs = {
         "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": _hash_annotations(use.dataset),
+                "annotations_sha256": annotations[use.dataset.name].sha256,
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
             }
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": sha256_of_file(tokenizer),
+        "tokenizer_sha256": hashed_tokenizer.sha256,
         "versions": {
             "pillow": PIL.__version__,
             "libjpeg_turbo": features.version("libjpeg_turbo"),  # Pillow may be built with another one, or with none
@@ -106,12 +152,12 @@ def open_sources(config: RunConfig) -> Sources:
             "preprocess": preprocess.__version__,
         },
     }
-    return Sources(uses, constants, inputs)
+    return Sources(uses, constants, inputs, (*hashed, hashed_tokenizer))
 
 
-def _hash_annotations(dataset: Dataset) -> str:
+def _hash_annotations(dataset: Dataset) -> HashedInput:
     try:
-        return sha256_of_file(dataset.annotation_path)
+        return HashedInput.of(dataset.annotation_path)
     except OSError as error:
         raise AnnotationError(
             f"{dataset.annotation_path}: {error.strerror}; check annotation_path in the registry"

@@ -64,6 +64,7 @@ def measure_parts(
                 if is_measured(folder, job.part, sources.plan_fingerprint):
                     progress.skip(len(job.records))
                 elif take(job.part):
+                    sources.check_unchanged()  # after its records were read, before they count as the old file's
                     yield job
                 else:
                     left.append(job.part)
@@ -73,6 +74,7 @@ def measure_parts(
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
         progress.finish_job(rejects=num_rejects)
+    sources.check_unchanged()
     return num_parts, left
 
 

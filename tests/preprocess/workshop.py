@@ -40,7 +40,8 @@ def published(folder: Path) -> dict[str, bytes]:
 
 def samples_of(plan: Path) -> SamplesReader:
     """The measured samples of a plan, whichever run's it is."""
-    return SamplesReader(plan, part_metadata(plan, 0).get("fingerprint", ""))
+    has_parts = (plan / "samples" / "part-000000.arrow").exists()
+    return SamplesReader(plan, part_metadata(plan, 0).get("fingerprint", "") if has_parts else "")
 
 
 @dataclass(frozen=True)
