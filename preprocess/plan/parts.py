@@ -48,6 +48,7 @@ def measure_parts(
     take: Callable[[int], bool] = lambda part: True,
     done: Callable[[int], None] = lambda part: None,
     hold: Hold | None = None,
+    most_text_tokens: int | None = None,
 ) -> tuple[int, list[int]]:
     """Measure every part that is not measured yet and that `take` agrees to; then it is `done`.
 
@@ -69,7 +70,13 @@ def measure_parts(
                 else:
                     left.append(job.part)
 
-    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint, hold=hold)
+    stage = MeasureStage(
+        config=config,
+        folder=folder,
+        fingerprint=sources.plan_fingerprint,
+        hold=hold,
+        most_text_tokens=most_text_tokens,
+    )
     num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
@@ -78,8 +85,21 @@ def measure_parts(
     return num_parts, left
 
 
-def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor, hold: Hold | None = None) -> int:
-    """Measure the parts that are not measured yet; the number of all parts."""
+def measure(
+    config: RunConfig,
+    sources: Sources,
+    folder: Path,
+    executor: Executor,
+    hold: Hold | None = None,
+    *,
+    most_text_tokens: int | None = None,
+) -> int:
+    """Measure the parts that are not measured yet; the number of all parts.
+
+    Texts of more tokens than `most_text_tokens` (None: pack_length) may be refused without being counted.
+    """
     with StageProgress("plan", sources.num_records) as progress:
-        num_parts, _ = measure_parts(config, sources, folder, executor, progress, hold=hold)
+        num_parts, _ = measure_parts(
+            config, sources, folder, executor, progress, hold=hold, most_text_tokens=most_text_tokens
+        )
     return num_parts
