@@ -3,7 +3,7 @@
     python scripts/bench/fuzz.py [--quick]
 
 Broken media and records stand among good ones, and every bad one is bad by construction: one run of the command over
-all of them; its output must hold no traceback. Then fuzz_folders.py damages what that run wrote, the model folder and more.
+all of them; its output must hold no traceback. Then fuzz_folders.py damages what that run wrote, the model and more.
 """
 
 from __future__ import annotations
