@@ -1,6 +1,6 @@
 """python -m shards info|verify|show|convert.
 
-Exit codes: 0 done; 1 damaged; 2 wrong usage, or not a dataset.
+Exit codes: 0 done; 1 damaged, or the system failed; 2 wrong usage, or not a dataset; 141 nobody read on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from shards.errors import DamagedShard, FlagError, ShardError
+from shards.errors import DamagedShard, FlagError, ShardError, UnreadableShard
 from shards.files.text import visible
 from shards.look.info import info_text
 from shards.look.readable import readable_bytes
@@ -25,14 +26,21 @@ from shards.manifest import read_manifest
 from shards.model_folder import ModelFolderError
 from shards.reader import open_shards
 
+_ENDED_BY_READER = 128 + signal.SIGPIPE  # what a shell shows of programs that the signal ends
+
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()  # so that a failure to write is one that is caught here
+        return code
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        return _ENDED_BY_READER
     except (ShardError, ModelFolderError, FlagError) as error:
         print(f"shards: error: {visible(str(error))}", file=sys.stderr)
-        return 1 if isinstance(error, DamagedShard) else 2
+        return 1 if isinstance(error, (DamagedShard, UnreadableShard)) else 2
     except OSError as error:
         print(f"shards: stopped: {visible(str(error))}", file=sys.stderr)
         return 1

@@ -12,21 +12,26 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size
 from preprocess.arithmetic.grids import image_grid
 from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media.png_rows import lacks_rows, may_lack_rows
 from preprocess.media.store import describe, naming, open_medium, read_error, reject_of
-from preprocess.pixels import decode_jpeg, jpeg_content, resize_to_patches, turn_and_resize_to_patches
+from preprocess.pixels import decode_jpeg, jpeg_content, jpeg_warning, resize_to_patches, turn_and_resize_to_patches
 from preprocess.sample import MeasuredImage, MediaSource, MediaStamp
 from shards import ModelConstants
 
+# Of Pillow's formats those that are data and have pixels: EPS runs Ghostscript, others are headers of something else.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "ICO", "JPEG2000", "QOI", "TGA")
 _EXIF_ORIENTATION = 0x0112
 _PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
 _KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
@@ -50,11 +55,13 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
 
     Raises SampleError, or FatalError where the header says something else than when it was measured.
     """
-    pixels = None
+    pixels, is_doubtful = None, False
     with _opened(measured.source) as image:
         header = _upright(image)
         jpeg = jpeg_content(image)
         if jpeg is None:
+            image.load()
+            is_doubtful = isinstance(image, PngImageFile) and may_lack_rows(image)
             pixels = _decode(image)
     if header != (measured.height, measured.width, measured.orientation):
         name = describe(measured.source)
@@ -66,8 +73,24 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
             return turn_and_resize_to_patches(stored, measured.orientation, size, constants)
         with _opened(measured.source) as image:  # whose pixels are for Pillow to judge
             pixels = _decode(image)
+    if is_doubtful:
+        with open_medium(measured.source) as file:
+            if lacks_rows(file):
+                detail = "its pixels end before the size in its header; save it again from the original"
+                raise reject_of(measured.source, Reason.UNDECODABLE, detail)
+    if isinstance(image, JpegImageFile):
+        with open_medium(measured.source) as file:
+            warning = jpeg_warning(file.read())
+        if warning:
+            raise reject_of(measured.source, Reason.UNDECODABLE, f"{warning}; save it again from the original")
     assert pixels is not None
     return resize_to_patches(pixels, size, constants)
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """An image of one of the formats that are read. Raises what Pillow raises."""
+    Image.init()
+    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def _upright(image: Image.Image) -> tuple[int, int, int]:
@@ -78,6 +101,8 @@ def _upright(image: Image.Image) -> tuple[int, int, int]:
     width, height = image.size
     if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
         width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    if min(width, height) < 1:
+        raise SampleError(Reason.UNDECODABLE, f"its header says {width}x{height} pixels")
     orientation = _orientation(image)
     return (width, height, orientation) if orientation in TURNED_SIDEWAYS else (height, width, orientation)
 
@@ -143,7 +168,7 @@ def _opened(source: MediaSource) -> Iterator[Image.Image]:
     with open_medium(source) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 yield image
         except SampleError as error:
             raise reject_of(source, error.reason, error.detail) from None

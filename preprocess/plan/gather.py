@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from preprocess.errors import damaged
 from preprocess.ledger import Reject
 from preprocess.plan.measure import PartSummary
-from preprocess.plan.tables import part_path, read_table
+from preprocess.plan.tables import part_path, read_part_table
 from shards import PackCounts
 
 
@@ -24,18 +25,28 @@ class Columns(Protocol):
     def add(self, samples: pa.Table) -> None: ...
 
 
-def gather(folder: Path, num_parts: int, totals: MeasuredTotals, *columns: Columns) -> Iterator[Reject]:
+def gather(
+    folder: Path, num_parts: int, fingerprint: str, totals: MeasuredTotals, *columns: Columns
+) -> Iterator[Reject]:
     """Read the parts in `folder` into `totals` and `columns`, and give their rejects, in the order of the annotations.
 
-    Whoever takes the last reject has them all. Raises FatalError where a part is damaged.
+    Whoever takes the last reject has them all. Raises FatalError where a part is damaged, or not of the plan with that
+    fingerprint.
     """
     for part in range(num_parts):
-        samples = read_table(part_path(folder, part))
-        summary = PartSummary.of(samples)
+        samples = read_part_table(folder, part, fingerprint)
+        try:
+            summary = PartSummary.of(samples)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(part_path(folder, part), error) from None
         totals.add(summary)
         for each in columns:
             each.add(samples)
         yield from summary.rejects
+
+
+MOST_IGNORED_KEYS = 10_000  # that are counted by name; where records have ids for keys there is no end of them
+OTHER_KEYS = "…"
 
 
 class MeasuredTotals:
@@ -54,7 +65,9 @@ class MeasuredTotals:
         self.part_datasets.append(summary.dataset)
         self.part_samples.append(summary.num_samples)
         self._rejects.setdefault(summary.dataset, Counter()).update(reject.reason for reject in summary.rejects)
-        self._ignored_keys.update(summary.ignored_keys)
+        for key, number in summary.ignored_keys.items():
+            is_known = key in self._ignored_keys or len(self._ignored_keys) < MOST_IGNORED_KEYS
+            self._ignored_keys[key if is_known else OTHER_KEYS] += number
         self._notes.setdefault(summary.dataset, Counter()).update(summary.notes)
 
     @property

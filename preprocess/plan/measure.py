@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.plan.holding import Hold
 from preprocess.plan.tables import decode_metadata, part_metadata, write_part
 from preprocess.read.records import ReadRecord, read_record, split_members
 from preprocess.read.registry import Dataset
@@ -38,7 +39,7 @@ class PartSummary:
     counts: PackCounts  # repeated samples count each time
     rejects: tuple[Reject, ...]
     ignored_keys: Mapping[str, int]
-    notes: Mapping[str, int]
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         record = {**asdict(self), "rejects": [reject.to_plan_json() for reject in self.rejects]}
@@ -72,6 +73,7 @@ class MeasureStage:
     config: RunConfig
     folder: Path  # of the plan
     fingerprint: str
+    hold: Hold | None = None  # on the output folder; None where the plan is in none
     most_text_tokens: int | None = None  # None: pack_length
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
@@ -116,6 +118,8 @@ class LoadedMeasureStage:
             ignored_keys=dict(sorted(tally.ignored.items())),
             notes=dict(sorted(tally.notes.items())),
         )
+        if self.stage.hold is not None:
+            self.stage.hold.check()
         write_part(self.stage.folder, job.part, rows, summary.to_metadata())
         return len(rejects)
 

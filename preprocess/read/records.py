@@ -10,7 +10,7 @@ from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import locate
 from preprocess.read.columns import renamed
-from preprocess.read.forms.near_miss import ignored_keys, refuse_near_misses
+from preprocess.read.forms.near_miss import ignored_keys, named, refuse_near_misses
 from preprocess.read.forms.objects import with_objects
 from preprocess.read.forms.table import read_form
 from preprocess.read.forms.training_flags import with_loss_turns
@@ -75,7 +75,7 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         placed=written.placed,
     )
     ignored = [key for key in ignored_keys(record) if key not in written.used]
-    ignored += [key for turn in written.turns for key in turn.ignored]
+    ignored += [named(key) for turn in written.turns for key in turn.ignored]
     return ReadRecord(sample=sample, ignored_keys=tuple(ignored), notes=tuple(notes))
 
 

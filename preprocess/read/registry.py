@@ -132,6 +132,10 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
     where = f"{registry_path}: dataset {name!r}"
     if not isinstance(name, str) or not name or path_flaw(name):
         raise ConfigError(f"{where}: the name must be text; put it in quotes")
+    if re.search(r"[,%]|^\s|\s$", name):
+        raise ConfigError(
+            f"{where}: dataset_use could not name it: names have no comma or %, nor a blank at either end; rename it"
+        )
     if not isinstance(entry, dict):
         raise ConfigError(f"{where} must be a mapping with annotation_path and data_path")
     known = {each.name for each in fields(Dataset)} - {"name", "registry"}

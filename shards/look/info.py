@@ -34,7 +34,7 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     ]
     counts = {name: dataset.counts for name, dataset in manifest.datasets.items()}
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
-    reasons = [(reason, f"{number:,}") for reason, number in reasons_of(rejects).items()]
+    reasons = [(visible(reason), f"{number:,}") for reason, number in reasons_of(rejects).items()]
     sections = [
         _pairs(summary),
         dataset_table(counts, rejects, manifest.model),

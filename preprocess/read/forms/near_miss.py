@@ -7,7 +7,9 @@ from typing import Any
 
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms.table import known_keys
+from shards.files.text import shortened
 
+_LONGEST_NAMED = 100  # characters
 MOST_KEYS = 1_000  # of a record; each costs a tenth of a millisecond
 _LONG_WORD = 8  # letters; a known key as long as this may be misspelled twice
 
@@ -48,8 +50,13 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def ignored_keys(record: Any) -> tuple[str, ...]:
-    """Keys that mean nothing to us (`id`, `source`, ...): counted, so that the run can name them."""
+    """Keys that mean nothing to us (`id`, `source`, ...): counted, so that the run can name them. Long ones are cut."""
     if not isinstance(record, dict):
         return ()
     meant = known_keys(record)
-    return tuple(key for key in record if key not in meant)
+    return tuple(named(key) for key in record if key not in meant)
+
+
+def named(key: str) -> str:
+    """A key of the data as it is counted."""
+    return shortened(key, _LONGEST_NAMED)

@@ -16,7 +16,7 @@ from demo_clips import write_clip
 from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.ledger import Reject
-from preprocess.media import files, parquet_cells, store
+from preprocess.media import confined_files, files, parquet_cells, store
 from preprocess.plan.tables import read_part, write_part
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
@@ -91,7 +91,7 @@ def test_a_sample_goes_all_the_way_as_it_does_from_files(
 def planned_and_read(folder: Path, measured: MeasuredSample) -> list[MeasuredSample]:
     (folder / "samples").mkdir()
     write_part(folder, 0, [(measured, 1)], {})
-    return list(read_part(folder, 0))
+    return list(read_part(folder, 0, ""))
 
 
 @pytest.mark.parametrize("video_decoder", ["decord", "pyav"])
@@ -158,6 +158,7 @@ def test_a_whole_run_takes_it(workshop: Workshop, toys: dict[str, bytes]) -> Non
     [
         (MediaSource(path="/a.png"), files),
         (MediaSource(path="toy:a.png"), files),
+        (MediaSource(path="/a/b.png", column="/a"), confined_files),
         (MediaSource(path="/d.parquet", row=0, column="image"), parquet_cells),
         (MediaSource(path="toy:", column="a.png"), toy_source),
     ],
@@ -203,4 +204,5 @@ def test_nobody_else_looks_into_a_source() -> None:
         and ast.unparse(node.value).split(".")[-1] == "source"
     }
     assert {("media/files.py", "path"), ("media/parquet_cells.py", "row")} <= found
-    assert {module for module, _ in found} == {"media/files.py", "media/parquet_cells.py", "media/store.py"}
+    kinds = {f"media/{kind}.py" for kind in ("confined_files", "files", "parquet_cells")}
+    assert {module for module, _ in found} == {*kinds, "media/store.py"}

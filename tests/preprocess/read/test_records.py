@@ -358,6 +358,11 @@ HARMLESS = [
 ]
 
 
+def test_long_keys_are_cut_where_they_are_counted() -> None:
+    [key] = ignored_keys({"x" * 1_000_000: 1})
+    assert len(key) == 100
+
+
 def test_a_record_of_endless_keys_is_refused_without_a_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "near_miss", lambda *_: pytest.fail("each takes a tenth of a millisecond"))
     with pytest.raises(SampleError, match="bad_json: a record has 1,001 keys, more than 1,000"):
