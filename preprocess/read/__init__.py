@@ -2,8 +2,10 @@
 
 | stage | module | in -> out |
 | --- | --- | --- |
-| choose | `registry.py` | registry file, `dataset_use` -> `DatasetUse`: dataset, copies of each record |
+| choose | `registry.py`, `options.py` | registry file, `dataset_use` -> `DatasetUse`: dataset, copies of each record |
 | read | `annotations.py`, `json_records.py`, `parquet_records.py` | annotation file -> raw records, one by one |
+| rename | `columns.py` | raw record -> the same under the names that forms know |
 | recognise | `forms/` | raw record -> turns, and media as written; near misses of known keys are rejects |
+| place | `tags.py` | turns -> turns with a tag for each medium that stands elsewhere or under another name |
 | validate | `records.py` | raw record -> `Sample`, its media located by the store; or a reject |
 """

@@ -37,5 +37,9 @@ def test_each_kind_of_media_is_placed_by_itself() -> None:
     record = qwen("What is <video>?", "That.", image="a.png", video="c.mp4")
     tagged = qwen("<image>What is <video>?", "That.", image="a.png", video="c.mp4")
     assert sample(record, media_position="start") == sample(tagged)
+    pair = {"image": "a.png", "video": "c.mp4"}
+    assert sample(qwen("What is <image>?", "That.", **pair), media_position="start") == sample(
+        qwen("<video>What is <image>?", "That.", **pair)
+    )
     few = qwen("What is <image>?", "That.", images=["a.png", "b.png"])
     assert reject(few, media_position="start").reason is Reason.TAG_COUNT

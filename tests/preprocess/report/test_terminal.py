@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from preprocess.plan.summary import PlanSummary
-from preprocess.report.terminal import plan_table, reject_lines, run_summary
+from preprocess.report.terminal import note_lines, plan_table, reject_lines, run_summary
+from preprocess.sample import Note
 from preprocess.write.publish import Published
 from shards import DatasetSummary, Manifest, PackCounts, PackMaxima, ShardEntry
 from tests.shards.packs import CONSTANTS
@@ -153,3 +154,11 @@ def test_the_summary_of_a_run_that_lost_samples() -> None:
         "rejects: 3 of 2,211 samples (0.1%): undecodable 3",
         "each reject, with what is wrong, stands in out/rejects.jsonl; to use mended ones, run into a new folder",
     ]
+
+
+def test_every_note_is_said_in_words_for_its_dataset() -> None:
+    notes = {name: number for number, name in enumerate(get_args(Note), start=1000)}
+    lines = note_lines({"a": notes, "b\x1b": {"other_answers": 1}})
+    assert len(lines) == len(notes) + 1
+    assert lines[0] == "a: 1,000 samples have videos and no images; their <image> tags mean videos"
+    assert lines[-1] == r"b\x1b: 1 questions have several answers; the first was taken"
