@@ -29,7 +29,7 @@ from preprocess.plan.versions import versions_of_patches
 from preprocess.sample import MeasuredImage, MeasuredVideo
 from shards import ModelConstants, Pack, ShardError, open_shards
 from shards.files.differences import differences
-from shards.files.hashing import sha256_of_file
+from shards.files.hashing import sha256_of_own_file
 from shards.files.names import INPUTS_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.formats.writer import shard_index
 
@@ -110,7 +110,7 @@ def build_index(old_dir: Path, plan: Path) -> None:
 
 def _notes_dir(old_dir: Path, plan: Path) -> Path:
     """Where a run keeps what it knows of a run that it reuses; the hash of that one's manifest names it."""
-    return plan / f"reuse-{sha256_of_file(old_dir / MANIFEST_NAME)[:16]}"
+    return plan / f"reuse-{sha256_of_own_file(old_dir / MANIFEST_NAME)[:16]}"
 
 
 def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, str | None]) -> None:
@@ -183,7 +183,7 @@ class OldPatches:
             if mark.read() == touched:
                 return
             for path, file in zip(paths, entry.files(), strict=True):
-                if sha256_of_file(path) != file.sha256:
+                if sha256_of_own_file(path) != file.sha256:
                     raise FatalError(f"{path} does not match its manifest; run without --reuse {self._old_dir}")
             mark.truncate(0)
             mark.write(touched)

@@ -19,7 +19,7 @@ from shards.files.atomic import write_atomically
 from shards.files.differences import differences
 from shards.files.hashing import sha256_of_json
 from shards.files.names import CONFIG_NAME
-from shards.files.plain import open_plain, read_plain
+from shards.files.plain import open_own, read_own
 from shards.order import PackOrder
 from train.arguments import FIELDS, TrainArguments
 from train.errors import DamagedCheckpoint
@@ -121,7 +121,7 @@ def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]
 def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
     """Raises DamagedCheckpoint for a file that is missing, altered, or of another version."""
     try:
-        record = json.loads(read_plain(path, follow_links=False))
+        record = json.loads(read_own(path))
         stored_hash = record.pop("sha256")
         version = record.pop("format_version")
         is_altered = stored_hash != sha256_of_json({"format_version": version, **record})
@@ -170,9 +170,9 @@ def hash_model(folder: Path) -> str:
 
     It is taken of config.json, and of each file of weights its name, size, first and last MiB.
     """
-    digest = hashlib.sha256(read_plain(folder / CONFIG_NAME))
+    digest = hashlib.sha256(read_own(folder / CONFIG_NAME))
     for path in sorted(folder.glob("*.safetensors")):
-        with open_plain(path) as file:
+        with open_own(path) as file:
             size = os.fstat(file.fileno()).st_size
             digest.update(f"{path.name} {size}".encode())
             digest.update(file.read(_SAMPLE_BYTES))
