@@ -7,6 +7,7 @@ change, in nanoseconds since 1970.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -52,6 +53,24 @@ def open_medium(source: MediaSource) -> IO[bytes]:
         raise read_error(source, error) from None
 
 
+def open_stamped(source: MediaSource) -> tuple[io.FileIO, MediaStamp]:
+    try:
+        file = io.FileIO(source.path, opener=_open_at_once)
+    except (OSError, ValueError) as error:
+        stamp_of(source)  # says it where there is no regular file
+        raise read_error(source, error) from None
+    try:
+        return file, _stamp(os.fstat(file.fileno()), source.path, describe(source))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe without a writer would be waited for. To a regular file the flag means nothing."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def local_path(source: MediaSource) -> str:
     return source.path
 
@@ -81,6 +100,10 @@ def stamp_of_file(path: str, medium: str) -> MediaStamp:
         status = os.stat(path)
     except (OSError, ValueError) as error:
         raise error_of_file(medium, error) from None
+    return _stamp(status, path, medium)
+
+
+def _stamp(status: os.stat_result, path: str, medium: str) -> MediaStamp:
     if not stat.S_ISREG(status.st_mode):
         raise SampleError(Reason.MISSING_FILE, f"{path} is not a regular file", medium)
     return MediaStamp(num_bytes=status.st_size, version=min(max(status.st_mtime_ns, _FIRST_TIME), _LAST_TIME))
