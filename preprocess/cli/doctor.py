@@ -40,6 +40,6 @@ def pixels_lines(check: PixelCheck) -> list[str]:
     return [
         check.line,
         f"{check.different:,} of {check.values:,} values differ from Pillow's, over {check.trials} random images and "
-        "sizes" + ("" if check.is_equal else f": set QWEN_VL_PIXELS=pillow on this machine, and report the first line"),
+        "sizes" + ("" if check.is_equal else ": set QWEN_VL_PIXELS=pillow on this machine, and report the first line"),
         f"{pillow}, in {check.kernel_ms:.1f} ms by the C library ({ratio:.1f} times as fast)",
     ]

@@ -9,8 +9,9 @@
 | measure | `images.measure_image` , `video.probe_video` | header -> size and grid; frame count, rate, size |
 | decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames (F, H, W, 3) |
 
-`images.py` measures plain images by their first 4 KB (`headers.py`), others by Pillow. Before decoding, `store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and
-`write/reuse.py` finds its old patches by `store.reuse_key`.
+`images.py` measures plain images by their first 4 KB (`headers.py`), others by Pillow. Before decoding,
+`store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and `write/reuse.py` finds
+its old patches by `store.reuse_key`.
 
 | kind of source | module | in an annotation |
 | --- | --- | --- |

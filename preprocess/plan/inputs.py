@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import PIL
@@ -16,7 +17,10 @@ from preprocess.arithmetic.chat import load_tokenizer
 from preprocess.arithmetic.families import family_of
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError
+from preprocess.jobs.share import EVERYTHING, Share
+from preprocess.plan.indexes import shared_indexes
 from preprocess.read.annotations import AnnotationFile, open_annotations
+from preprocess.read.index import AnnotationIndex
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
@@ -32,11 +36,13 @@ class Sources:
     uses: tuple[DatasetUse, ...]
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
+    indexes: Mapping[Path, AnnotationIndex] = field(default_factory=dict)  # of annotations, by their path; array jobs
 
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
         """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
-        return tuple(open_annotations(use.dataset.annotation_path) for use in self.uses)
+        paths = [use.dataset.annotation_path for use in self.uses]
+        return tuple(open_annotations(path, self.indexes.get(path)) for path in paths)
 
     @property
     def fingerprint(self) -> str:
@@ -73,18 +79,23 @@ class Sources:
         return sum(use.num_chosen(len(file)) for use, file in zip(self.uses, self.files, strict=True))
 
 
-def open_sources(config: RunConfig) -> Sources:
-    """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily; touches nothing."""
+def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
+    """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily.
+
+    Touches nothing, but for array jobs, which share indexes of the annotations.
+    """
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
     tokenizer = config.model / TOKENIZER_NAME
     load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    paths = [use.dataset.annotation_path for use in uses]
+    indexes = shared_indexes(config.output_dir, paths, share) if share.of > 1 else {}
     inputs = {
         "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": _hash_annotations(use.dataset),
+                "annotations_sha256": _hash_annotations(use.dataset, indexes),
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
             }
@@ -100,10 +111,12 @@ def open_sources(config: RunConfig) -> Sources:
             "preprocess": preprocess.__version__,
         },
     }
-    return Sources(uses, constants, inputs)
+    return Sources(uses, constants, inputs, indexes)
 
 
-def _hash_annotations(dataset: Dataset) -> str:
+def _hash_annotations(dataset: Dataset, indexes: Mapping[Path, AnnotationIndex]) -> str:
+    if (index := indexes.get(dataset.annotation_path)) is not None:
+        return index.sha256
     try:
         return sha256_of_file(dataset.annotation_path)
     except OSError as error:
