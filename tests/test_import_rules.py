@@ -40,7 +40,7 @@ WINGS = {
         media
         pixels
         arithmetic  jobs
-        sample
+        sample  streams
         errors
     """,
     "train": """

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from tokenizers import Encoding, Tokenizer
 
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.runs import Run, TextRun, VisualRun
-from preprocess.errors import ConfigError
+from preprocess.arithmetic.tokenizer import TokenBound
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
 
@@ -49,20 +48,7 @@ class TextCounts:
     num_tokens: int
     num_label_tokens: int  # those of `EncodedText.labels` that are not IGNORE_INDEX
     num_answer_tokens: int  # as in EncodedText
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer with special tokens switched off in text: a literal <|im_end|> in a caption is just text.
-
-    The switch does not survive pickling or copying, so every process loads its own.
-    """
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception, whatever is wrong with the file
-        raise ConfigError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
-    tokenizer.no_padding()  # texts that are encoded together must not become as long as the longest
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    runs: tuple[Run, ...]  # as in EncodedText
 
 
 def count_tags(text: str) -> tuple[int, int]:
@@ -83,12 +69,22 @@ class ChatEncoder:
         self._default_turns = [] if default is None else [Turn(role="system", text=default)]
         self._newline = self._encode("\n")
         self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
+        self._bound = TokenBound.of(tokenizer)
         self._openings = {
             role: [constants.im_start_token_id, *self._encode(f"{role}\n")] for role in ("system", "user", "assistant")
         }
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+
+    def least_tokens(self, turns: Sequence[Turn]) -> int:
+        """How many tokens the texts of a conversation have at least, found without encoding them."""
+        if self._bound is None:
+            return 0
+        words = (_TAG.split(turn.text) if turn.role == "user" else [turn.text] for turn in turns)
+        return sum(
+            self._bound.least_tokens(word) for turn in words for word in turn if word not in (IMAGE_TAG, VIDEO_TAG)
+        )
 
     def encode(
         self,
@@ -139,18 +135,29 @@ class ChatEncoder:
         videos: Sequence[Sequence[str | VisualRun]] = (),
     ) -> TextCounts:
         """What `encode` would give, counted: no list of tokens is made."""
-        num_tokens = num_label_tokens = num_answer_tokens = 0
+        num_tokens = num_label_tokens = num_answer_tokens = run_start = 0
+        runs: list[Run] = []
         spans = list(self._spans(turns, images, videos))
         text_lengths = map(len, self._encode_all(_texts(spans)))
         for content, is_supervised in spans:
             if isinstance(content, str):
                 length = next(text_lengths)
                 num_answer_tokens += length if is_supervised else 0
+            elif isinstance(content, _Pads):
+                length = content.number
+                runs += [TextRun(num_tokens=num_tokens - run_start), content.span]
+                run_start = num_tokens + length
             else:
-                length = content.number if isinstance(content, _Pads) else len(content)
+                length = len(content)
             num_tokens += length
             num_label_tokens += length if is_supervised else 0
-        return TextCounts(num_tokens=num_tokens, num_label_tokens=num_label_tokens, num_answer_tokens=num_answer_tokens)
+        runs.append(TextRun(num_tokens=num_tokens - run_start))
+        return TextCounts(
+            num_tokens=num_tokens,
+            num_label_tokens=num_label_tokens,
+            num_answer_tokens=num_answer_tokens,
+            runs=tuple(runs),
+        )
 
     def _encode_all(self, texts: list[str]) -> list[Encoding]:
         """Those of one sample, together and without offsets, which take a sixth of the time."""

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,7 @@ from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.paths import resolve_path
 from preprocess.sample import MediaSource, MediaStamp
 
+HOW = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe must not wait for somebody to write
 _FIRST_TIME, _LAST_TIME = -(1 << 63), (1 << 63) - 1  # that a plan can hold, in nanoseconds: from 1677 to 2262
 # Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
 _ABOUT_THE_PATH = {
@@ -48,27 +50,17 @@ def describe(source: MediaSource) -> str:
 
 def open_medium(source: MediaSource) -> IO[bytes]:
     try:
-        return open(source.path, "rb")
+        return plain_file(os.open(source.path, HOW), describe(source))
     except (OSError, ValueError) as error:
         raise read_error(source, error) from None
 
 
 def open_stamped(source: MediaSource) -> tuple[io.FileIO, MediaStamp]:
     try:
-        file = io.FileIO(source.path, opener=_open_at_once)
+        return stamped_file(os.open(source.path, HOW), describe(source))
     except (OSError, ValueError) as error:
-        stamp_of(source)  # says it where there is no regular file
+        stamp_of(source)  # says it where there is something else than a file
         raise read_error(source, error) from None
-    try:
-        return file, _stamp(os.fstat(file.fileno()), source.path, describe(source))
-    except BaseException:
-        file.close()
-        raise
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """A pipe without a writer would be waited for. To a regular file the flag means nothing."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def local_path(source: MediaSource) -> str:
@@ -91,6 +83,22 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
     return error_of_file(describe(source), error)
 
 
+def plain_file(descriptor: int, medium: str) -> IO[bytes]:
+    """What was opened, to read; closed again where it is no file of a disk. Raises SampleError (missing_file)."""
+    return io.BufferedReader(stamped_file(descriptor, medium)[0])
+
+
+def stamped_file(descriptor: int, medium: str) -> tuple[io.FileIO, MediaStamp]:
+    """The same, unbuffered, and its stamp."""
+    try:
+        status = os.fstat(descriptor)
+        _check_plain(status, medium)
+        return io.FileIO(descriptor), stamp_of_status(status)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def stamp_of_file(path: str, medium: str) -> MediaStamp:
     """Size and time of the file in which a medium stands that messages call `medium`.
 
@@ -100,13 +108,23 @@ def stamp_of_file(path: str, medium: str) -> MediaStamp:
         status = os.stat(path)
     except (OSError, ValueError) as error:
         raise error_of_file(medium, error) from None
-    return _stamp(status, path, medium)
+    _check_plain(status, medium)
+    return stamp_of_status(status)
 
 
-def _stamp(status: os.stat_result, path: str, medium: str) -> MediaStamp:
-    if not stat.S_ISREG(status.st_mode):
-        raise SampleError(Reason.MISSING_FILE, f"{path} is not a regular file", medium)
+def stamp_of_status(status: os.stat_result) -> MediaStamp:
     return MediaStamp(num_bytes=status.st_size, version=min(max(status.st_mtime_ns, _FIRST_TIME), _LAST_TIME))
+
+
+def _check_plain(status: os.stat_result, medium: str) -> None:
+    """Pipes would keep a reader waiting, devices never end, and /proc/self/mem, called regular, fails like a disk."""
+    if not stat.S_ISREG(status.st_mode) or status.st_dev in _kernel_file_systems():
+        raise SampleError(Reason.MISSING_FILE, f"{medium} is not a regular file", medium)
+
+
+@cache
+def _kernel_file_systems() -> frozenset[int]:
+    return frozenset(os.stat(path).st_dev for path in ("/proc", "/sys") if os.path.ismount(path))
 
 
 def error_of_file(medium: str, error: OSError | ValueError) -> SampleError | FatalError:

@@ -16,6 +16,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
@@ -24,10 +25,12 @@ from preprocess.arithmetic.grids import image_grid
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.headers import has_orientation_behind_pixels, read_header
 from preprocess.media.store import describe, naming, open_medium, open_stamped, read_error, reject_of
-from preprocess.pixels import decode_jpeg, jpeg_content, resize_to_patches, turn_and_resize_to_patches
+from preprocess.pixels import decode_jpeg, jpeg_content, jpeg_warning, resize_to_patches, turn_and_resize_to_patches
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 
+# Of Pillow's formats those that are data and have pixels: EPS runs Ghostscript, others are headers of something else.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "ICO", "JPEG2000", "QOI", "TGA")
 _EXIF_ORIENTATION = 0x0112
 _MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
@@ -74,8 +77,19 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
             return turn_and_resize_to_patches(stored, measured.orientation, size, constants)
         with _opened(measured.source) as image:  # whose pixels are for Pillow to judge
             pixels = _decode(image)
+    if isinstance(image, JpegImageFile):
+        with open_medium(measured.source) as file:
+            warning = jpeg_warning(file.read())
+        if warning:
+            raise reject_of(measured.source, Reason.UNDECODABLE, f"{warning}; save it again from the original")
     assert pixels is not None
     return resize_to_patches(pixels, size, constants)
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """An image of one of the formats that are read. Raises what Pillow raises."""
+    Image.init()
+    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def _upright(image: Image.Image) -> tuple[int, int, int]:
@@ -86,6 +100,8 @@ def _upright(image: Image.Image) -> tuple[int, int, int]:
     width, height = image.size
     if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
         width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    if min(width, height) < 1:
+        raise SampleError(Reason.UNDECODABLE, f"its header says {width}x{height} pixels")
     orientation = _orientation(image)
     return (width, height, orientation) if orientation in TURNED_SIDEWAYS else (height, width, orientation)
 
@@ -142,7 +158,7 @@ def _opened(source: MediaSource, opened: IO[bytes] | None = None) -> Iterator[Im
     with opened or open_medium(source) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 yield image
         except SampleError as error:
             raise reject_of(source, error.reason, error.detail) from None

@@ -11,8 +11,9 @@ from shards.files.paths import path_flaw
 
 
 @lru_cache(maxsize=64)
-def _normal(data_path: Path | None) -> str:
-    return os.path.normpath(data_path or "/")
+def root_of(data_path: Path | None) -> str:
+    """The folder that no path may leave."""
+    return _normal(data_path or "/")
 
 
 def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) -> str:
@@ -28,10 +29,16 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
         raise SampleError(
             Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
         )
-    root = _normal(data_path)
-    path = os.path.normpath(os.path.join(root, written))
+    root = root_of(data_path)
+    path = _normal(os.path.join(root, written))
     if not path.startswith(f"{root}/") and os.path.commonpath([root, path]) != root:
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
     if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")
     return path
+
+
+def _normal(path: str | Path) -> str:
+    """Without `.`, `..` and empty parts. POSIX leaves open what two slashes at the start mean; on Linux, one."""
+    normal = os.path.normpath(path)
+    return normal[1:] if normal.startswith("//") else normal

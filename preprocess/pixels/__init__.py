@@ -15,7 +15,7 @@ Why Pillow's results can be had exactly, and what decides them: the top of `resi
 """
 
 from preprocess.pixels.check import PixelCheck, check_pixels, pixels_line, slower_line
-from preprocess.pixels.jpeg import decode_jpeg, jpeg_content
+from preprocess.pixels.jpeg import decode_jpeg, jpeg_content, jpeg_warning
 from preprocess.pixels.resize import resize, resize_to_patches, resize_video, turn_and_resize_to_patches
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "check_pixels",
     "decode_jpeg",
     "jpeg_content",
+    "jpeg_warning",
     "pixels_line",
     "resize",
     "resize_to_patches",

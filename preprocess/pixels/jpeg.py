@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from preprocess.errors import FatalError
 from preprocess.pixels.kernel import VARIABLE, wanted_loops
 from preprocess.pixels.passes import Pixels
 
@@ -56,6 +57,32 @@ def decode_jpeg(content: bytes, mode: str, size: tuple[int, int]) -> Pixels | No
     except ValueError:  # warnings of the library, too
         return None
     return _buffer[:num_bytes].reshape((height, width, 4) if channels == 4 else (height, width))
+
+
+def jpeg_warning(content: bytes) -> str:
+    """What libjpeg says of a file that it decodes all the same: that parts are missing or wrong. Empty if nothing.
+
+    Pillow throws warnings away, so this is the only way to learn that a cut file with an end marker, or one whose
+    header is larger than its data, is grey from there on. Takes as long as decoding. Raises FatalError without
+    simplejpeg.
+    """
+    try:
+        import simplejpeg
+    except ImportError:
+        raise FatalError("simplejpeg is not installed, and damaged JPEG files are found with it; install it") from None
+    colorspace = "GRAY"
+    try:
+        if simplejpeg.decode_jpeg_header(content)[2] in ("CMYK", "YCCK"):
+            colorspace = "CMYK"
+        simplejpeg.decode_jpeg(content, colorspace)
+        return ""
+    except ValueError as error:
+        warning = str(error)
+    try:
+        simplejpeg.decode_jpeg(content, colorspace, strict=False)
+    except ValueError:  # no warning, but what simplejpeg can't do
+        return ""
+    return warning
 
 
 @cache

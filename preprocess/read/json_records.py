@@ -16,6 +16,8 @@ from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.read.index import RECORDS_APART, AnnotationIndex, Checkpoints
 
 _BOM = "\ufeff"
+_NESTED_TOO_DEEPLY = object()
+_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -76,8 +78,11 @@ def _records(path: Path, window: _Window, first: int) -> Iterator[Any]:
     try:
         items = window.more_items() if first else window.array_items()
         for number, record in enumerate(items, start=first):
-            is_shallow = window.num_opened <= _MOST_LEVELS
-            yield record if is_shallow else _shallow(record, f"{path} record {number}")
+            where = f"{path} record {number}"
+            if record is _NESTED_TOO_DEEPLY:
+                yield _too_deep(where)
+            else:
+                yield record if window.num_opened <= _MOST_LEVELS else _shallow(record, where)
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
     except json.JSONDecodeError as error:
@@ -85,8 +90,6 @@ def _records(path: Path, window: _Window, first: int) -> Iterator[Any]:
         if window.starts_with_object:
             advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
         raise AnnotationError(f"{path}: {error.msg} at byte {offset}; {advice}") from None
-    except RecursionError:
-        raise AnnotationError(f"{path}: nested too deeply; {advice}") from None
 
 
 class _Window:
@@ -117,7 +120,10 @@ class _Window:
         return self._bytes_before + len(self._text[: error.pos].encode("utf-8"))
 
     def array_items(self) -> Iterator[Any]:
-        """The values of the array, parsed one by one. Raises UnicodeDecodeError, JSONDecodeError, RecursionError."""
+        """The values of the array, parsed one by one; _NESTED_TOO_DEEPLY where the parser's stack is too small.
+
+        Raises UnicodeDecodeError, JSONDecodeError.
+        """
         self._read_on()
         self._position = len(_BOM) if self._text.startswith(_BOM) else 0
         self.starts_with_object = self._next() == "{"
@@ -157,6 +163,13 @@ class _Window:
             except json.JSONDecodeError as error:
                 if self._at_end or not self._may_be_cut_off(error.pos):
                     raise
+            except RecursionError:
+                closed = _end_of_brackets(self._text, self._position)
+                if closed is not None:
+                    self._value_start, self._position = self._position, closed
+                    return _NESTED_TOO_DEEPLY
+                if self._at_end:
+                    raise json.JSONDecodeError("Expecting the end of what opens", self._text, self._position) from None
             self._read_on()
 
     def _may_be_cut_off(self, position: int) -> bool:
@@ -195,6 +208,19 @@ class _Window:
         self._bytes_before += len(self._text[: self._position].encode("utf-8"))
         self._text = self._text[self._position :] + self._decode(content, self._at_end)
         self._position = 0
+
+
+def _end_of_brackets(text: str, start: int) -> int | None:
+    """Where the brackets that open at `start` are closed; None where the text ends before. Of any depth."""
+    level = 0
+    for match in _BRACKET_OR_STRING.finditer(text, start):
+        mark = match[0]
+        if mark == '"':  # which nothing closes
+            return None
+        level += (mark in "[{") - (mark in "]}")
+        if not level:
+            return match.end()
+    return None
 
 
 class JsonLines:

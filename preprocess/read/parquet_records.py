@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,9 +15,11 @@ from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.forms.qwen import KNOWN_KEYS
 from preprocess.read.index import AnnotationIndex, Checkpoints
+from shards.files.paths import LONGEST_PATH
 
 _READ_BYTES = 1 << 20
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
+_ROWS_A_BYTE, _FEW_ROWS = 8, 1 << 20  # more than records can be compressed to, unless there are few
 
 
 class ParquetRows:
@@ -42,6 +44,8 @@ class ParquetRows:
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
         except pa.ArrowException as error:
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
+        if self._num_rows > _ROWS_A_BYTE * path.stat().st_size + _FEW_ROWS:  # before anything is made for each
+            raise AnnotationError(f"{path}: its footer says {self._num_rows:,} rows, too many for its size")
         known = [field for field in schema if field.name in KNOWN_KEYS]
         if len({field.name for field in known}) < len(known):
             raise AnnotationError(
@@ -77,14 +81,24 @@ class ParquetRows:
             if self._index is not None:
                 self._index.check()
             with pq.ParquetFile(self._path) as file:
-                # One row group at a time: of several, all are read before the first batch comes.
-                batches = (file.iter_batches(self._BATCH_ROWS, [group], self._leaves) for group in groups)
-                for batch in chain.from_iterable(batches):
-                    for parsed in self._records(batch, row):
-                        yield parsed
-                        row += 1
+                for group in groups:  # one by one: of several, all are read before the first batch comes
+                    if row != self._starts[group]:
+                        raise self._wrong_number(row)
+                    for batch in file.iter_batches(self._BATCH_ROWS, [group], self._leaves):
+                        if row + len(batch) > self._num_rows:
+                            raise self._wrong_number(row + len(batch))
+                        for parsed in self._records(batch, row):
+                            yield parsed
+                            row += 1
         except (pa.ArrowException, OSError) as error:
             raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
+        if row != self._num_rows:
+            raise self._wrong_number(row)
+
+    def _wrong_number(self, found: int) -> AnnotationError:
+        return AnnotationError(
+            f"{self._path}: its footer says {self._num_rows:,} rows, its columns hold {found:,}; write it again"
+        )
 
     def _is_read(self, column: str, *below: str) -> bool:
         return column in KNOWN_KEYS and not (column in self._media and below[-1] == "bytes")
@@ -117,7 +131,10 @@ class ParquetRows:
     def _locate(self, cell: dict[str, Any] | None, row: int, column: str, item: int) -> EmbeddedMedium | None:
         if cell is None:
             return None
-        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=cell["path"])
+        written = cell["path"]
+        if isinstance(written, str):  # Parquet may give a million rows one text of a megabyte: each takes a copy of it
+            written = written[: LONGEST_PATH + 1]
+        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=written)
 
 
 def _value_type(type_: pa.DataType) -> pa.DataType:
