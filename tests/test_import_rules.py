@@ -55,7 +55,7 @@ WINGS = {
         models
         weights
         reports
-        errors  stop
+        errors  stop  terminal
     """,
     "shards": """
         __main__

@@ -14,6 +14,7 @@ from train.checkpoints.resume import Start, find_start
 from train.checkpoints.trainer_state import RunIdentity
 from train.errors import UsageError
 from train.models import family_of
+from train.weights.companions import check_companions
 
 _WORLD_SIZES = ("RANK_SIZE", "MS_WORKER_NUM")  # set by rank tables and by msrun
 
@@ -33,6 +34,7 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
     """Raises UsageError where something is missing or does not fit."""
     _require_one_process()
     _require_reporters(arguments)
+    check_companions(arguments.model)
     try:
         shards = open_packs(arguments.shards)
         eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None

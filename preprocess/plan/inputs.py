@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.config import RunConfig
-from preprocess.errors import AnnotationError
+from preprocess.errors import AnnotationError, ConfigError
 from preprocess.jobs.share import EVERYTHING, Share
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
@@ -24,6 +25,45 @@ from shards.files.names import TOKENIZER_NAME
 from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
 
+Stamp = tuple[int, int, int, int]  # inode, size, times of change of content and of status
+
+
+@dataclass
+class HashedInput:
+    """A file as it was when it was hashed."""
+
+    path: Path
+    sha256: str
+    stamp: Stamp
+
+    @classmethod
+    def of(cls, path: Path, index: AnnotationIndex | None = None) -> HashedInput:
+        """Hashed now, or when its index was made. Raises FatalError where it is no longer the file of the index."""
+        stamp = _stamp_of(path)  # before hashing: what is changed meanwhile is found later
+        if index is not None:
+            index.check()
+        return cls(path, sha256_of_file(path) if index is None else index.sha256, stamp)
+
+    def check(self) -> None:
+        """Raises AnnotationError where the content is another one by now; a file that was only touched is none."""
+        try:
+            stamp = _stamp_of(self.path)
+            if stamp == self.stamp:
+                return
+            sha256 = sha256_of_file(self.path)
+        except OSError as error:
+            raise AnnotationError(f"{self.path}: {error.strerror}, while a run was reading it") from None
+        if sha256 != self.sha256:
+            raise AnnotationError(
+                f"{self.path} changed while a run was reading it; leave it as it is, and run again with --overwrite"
+            )
+        self.stamp = stamp
+
+
+def _stamp_of(path: Path) -> Stamp:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -32,6 +72,7 @@ class Sources:
     uses: tuple[DatasetUse, ...]
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
+    hashed: tuple[HashedInput, ...] = ()  # files whose hashes are in `inputs`
     indexes: Mapping[Path, AnnotationIndex] = field(default_factory=dict)  # of annotations, by their path; array jobs
 
     @cached_property
@@ -53,6 +94,11 @@ class Sources:
     @property
     def plan_fingerprint(self) -> str:
         return fingerprint_of(self.plan_inputs)
+
+    def check_unchanged(self) -> None:
+        """Raises AnnotationError where what was read since may not be what the fingerprint is of."""
+        for each in self.hashed:
+            each.check()
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
@@ -80,6 +126,11 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
 
     Touches nothing, but for array jobs, which share indexes of the annotations.
     """
+    if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
+        raise ConfigError(
+            f"--model {config.model} is no folder here; if it is a model of the Hugging Face Hub, download it first "
+            f"(hf download {config.model} --local-dir FOLDER) and say --model FOLDER"
+        )
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
     tokenizer = config.model / TOKENIZER_NAME
@@ -87,28 +138,29 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     paths = [use.dataset.annotation_path for use in uses]
     indexes = shared_indexes(config.output_dir, paths, share) if share.of > 1 else {}
+    annotations = {use.dataset.name: _hash_annotations(use.dataset, indexes) for use in uses}
+    hashed = tuple(annotations.values())
+    hashed_tokenizer = HashedInput.of(tokenizer)
     inputs = {
         "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": _hash_annotations(use.dataset, indexes),
+                "annotations_sha256": annotations[use.dataset.name].sha256,
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
             }
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": sha256_of_file(tokenizer),
+        "tokenizer_sha256": hashed_tokenizer.sha256,
         "versions": versions(),
     }
-    return Sources(uses, constants, with_format(inputs, config.format), indexes)
+    return Sources(uses, constants, with_format(inputs, config.format), (*hashed, hashed_tokenizer), indexes)
 
 
-def _hash_annotations(dataset: Dataset, indexes: Mapping[Path, AnnotationIndex]) -> str:
-    if (index := indexes.get(dataset.annotation_path)) is not None:
-        return index.sha256
+def _hash_annotations(dataset: Dataset, indexes: Mapping[Path, AnnotationIndex]) -> HashedInput:
     try:
-        return sha256_of_file(dataset.annotation_path)
+        return HashedInput.of(dataset.annotation_path, indexes.get(dataset.annotation_path))
     except OSError as error:
         raise AnnotationError(
             f"{dataset.annotation_path}: {error.strerror}; check annotation_path in the registry"
