@@ -10,6 +10,7 @@ import pytest
 
 from preprocess.cli import commands, doctor
 from preprocess.pixels import PixelCheck
+from tests.preprocess.workshop import Workshop, talk
 
 EQUAL = PixelCheck(line="who resizes", trials=500, values=2_000, different=0, pillow_ms=30.0, kernel_ms=3.0)
 
@@ -50,3 +51,14 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_doctor_takes_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["doctor", "out"]) == 2
     assert "usage: python -m preprocess doctor" in capsys.readouterr().err
+
+
+def test_a_run_says_where_pixels_take_the_slower_way(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.dataset([talk()])
+    monkeypatch.setattr(commands, "slower_line", lambda: None)
+    quick = workshop.run()
+    monkeypatch.setattr(commands, "slower_line", lambda: "slowly, since there is no compiler")
+    slow = workshop.run("--overwrite=true")
+    assert (quick.code, slow.code) == (0, 0)
+    assert "slowly" not in quick.out
+    assert slow.out.endswith("slowly, since there is no compiler\n")

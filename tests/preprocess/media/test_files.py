@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,13 @@ def test_what_is_no_regular_file_is_missing(linked: Path, name: str, said: str) 
     error = missing(linked / "media" / name)
     assert said in error.detail
     assert name.rstrip("/.") in error.detail
+
+
+def test_a_socket_is_no_image_and_no_failing_disk(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.png"))
+        with pytest.raises(SampleError, match="is not a regular file"):
+            open_stamped(MediaSource(path=str(tmp_path / "s.png")))
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/mem", "/proc/self/status"])

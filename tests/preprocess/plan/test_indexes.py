@@ -9,11 +9,13 @@ from threading import Thread
 import pytest
 
 import preprocess.plan.indexes
-from preprocess.errors import AnnotationError, ConfigError
+from preprocess.errors import AnnotationError, ConfigError, FatalError
 from preprocess.jobs.share import Claims, Share
 from preprocess.plan.indexes import SUFFIX, shared_indexes
+from preprocess.plan.inputs import open_sources
 from preprocess.read.annotations import make_index
 from preprocess.read.index import AnnotationIndex
+from tests.preprocess.workshop import Workshop, talk
 
 FIRST, SECOND = Share(index=0, of=2), Share(index=1, of=2)
 
@@ -77,6 +79,34 @@ def test_what_another_job_makes_is_waited_for(tmp_path: Path, annotations: Path,
         waiter.join(60)
     assert len(found) == 1
     assert made == [annotations]
+
+
+def test_what_another_job_made_before_the_claim_was_taken_is_read(
+    tmp_path: Path, annotations: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    looks = iter([None])
+    read = preprocess.plan.indexes.read_index
+    monkeypatch.setattr(preprocess.plan.indexes, "read_index", lambda *arguments: next(looks, read(*arguments)))
+    assert shared_indexes(tmp_path / "out", [annotations], SECOND)[annotations].checkpoints.num_records == 10
+    assert len(made) == 1
+    assert next(looks, "asked") == "asked"
+
+
+def test_array_jobs_read_by_the_index_what_others_read_without(workshop: Workshop, made: list[Path]) -> None:
+    workshop.dataset([talk(), talk()])
+    config = workshop.config()
+    alone = open_sources(config)
+    assert not made
+    first, second = (open_sources(config, share) for share in (FIRST, SECOND))
+    assert len(made) == 1
+    assert first.fingerprint == second.fingerprint == alone.fingerprint
+    assert [list(file) for file in second.files] == [list(file) for file in alone.files]
+    [path] = second.indexes
+    [file] = second.files
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(FatalError, match="changed while it was read"):
+        next(iter(file))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
