@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from preprocess.media.headers import HEAD_BYTES, read_header
-from preprocess.media.images import _upright
+from preprocess.media.images import _upright, open_image
 
 NUM_DAMAGED = 6_000
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -95,7 +95,7 @@ def by_pillow(content: bytes) -> tuple[int, int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
+            with open_image(io.BytesIO(content)) as image:
                 return _upright(image)
     except Exception:
         return None
