@@ -49,7 +49,7 @@ def prepare(config: RunConfig, share: Share) -> Sources:
     Raises ConfigError, AnnotationError.
     """
     folder = config.output_dir
-    sources = open_sources(config)
+    sources = open_sources(config, share)
     if config.format == "mindrecord" and find_spec("mindspore") is None:
         raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:

@@ -63,6 +63,9 @@ class Share:
         return cls(index=index, of=count)
 
 
+EVERYTHING = Share()
+
+
 class Claims:
     """What this job is at, in a folder that all jobs of the run see. A context manager."""
 

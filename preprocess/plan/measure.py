@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class LoadedMeasureStage:
         config = self.stage.config
         rows: list[tuple[MeasuredSample, int]] = []
         rejects: list[Reject] = []
-        counts, ignored = PackCounts(), Counter[str]()
+        ignored = Counter[str]()
         for index, record, copies in job.records:
             members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored)
             too_long = next((reject for reject in lost if reject.reason == Reason.TOO_LONG.value), None)
@@ -105,14 +105,12 @@ class LoadedMeasureStage:
                 members = []
             members, oversize = _keep_what_fits(members, config)
             rejects += sorted(lost + oversize, key=lambda reject: reject.member or 0)
-            for measured in members:
-                rows.append((measured, copies))
-                counts += measured.counts * copies
+            rows += ((measured, copies) for measured in members)
         summary = PartSummary(
             fingerprint=self.stage.fingerprint,
             dataset=job.dataset.name,
             num_samples=len(rows),
-            counts=counts,
+            counts=_count(rows),
             rejects=tuple(rejects),
             ignored_keys=dict(sorted(ignored.items())),
         )
@@ -120,6 +118,12 @@ class LoadedMeasureStage:
             self.stage.hold.check()
         write_part(self.stage.folder, job.part, rows, summary.to_metadata())
         return len(rejects)
+
+
+def _count(rows: Sequence[tuple[MeasuredSample, int]]) -> PackCounts:
+    """Sums over the samples, each as often as it has copies."""
+    counts = [(vars(measured.counts), copies) for measured, copies in rows]
+    return PackCounts(**{name: sum(each[name] * copies for each, copies in counts) for name in vars(PackCounts())})
 
 
 def _measure_members(
