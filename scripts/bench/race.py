@@ -109,7 +109,7 @@ def race(folder: Path, target: Path, way: str, workers: str, later: float, dice:
 def look(target: Path, ended: dict[str, Ended], alone: dict[str, tuple[dict[str, str], set[str]]]) -> list[str]:
     """What is wrong with the outcome of a trial; nothing where one run came out whole and the other said that it lost.
 
-    With `--overwrite` the second may find the first finished, and remove it: then both end well, and the later is there.
+    With `--overwrite` the second may find the first finished, and remove it: then both end well, and one is there.
     """
     won = [name for name, each in ended.items() if each.code == 0]
     flaws = [
@@ -118,7 +118,7 @@ def look(target: Path, ended: dict[str, Ended], alone: dict[str, tuple[dict[str,
         if each.code and not each.in_one_line()
     ]
     if not won:
-        return [*flaws, f"nobody won: {({name: each.errors[-300:] for name, each in ended.items()})!r}"]
+        return [*flaws, f"nobody won: {[each.errors[-300:] for each in ended.values()]}"]
     try:
         inputs = json.loads((target / "plan" / "inputs.json").read_text())
         manifest = json.loads((target / "manifest.json").read_text())["inputs"]

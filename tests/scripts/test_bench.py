@@ -1,4 +1,4 @@
-"""The benchmarks of planning, packing, reading, racing and interrupted training: they run alone, and hold what they show."""
+"""Benchmarks of planning, packing, reading, races and interrupted training: they run alone, and hold what they show."""
 
 from __future__ import annotations
 
