@@ -148,7 +148,7 @@ def video_grid_of(num_frames: int) -> tuple[int, int, int]:
 
 
 def test_keys_are_those_of_runs_before() -> None:
-    """Recorded by the version that first wrote them: an old run can still be reused."""
+    """Recorded by the version that first wrote them: a change would decode again what older runs hold."""
     cell = replace(CLIP, source=MediaSource(path="/d.parquet", row=3, column="video", item=1))
     assert [source_key(CLIP), source_key(cell), content_key(CLIP)] == [
         (12832422772410887455, 10087936644716963579),
