@@ -124,7 +124,7 @@ def strange_file(path: Path, dice: random.Random) -> None:
             path.symlink_to(path.name)
 
 
-# --- kinds: a folder that is whole -> damage -> what a command does with it -------------------------------------------
+# --- kinds: a whole folder -> damage -> what a command does with it --------------------------------------------------
 
 
 def damage_manifest(folder: Path, dice: random.Random) -> None:

@@ -121,8 +121,7 @@ def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]
 def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
     """Raises DamagedCheckpoint for a file that is missing, altered, or of another version."""
     try:
-        with open_plain(path, follow_links=False) as file:
-            record = json.loads(file.read())
+        record = json.loads(read_plain(path, follow_links=False))
         stored_hash = record.pop("sha256")
         version = record.pop("format_version")
         is_altered = stored_hash != sha256_of_json({"format_version": version, **record})
