@@ -123,7 +123,7 @@ class Claims:
                     os.utime(path)
 
     def __enter__(self) -> Claims:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)
         self._thread.start()
         return self
 

@@ -10,5 +10,6 @@
 | write down | `make.py`, `tables.py`, `summary.py` | packs -> `packs.arrow`, `tasks.arrow` (of shards), `plan.json` |
 | what if | `sweep.py` | one measurement, many configurations -> a line each |
 
-`tables.py` lists every file of a plan. `make.py` puts the stages in order.
+`holding.py`: whose run the folder holds, asked before anything gets its final name. `tables.py` lists every file of a
+plan. `make.py` puts the stages in order.
 """

@@ -85,7 +85,7 @@ def measure_parts(
 
     The number of all parts, and those that `take` left.
     """
-    (folder / SAMPLES_DIR).mkdir(parents=True, exist_ok=True)
+    (folder / SAMPLES_DIR).mkdir(exist_ok=True)  # not its parents: where those are gone, another run took the folder
     num_parts, left = 0, []
 
     def is_wanted(part: int, num_records: int) -> bool:

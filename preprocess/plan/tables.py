@@ -1,7 +1,7 @@
 """The plan on disk: Arrow files that workers map into memory instead of parsing annotations again.
 
 plan/inputs.json     what determines the output, and where it was read; another run in the same folder is told by it
-plan/claims/         of array jobs: what each is measuring; empty afterwards
+plan/claims/         of array jobs: what each is measuring or gathering; empty afterwards
 plan/samples/        part-N.arrow: usable samples, their turns, media with measures, counts, number of copies; in its
                      metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
@@ -10,11 +10,13 @@ plan/tasks.arrow     every shard: its first pack, and how many
 plan/rejects.jsonl   samples that planning rejected
 plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
-plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
+plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse; in its metadata, the
+                     plan, the shard and a hash of the columns
 plan/lost.jsonl      samples that were rejected while decoding, if there are any
 plan/slowest.json    the samples that took longest, of all shards
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
-                     SHARD.verified: that shard of it is what its manifest says
+                     index.sha256: its hash; NAME.verified: when the index, or a shard of that run, was compared with
+                     its hash, and how it was last touched then
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def part_metadata(folder: Path, part: int) -> dict[str, str]:
 
 def decode_metadata(schema: pa.Schema) -> dict[str, str]:
     metadata = schema.metadata or {}
-    return {key.decode(): value.decode() for key, value in metadata.items()}
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
 
 
 def part_path(folder: Path, part: int) -> Path:
