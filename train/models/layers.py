@@ -29,10 +29,14 @@ class Linear(nn.Cell):
         self.adapter: nn.Cell | None = None
 
     def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
-        y_NC = self.matmul(x_NC, ops.cast(self.weight, x_NC.dtype))
+        y_NC = self.matmul(x_NC, self.whole(x_NC.dtype))
         if self.bias is not None:
             y_NC = self.bias_add(y_NC, ops.cast(self.bias, x_NC.dtype))
         return y_NC if self.adapter is None else y_NC + self.adapter(x_NC)
+
+    def whole(self, compute: ms.Type) -> ms.Tensor:
+        """The weight (outputs, inputs) for products in `compute`."""
+        return ops.cast(self.weight, compute)
 
 
 class RMSNorm(nn.Cell):

@@ -64,6 +64,6 @@ class Evaluation:
 def _compile_forward(model: Qwen25VL) -> Callable[..., ms.Tensor]:
     @ms.jit
     def loss_sum(*batch: ms.Tensor) -> ms.Tensor:
-        return model(*batch)
+        return model.loss(*batch)
 
     return loss_sum

@@ -13,6 +13,7 @@ from mindspore import nn, ops
 
 from shards import ModelConstants
 from train.models.attention import WindowAttention, sequence_attention
+from train.models.gathers import GatherOnce, inverse_of, places_that_agree
 from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
 from train.models.precision import Precision
 from train.models.qwen2_5_vl.config import COLOUR_CHANNELS, VisionConfig
@@ -77,7 +78,7 @@ class PatchEmbed(nn.Cell):
 class VisionAttention(nn.Cell):
     """Multi-head attention within windows, or within temporal slices where `full`."""
 
-    def __init__(self, config: VisionConfig, *, full: bool) -> None:
+    def __init__(self, config: VisionConfig, compute: ms.Type, *, full: bool) -> None:
         super().__init__()
         self.full = full
         self.num_heads = config.num_heads
@@ -85,7 +86,7 @@ class VisionAttention(nn.Cell):
         self.qkv = Linear(config.hidden_size, 3 * config.hidden_size, bias=True)
         self.proj = Linear(config.hidden_size, config.hidden_size, bias=True)
         if full:
-            self.attend = sequence_attention(config.num_heads, config.head_dim, causal=False)
+            self.attend = sequence_attention(config.num_heads, config.head_dim, compute, causal=False)
         else:
             self.attend = WindowAttention(config.head_dim)
 
@@ -112,11 +113,11 @@ class VisionAttention(nn.Cell):
 
 
 class VisionBlock(nn.Cell):
-    def __init__(self, config: VisionConfig, *, full: bool) -> None:
+    def __init__(self, config: VisionConfig, compute: ms.Type, *, full: bool) -> None:
         super().__init__()
         self.norm1 = RMSNorm(config.hidden_size, NORM_EPS)
         self.norm2 = RMSNorm(config.hidden_size, NORM_EPS)
-        self.attn = VisionAttention(config, full=full)
+        self.attn = VisionAttention(config, compute, full=full)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, bias=True)
 
     def construct(self, x_PE: ms.Tensor, angles_PF: ms.Tensor, *segments: ms.Tensor) -> ms.Tensor:
@@ -146,9 +147,13 @@ class VisionTower(nn.Cell):
         super().__init__()
         self.patch_embed = PatchEmbed(config, constants, precision)
         self.blocks = nn.CellList(
-            [VisionBlock(config, full=index in config.fullatt_block_indexes) for index in range(config.depth)]
+            [
+                VisionBlock(config, precision.compute, full=index in config.fullatt_block_indexes)
+                for index in range(config.depth)
+            ]
         )
         self.merger = PatchMerger(config)
+        self.gather = GatherOnce()
         # Half of a head's frequencies turn with the row, the other half with the column.
         self.frequencies = ms.Tensor(rotary_frequencies(config.head_dim // 2, ROTARY_THETA))
 
@@ -158,12 +163,17 @@ class VisionTower(nn.Cell):
         video_patches: ms.Tensor,
         patch_index: ms.Tensor,
         patch_positions: ms.Tensor,
-        *segments: ms.Tensor,
+        patch_keys: ms.Tensor,
+        patch_ends: ms.Tensor,
+        *windows: ms.Tensor,
     ) -> ms.Tensor:
         """Map the fields of a `Batch` to visual embeddings (V, M), in window order."""
-        x_PE = ops.gather(self.patch_embed(image_patches, video_patches), patch_index, 0)
+        embedded = self.patch_embed(image_patches, video_patches)
+        window_index, _, window_position = windows
+        is_real_P = places_that_agree(window_index, window_position)
+        x_PE = self.gather(embedded, patch_index, inverse_of(patch_index, is_real_P, embedded.shape[0]))
         angles_P2f = ops.expand_dims(ops.cast(patch_positions, ms.float32), 2) * self.frequencies
         angles_PF = ops.reshape(angles_P2f, (patch_positions.shape[0], -1))
         for block in self.blocks:
-            x_PE = block(x_PE, angles_PF, *segments)
+            x_PE = block(x_PE, angles_PF, patch_keys, patch_ends, *windows)
         return self.merger(x_PE)
