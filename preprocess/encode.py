@@ -32,6 +32,7 @@ from preprocess.sample import (
     Sample,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
+from shards.files.names import TOKENIZER_NAME
 
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
@@ -56,7 +57,7 @@ class SampleEncoder:
     @classmethod
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
         constants = read_model_constants(model)
-        tokenizer = load_tokenizer(model / "tokenizer.json")
+        tokenizer = load_tokenizer(model / TOKENIZER_NAME)
         return cls(config, constants, ChatEncoder(tokenizer, constants, supervise_newline=config.supervise_newline))
 
     def measure(self, sample: Sample) -> MeasuredSample:

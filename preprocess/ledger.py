@@ -13,8 +13,6 @@ from preprocess.errors import Reason, SampleError, damaged
 from preprocess.sample import Sample, sample_key
 from shards.files.atomic import open_atomically
 
-LEDGER_NAME = "rejects.jsonl"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:

@@ -14,11 +14,12 @@ from preprocess.output_dir import beginning_in, finished_plan, remove_manifest, 
 from preprocess.plan.inputs import Sources
 from preprocess.plan.make import finish_plan, make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
+from preprocess.plan.tables import CLAIMS_DIR
 from preprocess.plan.together import POLL_SECONDS, measure_with_others
 from preprocess.write.materialise import ShardStage
 from preprocess.write.reuse import build_index
 from shards.files.atomic import write_atomically
+from shards.files.names import INPUTS_NAME, PLAN_DIR
 from shards.formats.writer import is_finished, remove_abandoned
 
 

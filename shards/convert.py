@@ -7,7 +7,6 @@ call goes on: shards with a sidecar are kept. The manifest comes last.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import shutil
@@ -22,11 +21,11 @@ from typing import Any
 from shards.errors import ConversionError, DamagedShard
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_file
+from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR, PLAN_NAME
 from shards.formats.kinds import check_row_fits, open_shard
 from shards.formats.mindrecord import largest_row_bytes
 from shards.formats.writer import (
     DONE_DIR,
-    PLAN_DIR,
     TEMPORARY_DIR,
     ShardSidecar,
     is_finished,
@@ -35,21 +34,10 @@ from shards.formats.writer import (
     write_shard,
     write_sidecar,
 )
-from shards.manifest import (
-    CONVERSION_NAME,
-    FORMATS,
-    MANIFEST_NAME,
-    MODEL_DIR,
-    Manifest,
-    ShardEntry,
-    fingerprint_of,
-    write_manifest,
-)
+from shards.manifest import CONVERSION_NAME, FORMATS, Manifest, ShardEntry, fingerprint_of, write_manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
 from shards.reader import open_shards
-
-_LEDGER_NAME = "rejects.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +113,11 @@ def convert_shards(
 
 def _occupy(source: Path, target: Path, format: str) -> None:
     """Begin in an empty folder, or go on in one that holds the same conversion."""
-    state = {"source": str(source.resolve()), "format": format, "manifest_sha256": _sha256(source / MANIFEST_NAME)}
+    state = {
+        "source": str(source.resolve()),
+        "format": format,
+        "manifest_sha256": sha256_of_file(source / MANIFEST_NAME),
+    }
     path = target / CONVERSION_NAME
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -143,10 +135,6 @@ def _occupy(source: Path, target: Path, format: str) -> None:
     if not is_empty:
         raise ConversionError(f"{target} is not an empty folder; name another one")
     write_atomically(path, json.dumps(state, indent=1) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _convert_all(conversion: _Conversion, entries: Sequence[ShardEntry], workers: int) -> Iterator[None]:
@@ -194,8 +182,8 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
         _copy_plan(source / PLAN_DIR, target / PLAN_DIR, converted)
     if (source / MODEL_DIR).is_dir():
         shutil.copytree(source / MODEL_DIR, target / MODEL_DIR, dirs_exist_ok=True)
-    if (source / _LEDGER_NAME).is_file():
-        shutil.copyfile(source / _LEDGER_NAME, target / _LEDGER_NAME)
+    if (source / LEDGER_NAME).is_file():
+        shutil.copyfile(source / LEDGER_NAME, target / LEDGER_NAME)
     write_manifest(target, converted)
     if not (source / PLAN_DIR).is_dir():
         shutil.rmtree(target / PLAN_DIR, ignore_errors=True)  # nothing but our own sidecars
@@ -206,7 +194,7 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
 def _copy_plan(source: Path, target: Path, converted: Manifest) -> None:
     """All of it but the sidecars, which tell of the shards; what the run was told names its format."""
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=lambda folder, names: _converted(folder, names, target))
-    for name, inputs_of in (("inputs.json", lambda record: record), ("plan.json", lambda record: record["inputs"])):
+    for name, inputs_of in ((INPUTS_NAME, lambda record: record), (PLAN_NAME, lambda record: record["inputs"])):
         path = target / name
         if path.is_file():
             record = json.loads(path.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ import numpy as np
 from shards.batch import Batch, BatchShape, make_batch
 from shards.errors import DamagedShard, ShardError
 from shards.order import PackOrder, num_positions
-from shards.reader import ShardSet, open_shards
+from shards.reader import ShardSet, open_packs, open_shards
 
 
 class PaddedPack(NamedTuple):
@@ -127,9 +127,7 @@ def mindspore_dataset(
         def create_dict_iterator(self, *args: Any, **options: Any) -> _Rows:
             return _Rows(super().create_dict_iterator(*args, **options), self.source)
 
-    shards = open_shards(folder)
-    if not len(shards):
-        raise ShardError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
+    shards = open_packs(folder)
     positions = num_positions(len(shards), packs_per_step=packs_per_step, num_epochs=num_epochs, max_steps=max_steps)
     order = PackOrder(num_packs=len(shards), seed=seed, packs_per_step=packs_per_step, num_positions=positions)
     stream = PackStream(shards, order, first_step=first_step, rank=rank, world_size=world_size)

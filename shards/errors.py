@@ -48,7 +48,7 @@ class InvalidPack(AssertionError):
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_file(path: Path) -> Iterator[None]:
     """Add the path to an OSError that lacks it: opening a file names it, writing to an open one does not."""
     try:
         yield

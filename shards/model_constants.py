@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from shards.errors import ModelMismatch
+from shards.files.names import CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
 
 PAD_TOKEN = "<|endoftext|>"
 SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl")
@@ -82,9 +83,9 @@ def read_model_constants(folder: Path) -> ModelConstants:
     Understands flat config.json (as published with Qwen2.5-VL) and nested ones (`text_config`, as newer transformers
     write them). Raises ModelFolderError where a file or value is missing or the files contradict each other.
     """
-    config = _JsonFile.read(folder / "config.json")
-    processor = _JsonFile.read(folder / "preprocessor_config.json")
-    tokenizer = _JsonFile.read(folder / "tokenizer.json")
+    config = _JsonFile.read(folder / CONFIG_NAME)
+    processor = _JsonFile.read(folder / PROCESSOR_NAME)
+    tokenizer = _JsonFile.read(folder / TOKENIZER_NAME)
     model_type = config.record.get("model_type")
     if model_type not in SUPPORTED_MODEL_TYPES:
         raise ModelFolderError(
@@ -212,6 +213,6 @@ def _check_agreement(
         )
     if abs(constants.rescale_factor - 1 / 255) > 1e-9:
         raise ModelFolderError(
-            f"{folder / 'preprocessor_config.json'}: rescale_factor {constants.rescale_factor} is not 1/255, "
+            f"{folder / PROCESSOR_NAME}: rescale_factor {constants.rescale_factor} is not 1/255, "
             "the only one that uint8 patches can be normalised with"
         )

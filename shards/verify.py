@@ -5,7 +5,6 @@ A file whose hash is wrong is not decoded: damaged metadata can crash a decoder.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -18,15 +17,8 @@ from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError
 from shards.files.hashing import sha256_of_file
-from shards.manifest import (
-    MANIFEST_HASH_NAME,
-    MANIFEST_NAME,
-    MODEL_DIR,
-    MODEL_FILES,
-    Manifest,
-    PayloadFile,
-    read_manifest,
-)
+from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
+from shards.manifest import Manifest, PayloadFile, read_manifest
 from shards.model_constants import ModelFolderError, read_model_constants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 from shards.reader import ShardSet
@@ -91,7 +83,7 @@ def _add(sums: dict[str, PackCounts], more: Mapping[str, PackCounts]) -> None:
 
 def _manifest_problems(folder: Path) -> Iterator[Problem]:
     """Reading compared the hashes; here the hash file as a whole."""
-    digest = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
+    digest = sha256_of_file(folder / MANIFEST_NAME)
     if (folder / MANIFEST_HASH_NAME).read_bytes() != f"{digest}  {MANIFEST_NAME}\n".encode():
         what = f"it is not the line that sha256sum writes about {MANIFEST_NAME}"
         yield Problem(file=MANIFEST_HASH_NAME, what=what, advice=_REWRITE)
@@ -106,9 +98,9 @@ def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     if missing:
         return
     expected = manifest.inputs.get("tokenizer_sha256")
-    found = sha256_of_file(model / "tokenizer.json")
+    found = sha256_of_file(model / TOKENIZER_NAME)
     if expected is not None and found != expected:
-        yield _other_hash(f"{MODEL_DIR}/tokenizer.json", found, expected)
+        yield _other_hash(f"{MODEL_DIR}/{TOKENIZER_NAME}", found, expected)
         return
     try:
         read_model_constants(model).require_equal(manifest.model, mine=f"{MODEL_DIR}/", theirs=MANIFEST_NAME)

@@ -1,7 +1,6 @@
 """`python -m train`, and `python -m train merge`.
 
-Exit codes: 0 done, or stopped by a signal and saved; 1 stopped without a usable result; 2 wrong usage, nothing was
-written.
+Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from train.cli.command_line import build_parser, parse_command_line
 from train.cli.merge_command import describe_flags
 from train.cli.merge_command import run as run_merge
-from train.errors import TrainingFailed, UsageError
+from train.errors import TrainError
 from train.inputs import open_inputs
 from train.stop import StopRequest
 
@@ -38,12 +37,9 @@ def main(argv: Sequence[str]) -> int:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
             train(command_line.arguments, inputs, _log, stop)
-    except UsageError as error:
-        _say(f"error: {error}")
-        return 2
-    except TrainingFailed as error:
-        _say(f"stopped: {error}")
-        return 1
+    except TrainError as error:
+        _say(f"{error.kind}: {error}")
+        return error.exit_code
     return 0
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
-from shards import ModelFolderError, ShardError, ShardSet, open_shards, read_model_constants
+from shards import ModelFolderError, ShardError, ShardSet, read_model_constants
 from shards.order import PackOrder, num_positions
+from shards.reader import open_packs
 from train.arguments import TrainArguments
 from train.checkpoints.resume import Start, find_start
 from train.checkpoints.trainer_state import RunIdentity
@@ -33,8 +33,8 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
     _require_one_process()
     _require_reporters(arguments)
     try:
-        shards = _open(arguments.shards)
-        eval_shards = _open(arguments.eval_shards) if arguments.eval_shards else None
+        shards = open_packs(arguments.shards)
+        eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None
         constants = read_model_constants(arguments.model)
         for each in filter(None, (shards, eval_shards)):
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
@@ -68,13 +68,6 @@ def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
             max_steps=arguments.max_steps,
         ),
     )
-
-
-def _open(folder: Path) -> ShardSet:
-    shards = open_shards(folder)
-    if not len(shards):
-        raise UsageError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
-    return shards
 
 
 def _require_one_process() -> None:

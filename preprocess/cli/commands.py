@@ -18,13 +18,12 @@ from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
-from preprocess.ledger import LEDGER_NAME, read_ledger
+from preprocess.ledger import read_ledger
 from preprocess.output_dir import prepare
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import run_sweep
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.report.terminal import (
     contents_table,
     plan_table,
@@ -37,6 +36,7 @@ from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 
 USAGE = """usage: python -m preprocess COMMAND ...
 

@@ -19,6 +19,7 @@ from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants
 from shards.files.hashing import sha256_of_file
+from shards.files.names import TOKENIZER_NAME
 from shards.manifest import fingerprint_of
 
 
@@ -76,7 +77,7 @@ def open_sources(config: RunConfig) -> Sources:
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": sha256_of_file(config.model / "tokenizer.json"),
+        "tokenizer_sha256": sha256_of_file(config.model / TOKENIZER_NAME),
         "versions": {
             "pillow": PIL.__version__,
             "libjpeg_turbo": features.version("libjpeg_turbo"),  # Pillow may be built with another one, or with none

@@ -17,7 +17,7 @@ import numpy as np
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import LEDGER_NAME, write_ledger
+from preprocess.ledger import write_ledger
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import PartSummary
 from preprocess.plan.parts import measure
@@ -25,6 +25,7 @@ from preprocess.plan.sizes import PackedItems, SampleSizes, pack_samples
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import write_packs, write_parts, write_tasks
 from shards import PackCounts, PackMaxima
+from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
 

@@ -11,8 +11,7 @@ from typing import Any
 from preprocess.errors import damaged
 from shards import PackCounts
 from shards.files.atomic import write_atomically
-
-PLAN_NAME = "plan.json"  # in the plan's folder
+from shards.files.names import PLAN_NAME
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,8 +41,6 @@ from preprocess.sample import (
 )
 from shards.files.atomic import open_atomically
 
-PLAN_DIR = "plan"
-INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader

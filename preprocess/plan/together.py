@@ -13,7 +13,7 @@ from preprocess.jobs.share import Claims, Share
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import is_measured
 from preprocess.plan.parts import measure_parts
-from preprocess.plan.tables import PLAN_DIR
+from shards.files.names import PLAN_DIR
 
 POLL_SECONDS = 5.0  # between looks at what other jobs are at
 

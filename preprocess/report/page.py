@@ -11,13 +11,13 @@ from jinja2 import PackageLoader
 
 from preprocess.errors import Reason
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import LEDGER_NAME, Reject, read_ledger
+from preprocess.ledger import Reject, read_ledger
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.report.distributions import Bin, Distribution, PlanDistributions, doubling_edges, even_edges
 from preprocess.report.thumbnails import draw_rejects
 from preprocess.timing import read_slowest
 from shards import Manifest, PackCounts, open_shards
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 from shards.look.info import flatten
 from shards.look.page import EXTRACT, Picture, render, view_pack
 from shards.look.readable import num_visual_tokens, reasons_of

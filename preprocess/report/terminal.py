@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from preprocess.config import AUTO, Sweep
-from preprocess.ledger import LEDGER_NAME, Reject
+from preprocess.ledger import Reject
 from preprocess.plan.make import Tally
 from preprocess.plan.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan.summary import PlanSummary
@@ -14,6 +14,7 @@ from preprocess.plan.sweep import Outcome
 from preprocess.timing import Timing
 from preprocess.write.publish import Published
 from shards import Manifest, PackCounts
+from shards.files.names import LEDGER_NAME
 from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
 
 _MOST_KEYS = 20

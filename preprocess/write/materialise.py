@@ -22,11 +22,12 @@ from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR, SamplesReader, read_table
+from preprocess.plan.tables import SamplesReader, read_table
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.timing import Timing, slowest_of_shard
 from preprocess.write.reuse import Medium, OldPatches, write_media
 from shards import Pack, PackCounts
+from shards.files.names import PLAN_DIR
 from shards.formats.kinds import load_format
 from shards.formats.writer import ShardSidecar, write_shard, write_sidecar
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
-from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
+from preprocess.ledger import Reject, count_by_dataset, read_ledger, write_ledger
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
+from shards.files.names import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
 from shards.formats.writer import TEMPORARY_DIR, read_sidecar
-from shards.manifest import MODEL_DIR, MODEL_FILES
 
 
 @dataclass(frozen=True, kw_only=True)

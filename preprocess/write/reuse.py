@@ -23,12 +23,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from preprocess.errors import ConfigError, FatalError
-from preprocess.plan.tables import INPUTS_NAME, PLAN_DIR, read_table, write_table
+from preprocess.plan.tables import read_table, write_table
 from preprocess.sample import MeasuredImage, MeasuredVideo
 from shards import ModelConstants, Pack, ShardError, open_shards
 from shards.files.hashing import sha256_of_file
+from shards.files.names import INPUTS_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.formats.writer import shard_index
-from shards.manifest import MANIFEST_NAME
 
 MEDIA_DIR = "media"
 _INDEX_NAME = "index.arrow"

@@ -29,10 +29,11 @@ from preprocess.config import RunConfig
 from preprocess.jobs.executor import ThisProcess, WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.output_dir import prepare
-from preprocess.plan.tables import PLAN_DIR, SamplesReader
+from preprocess.plan.tables import SamplesReader
 from preprocess.run import plan_into_output
 from preprocess.write.materialise import ShardStage
 from shards import read_model_constants
+from shards.files.names import PLAN_DIR
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels
 PHOTO_BYTES = 1_310_000  # in a shard, about

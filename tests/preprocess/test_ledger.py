@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.errors import Reason, SampleError
-from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
+from preprocess.ledger import Reject, count_by_dataset, read_ledger, write_ledger
+from shards.files.names import LEDGER_NAME
 
 any_text = st.text(alphabet=st.characters(), max_size=20)  # half surrogate pairs and line separators included
 rejects = st.builds(

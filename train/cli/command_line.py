@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser
 
-from shards.manifest import MANIFEST_NAME
+from shards.files.names import MANIFEST_NAME
 from train.arguments import FIELDS, TrainArguments
 from train.cli.flags import ELSEWHERE, Alias, Ignored, Refused
 from train.errors import UsageError
