@@ -26,7 +26,6 @@ from train.cluster.launch.processes import SCHEDULER_COMMAND, Copy, Process, env
 from train.cluster.rank import stop_seconds
 from train.errors import TrainingFailed, UsageError
 
-LOGS = "logs"  # in the output folder
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_OF_WATCHDOGS = 30.0  # those of the ranks come first: they say where each stood
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -64,7 +63,9 @@ class _Signals:
         self.last = signal.Signals(number)
 
 
-def launch(job: Job, command: Sequence[str], log_dir: Path, say: Say) -> int:
+def launch(
+    job: Job, command: Sequence[str], log_dir: Path, say: Say, scheduler: Sequence[str] = SCHEDULER_COMMAND
+) -> int:
     """Run `command` as every rank of this node, and return the exit code of the job. For the main thread.
 
     Raises UsageError or TrainingFailed where the job can't begin.
@@ -84,7 +85,7 @@ def launch(job: Job, command: Sequence[str], log_dir: Path, say: Say) -> int:
         running = _Running(job, nodes, keeper, signals, say)
         code, reason = 1, f"node {job.node} failed"
         try:
-            running.start(command, log_dir)
+            running.start(command, scheduler, log_dir)
             code, failure = running.see_to_the_end(patience)
             reason = failure or ""
         except OSError as error:
@@ -109,12 +110,12 @@ class _Running:
         self._ranks: list[Process] = []
         self._copy: Copy | None = None  # of rank 0, on the terminal
 
-    def start(self, command: Sequence[str], log_dir: Path) -> None:
+    def start(self, command: Sequence[str], scheduler: Sequence[str], log_dir: Path) -> None:
         job = self._job
         for rank in [None, *job.ranks] if job.node == 0 else job.ranks:
             process = Process(
                 "scheduler" if rank is None else f"rank {rank}",
-                SCHEDULER_COMMAND if rank is None else command,
+                scheduler if rank is None else command,
                 environment_of(job, rank, os.environ),
                 log_dir,
             )
