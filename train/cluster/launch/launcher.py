@@ -27,7 +27,7 @@ from train.cluster.rank import stop_seconds
 from train.errors import TrainingFailed, UsageError
 
 _SECONDS_BETWEEN_LOOKS = 0.1
-_SECONDS_OF_WATCHDOGS = 30.0  # those of the ranks come first: they say where each stood
+_PATIENCE = 1.1  # times TRAIN_STOP_SECONDS: the watchdogs of the ranks come first, and say where each stood
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Say = Callable[[str], None]
@@ -70,7 +70,7 @@ def launch(
 
     Raises UsageError or TrainingFailed where the job can't begin.
     """
-    patience = stop_seconds() + _SECONDS_OF_WATCHDOGS
+    patience = _PATIENCE * stop_seconds() + 1
     with _Signals() as signals:
         nodes = meet(job, signals.is_any)
         if nodes is None:
