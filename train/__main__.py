@@ -1,6 +1,8 @@
-"""`python -m train`, and `python -m train merge`.
+"""`python -m train`, `python -m train launch` (the same with several processes) and `python -m train merge`.
 
-Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`).
+from train.cluster.environment import find_place
+from train.cluster.rank import guard_rank
+from train.errors import TrainError
 """
 
 from __future__ import annotations
@@ -9,23 +11,41 @@ import os
 import sys
 from collections.abc import Sequence
 
+from train.cli import launch_command
 from train.cli.command_line import build_parser, parse_command_line
 from train.cli.merge_command import describe_flags
 from train.cli.merge_command import run as run_merge
+<<<<<<< HEAD
 from train.errors import TrainError
+=======
+from train.cluster.environment import find_place
+from train.cluster.rank import guard_rank
+from train.errors import TrainingFailed, UsageError
+>>>>>>> 871b9ea8f25079878c6de30d80c76a356e443aac
 from train.inputs import open_inputs
 from train.stop import StopRequest
 
 
 def main(argv: Sequence[str]) -> int:
-    merges = argv[:1] == ["merge"]
+    merges, launches = argv[:1] == ["merge"], argv[:1] == ["launch"]
     if "--help" in argv or "-h" in argv:
+        if launches:
+            print(launch_command.describe_flags())
         print(describe_flags()) if merges else build_parser().print_help()
         return 0
     try:
         if merges:
             _log(run_merge(argv[1:]))
             return 0
+        if launches:
+            end = launch_command.run(argv[1:], _say)
+            return end if isinstance(end, int) else main(end)
+        has_launcher = guard_rank()
+        place = find_place(os.environ)
+        if place is not None and place.is_scheduler:
+            from train.cluster.world import connect
+
+            connect()  # to the end of the job
         command_line = parse_command_line(argv)
         inputs = open_inputs(command_line.arguments)
         for note in (*command_line.notes, *inputs.start.notes):
@@ -33,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         if inputs.start.is_finished:
             return 0
         os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-        with StopRequest() as stop:
+        with StopRequest(second_ends=not has_launcher) as stop:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
             train(command_line.arguments, inputs, _log, stop)

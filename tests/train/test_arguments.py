@@ -65,6 +65,7 @@ LAUNCH_SCRIPT = [
     ("resume_from_checkpoint", "false", False),
     ("resume_from_checkpoint", None, True),
     ("deepspeed", "zero3.json", "leave the flag out"),
+    ("nproc", "8", "scripts/train.sh"),
     ("gradient_checkpointing", "False", False),
     ("gradient_checkpointing", "True", True),
     ("max_grad_norm", "0", 0.0),
