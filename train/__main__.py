@@ -15,14 +15,10 @@ from train.cli import launch_command
 from train.cli.command_line import build_parser, parse_command_line
 from train.cli.merge_command import describe_flags
 from train.cli.merge_command import run as run_merge
-<<<<<<< HEAD
-from train.errors import TrainError
-=======
 from train.cluster.environment import find_place
 from train.cluster.rank import guard_rank
-from train.errors import TrainingFailed, UsageError
->>>>>>> 871b9ea8f25079878c6de30d80c76a356e443aac
-from train.inputs import open_inputs
+from train.errors import TrainError
+from train.inputs import follow_global_batch, open_inputs
 from train.stop import StopRequest
 
 
@@ -47,8 +43,10 @@ def main(argv: Sequence[str]) -> int:
 
             connect()  # to the end of the job
         command_line = parse_command_line(argv)
-        inputs = open_inputs(command_line.arguments)
-        for note in (*command_line.notes, *inputs.start.notes):
+        num_ranks = place.size if place else 1
+        arguments, notes = follow_global_batch(command_line.arguments, num_ranks)
+        inputs = open_inputs(arguments, num_ranks)
+        for note in (*command_line.notes, *notes, *inputs.start.notes):
             _say(f"note: {note}")
         if inputs.start.is_finished:
             return 0
@@ -56,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         with StopRequest(second_ends=not has_launcher) as stop:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
-            train(command_line.arguments, inputs, _log, stop)
+            train(arguments, inputs, _log, stop)
     except TrainError as error:
         _say(f"{error.kind}: {error}")
         return error.exit_code

@@ -134,11 +134,13 @@ class Adapters:
     def parameters(self) -> list[ms.Parameter]:
         return [each for adapter in self.modules.values() for each in (adapter.lora_A, adapter.lora_B)]
 
-    def seeded(self, accumulate: Callable[..., ms.Tensor], first_position: int) -> Callable[..., ms.Tensor]:
-        """`accumulate(*batch)` with dropout on, for the packs at `first_position` and after it, one a call."""
+    def seeded(
+        self, accumulate: Callable[..., ms.Tensor], first_position: int, num_ranks: int = 1
+    ) -> Callable[..., ms.Tensor]:
+        """`accumulate(*batch)` with dropout on, for the packs at `first_position` and every `num_ranks`th after it."""
         if self.dropout is None:
             return accumulate
-        dropout, positions = self.dropout, count(first_position)
+        dropout, positions = self.dropout, count(first_position, num_ranks)
 
         def accumulate_with_dropout(*batch: ms.Tensor) -> ms.Tensor:
             dropout.begin(self.seed, next(positions))

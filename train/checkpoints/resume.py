@@ -74,6 +74,18 @@ def find_start(arguments: TrainArguments, identity: RunIdentity, order: PackOrde
     return _start_at_newest(output_dir, identity, order)
 
 
+def newest_identity(arguments: TrainArguments) -> RunIdentity | None:
+    """That of the checkpoint which a run of these arguments may go on from; None without one, or if it is damaged."""
+    resume = arguments.resume_from_checkpoint
+    folders = [resume] if isinstance(resume, Path) else find_checkpoints(arguments.output_dir) if resume else []
+    for folder in folders:
+        try:
+            return read_state(folder / STATE_NAME)[0].identity
+        except DamagedCheckpoint:
+            continue
+    return None
+
+
 def _start_at(folder: Path, output_dir: Path, identity: RunIdentity, order: PackOrder) -> Start:
     """At a checkpoint that the user named."""
     try:

@@ -11,21 +11,25 @@ import numpy as np
 from mindspore import nn, ops
 
 from train.models.attention import sequence_attention
-from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
+from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate
 from train.models.qwen2_5_vl.config import ModelConfig
+from train.models.sharing import gathering, zeros_weight
 
 
 class TokenEmbedding(nn.Cell):
     def __init__(self, vocab_size: int, channels: int) -> None:
         super().__init__()
-        self.weight = zeros_parameter(vocab_size, channels)
+        self.weight = zeros_weight(vocab_size, channels)
+        self.gather_exact = gathering(self.weight, ms.float32)
+        self.gather_for_head = gathering(self.weight)
 
     def construct(self, input_ids: ms.Tensor) -> ms.Tensor:
-        return ops.gather(self.whole(ms.float32), input_ids, 0)
+        weight_VC = self.weight if self.gather_exact is None else self.gather_exact(self.weight)
+        return ops.gather(weight_VC, input_ids, 0)
 
     def whole(self, compute: ms.Type) -> ms.Tensor:
-        """The weight (V, C) for products in `compute`."""
-        return ops.cast(self.weight, compute)
+        """The weight (V, C) for the products of a tied head."""
+        return ops.cast(self.weight, compute) if self.gather_for_head is None else self.gather_for_head(self.weight)
 
 
 class LanguageAttention(nn.Cell):

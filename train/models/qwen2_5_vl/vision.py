@@ -14,9 +14,10 @@ from mindspore import nn, ops
 from shards import ModelConstants
 from train.models.attention import WindowAttention, sequence_attention
 from train.models.gathers import GatherOnce, inverse_of, places_that_agree
-from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
+from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate
 from train.models.precision import Precision
 from train.models.qwen2_5_vl.config import COLOUR_CHANNELS, VisionConfig
+from train.models.sharing import gathering, zeros_weight
 
 # Neither is in config.json: transformers 4.57.1 has them in its code (Qwen2_5_VLVisionBlock, Qwen2_5_VLPatchMerger,
 # Qwen2_5_VisionRotaryEmbedding).
@@ -34,16 +35,18 @@ class PatchProjection(nn.Cell):
         super().__init__()
         self.compute = precision.compute
         frames, side = config.temporal_patch_size, config.patch_size
-        self.weight = zeros_parameter(config.hidden_size, COLOUR_CHANNELS, frames, side, side)
+        self.channels = config.hidden_size
+        self.weight = zeros_weight(config.hidden_size, COLOUR_CHANNELS, frames, side, side)
+        self.gather = gathering(self.weight, ms.float32)
         self.image_mean, self.image_std = mean_and_std(constants, side * side)
         self.video_mean, self.video_std = mean_and_std(constants, frames * side * side)
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, image_patches: ms.Tensor, video_patches: ms.Tensor) -> ms.Tensor:
         """Map uint8 patches (Pi, 588) and (Pv, 1176) to embeddings (Pi + Pv, E)."""
-        channels = self.weight.shape[0]
-        image_weight_EX = ops.cast(ops.reshape(self.weight.sum(2), (channels, -1)), self.compute)
-        video_weight_EX = ops.cast(ops.reshape(self.weight, (channels, -1)), self.compute)
+        weight = self.weight if self.gather is None else self.gather(self.weight)
+        image_weight_EX = ops.cast(ops.reshape(weight.sum(2), (self.channels, -1)), self.compute)
+        video_weight_EX = ops.cast(ops.reshape(weight, (self.channels, -1)), self.compute)
         images = ops.cast(normalise(image_patches, self.image_mean, self.image_std), self.compute)
         videos = ops.cast(normalise(video_patches, self.video_mean, self.video_std), self.compute)
         return ops.concat((self.matmul(images, image_weight_EX), self.matmul(videos, video_weight_EX)), 0)
