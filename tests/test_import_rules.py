@@ -48,6 +48,7 @@ WINGS = {
         __main__
         loop
         inputs  cli
+        preflight
         checkpoints
         adapters
         arguments

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli import launch_command
+from train.cli import launch_command, preflight_command
 from train.cli.command_line import build_parser, parse_command_line
 from train.cli.merge_command import describe_flags
 from train.cli.merge_command import run as run_merge
@@ -23,8 +23,11 @@ from train.stop import StopRequest
 
 
 def main(argv: Sequence[str]) -> int:
-    merges, launches = argv[:1] == ["merge"], argv[:1] == ["launch"]
+    merges, launches, looks_ahead = (argv[:1] == [name] for name in ("merge", "launch", "preflight"))
     if "--help" in argv or "-h" in argv:
+        if looks_ahead:
+            print(preflight_command.describe_flags())
+            return 0
         if launches:
             print(launch_command.describe_flags())
         print(describe_flags()) if merges else build_parser().print_help()
@@ -32,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         if merges:
             _log(run_merge(argv[1:]))
+            return 0
+        if looks_ahead:
+            for line in preflight_command.run(argv[1:]):
+                _log(line)
             return 0
         if launches:
             end = launch_command.run(argv[1:], _say)

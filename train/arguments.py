@@ -84,9 +84,13 @@ class TrainArguments:
     gradient_checkpointing: bool = _flag(False, "compute each layer twice rather than keep its activations")
 
     zero_stage: int | None = _flag(
-        None, f"what ranks share ({', '.join(map(str, STAGES))}): nothing, moments, gradients too, weights too"
+        None,
+        "what ranks share (0 to 3): nothing, moments, gradients too, weights too; if left out, the "
+        "lowest that fits device_memory, else 0",
     )
-    deepspeed: Path | None = _flag(None, "DeepSpeed's JSON file: zero_optimization.stage is read, as zero_stage")
+    deepspeed: Path | None = field(
+        default=None, metadata={"help": "DeepSpeed's JSON file: its zero_optimization.stage is taken as zero_stage"}
+    )
     device_memory: float | None = _flag(None, "GB of a device, which the zero_stage that is left out must fit")
 
     save_strategy: str = _flag("steps", f"when to save a checkpoint: {', '.join(STRATEGIES)}; the end is one more time")

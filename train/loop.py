@@ -32,10 +32,14 @@ from train.cluster.collectives import all_gather, reduce_scatter
 from train.cluster.world import World, connect
 from train.errors import TrainingFailed, UsageError
 from train.inputs import Inputs
+from train.models import family_in
+from train.models.attention import uses_flash_attention
 from train.models.folder import build_model
 from train.models.precision import Precision, choose_precision
 from train.models.sharing import Sharing, sharing
 from train.models.trained import TrainedModel
+from train.preflight.memory import lowest_stage
+from train.preflight.report import segments_flaw, table
 from train.reports.metrics import StepReport, StepSums
 from train.reports.reporting import Log, Reporting
 from train.steps.evaluate import Evaluation
@@ -63,11 +67,15 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
     world = connect()
     order, start = inputs.order, inputs.start
     precision = choose_precision(bf16=arguments.bf16, device=device)
-    stage = choose_stage(arguments, world)
+    stage, why = choose_stage(arguments, inputs, world)
+    if uses_flash_attention(device, precision.compute) and (
+        flaw := segments_flaw(BatchShape.of(inputs.shards.manifest))
+    ):
+        raise UsageError(flaw)
     model, adapters = _build(arguments, inputs, precision, world, stage)
     with _prepare(arguments, inputs, log, world) as reporting:
         if world.size > 1:
-            reporting.say(f"{world.size} ranks share {SHARED[stage]} (zero_stage {stage})")
+            reporting.say(f"{world.size} ranks share {SHARED[stage]} (zero_stage {stage}, {why})")
         reporting.say(
             f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "
             f"{arguments.shards} | {_count_parameters(model):,} parameters trained | {precision} | {device}"
@@ -271,9 +279,21 @@ def choose_device(wanted: str) -> str:
     return device
 
 
-def choose_stage(arguments: TrainArguments, world: World) -> int:
-    """What ranks share. Nothing, where there is one."""
-    return (arguments.zero_stage or 0) if world.size > 1 else 0
+def choose_stage(arguments: TrainArguments, inputs: Inputs, world: World) -> tuple[int, str]:
+    """What ranks share, and why: nothing, where there is one. Raises UsageError where nothing fits."""
+    if world.size == 1:
+        return 0, "one process"
+    if arguments.zero_stage is not None:
+        return arguments.zero_stage, "as given"
+    if arguments.device_memory is None:
+        return 0, "since device_memory is not given"
+    manifest = inputs.shards.manifest
+    config = family_in(arguments.model).read_config(arguments.model)
+    shape = BatchShape.of(manifest)
+    stage = lowest_stage(config, shape, arguments, world.size, arguments.device_memory)
+    if stage is None:
+        raise UsageError("\n".join(table(config, shape, arguments, world.size)))
+    return stage, f"the lowest that fits into {arguments.device_memory:g} GB"
 
 
 def _build(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
@@ -23,11 +23,12 @@ from jsonargparse import ArgumentParser
 
 from shards.files.names import MANIFEST_NAME
 from train.arguments import FIELDS, TrainArguments
+from train.cli.deepspeed import read_stage
 from train.cli.flags import ELSEWHERE, Alias, Ignored, Refused
 from train.errors import UsageError
 
 _TYPES = get_type_hints(TrainArguments)
-_PATHS = ("shards", "eval_shards", "model", "output_dir", "model_name_or_path", "lora_adapter")
+_PATHS = ("shards", "eval_shards", "model", "output_dir", "model_name_or_path", "lora_adapter", "deepspeed")
 _PATHS_OR_BOOLEANS = ("resume_from_checkpoint",)
 _BOOLEANS = ("true", "false")
 _KNOWN = (*FIELDS, *ELSEWHERE, "config")
@@ -80,6 +81,12 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
             raise UsageError(f"--{name} is missing: {advice}")
     parser = build_parser()
     arguments = TrainArguments(**{name: _convert(parser, setting) for name, setting in chosen.items()})
+    if arguments.deepspeed is not None:
+        stage, note = read_stage(arguments.deepspeed)
+        if arguments.zero_stage not in (None, stage):
+            raise UsageError(f"zero_stage is {arguments.zero_stage}, but deepspeed {arguments.deepspeed} says {stage}")
+        arguments = replace(arguments, zero_stage=stage)
+        notes.append(note)
     if not arguments.data_flatten:
         notes.append(
             "data_flatten False changes nothing: the samples of a row are always one flat sequence, kept apart"

@@ -30,8 +30,6 @@ from train.models.gathers import GatherOnce
 
 MASKED_SCORE = -1e30
 MASK_SIDE = 2048  # of the mask of `flash_attention_score`
-# Segments that one call of it takes: MindSpore 2.7.0 documents 1,024 for layout TND (CANN about 2,000).
-MAX_SEGMENTS = 1024
 MIN_CHUNK = 512
 MAX_CHUNKS = 16  # the graph is unrolled: more chunks compile longer
 
