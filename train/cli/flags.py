@@ -57,5 +57,7 @@ ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
         "video_min_frames": Refused(_FIXED),
         "video_max_frame_pixels": Refused(_FIXED),
         "video_min_frame_pixels": Refused(_FIXED),
+        # What this version can't do.
+        "nproc": Refused("is a flag of scripts/train.sh, and of `python -m train launch`: this command is one process"),
     }
 )
