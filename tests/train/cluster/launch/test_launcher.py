@@ -98,8 +98,8 @@ def test_ranks_have_the_variables_of_msrun_and_logs_of_their_own(tmp_path: Path)
 
 
 def test_timeouts_of_the_user_stay(tmp_path: Path) -> None:
-    program = python("print(os.environ['HCCL_CONNECT_TIMEOUT'], os.environ['HCCL_EXEC_TIMEOUT'])")
-    assert run_launcher(2, tmp_path, program, HCCL_CONNECT_TIMEOUT="7").stdout == "7 1836\n"
+    program = python("print(os.environ['MS_TOPO_TIMEOUT'], os.environ['MS_NODE_TIMEOUT'])")
+    assert run_launcher(2, tmp_path, program, MS_TOPO_TIMEOUT="7").stdout == "7 1800\n"
 
 
 def test_logs_are_appended(tmp_path: Path) -> None:
