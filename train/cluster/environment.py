@@ -26,8 +26,8 @@ _HCCL_TIMEOUTS = {
     # Until the links are up, in the first collective. Its default, 120, is less than ranks may differ in compiling: a
     # graph of 36 layers took 155 s, and with a cache of compiled graphs one rank may have it and another not.
     "HCCL_CONNECT_TIMEOUT": 1800,
-    # How long a collective waits for the last rank, which may be compiling, or saving alone. A multiple of 68; it is the
-    # default of CANN 8, written down since those of its versions differ.
+    # How long a collective waits for the last rank, which may be compiling, or saving alone. CANN's own default (a
+    # multiple of 68), written down since those of its versions differ.
     "HCCL_EXEC_TIMEOUT": 1836,
 }
 
