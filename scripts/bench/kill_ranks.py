@@ -151,6 +151,9 @@ def main() -> None:
         return
     if sys.argv[1:2] == ["as_launcher"]:
         sys.exit(run_launcher(int(sys.argv[2]), Path(sys.argv[3])))
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a script in the background ignores it, and jobs would too
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a rank and the launcher, once each")
     parser.add_argument("--times", type=int, default=10)

@@ -11,7 +11,7 @@ The launcher of this wing sets these variables, and so does MindSpore's own, `ms
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from train.errors import UsageError
@@ -20,6 +20,16 @@ ROLE, SIZE = "MS_ROLE", "MS_WORKER_NUM"
 WORKER, SCHEDULER = "MS_WORKER", "MS_SCHED"
 _NUMBERS_OF_A_RANK = ("MS_NODE_ID", "RANK_ID")
 _OTHER_SIZE = "RANK_SIZE"
+
+# Seconds.
+_HCCL_TIMEOUTS = {
+    # Until the links are up, in the first collective. Its default, 120, is less than ranks may differ in compiling: a
+    # graph of 36 layers took 155 s, and with a cache of compiled graphs one rank may have it and another not.
+    "HCCL_CONNECT_TIMEOUT": 1800,
+    # How long a collective waits for the last rank, which may be compiling, or saving alone. CANN's own default (a
+    # multiple of 68), written down since those of its versions differ.
+    "HCCL_EXEC_TIMEOUT": 1836,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +60,12 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     if rank is not None and rank >= size:
         raise UsageError(f"rank {rank} of {size} ranks: they are counted from 0, so {SIZE} or the rank is wrong")
     return Place(size=size, rank=rank, is_scheduler=False)
+
+
+def set_hccl_timeouts(environment: MutableMapping[str, str]) -> None:
+    """Give ranks the time that compiling takes, whoever launched them. What the user set stays. Before HCCL starts."""
+    for name, seconds in _HCCL_TIMEOUTS.items():
+        environment.setdefault(name, str(seconds))
 
 
 def _rank(environment: Mapping[str, str]) -> int | None:

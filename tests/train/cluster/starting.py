@@ -9,12 +9,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SLEEPING = (sys.executable, "-S", "-c", "import time; time.sleep(600)")  # a scheduler that schedules nothing
 _LAUNCHER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
 from train.cluster.launch.processes import SCHEDULER_COMMAND
 from train.errors import TrainingFailed, UsageError
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background of a script
 def say(line):
     print("launch:", line, file=sys.stderr, flush=True)
 nproc, logs, command, scheduler = int(sys.argv[1]), Path(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])

@@ -1,6 +1,6 @@
 import pytest
 
-from train.cluster.environment import Place, find_place
+from train.cluster.environment import Place, find_place, set_hccl_timeouts
 from train.errors import UsageError
 
 
@@ -38,3 +38,9 @@ def test_the_scheduler_is_no_rank() -> None:
 def test_contradictions_are_refused(variables: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         find_place(variables)
+
+
+def test_ranks_wait_longer_than_compiling_takes_unless_the_user_decided() -> None:
+    variables = {"HCCL_EXEC_TIMEOUT": "68"}
+    set_hccl_timeouts(variables)
+    assert variables == {"HCCL_CONNECT_TIMEOUT": "1800", "HCCL_EXEC_TIMEOUT": "68"}

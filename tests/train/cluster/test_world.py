@@ -37,7 +37,7 @@ def test_alone_graphs_hold_no_collectives() -> None:
 
 
 RANK = """
-import json, sys
+import json, os, sys
 import numpy as np
 from train.cluster.world import connect
 world = connect()
@@ -55,6 +55,7 @@ print("result", json.dumps({
     "world": [world.rank, world.size, world.device],
     "sum": [float(world.sum(0.1 + world.rank)), world.sum([1.0, world.rank]).tolist()],
     "gathered": gathered.tobytes().hex(),
+    "timeout": os.environ["HCCL_CONNECT_TIMEOUT"],
     "stops": [world.agree_to_stop(world.rank == 1), world.agree_to_stop(False)],
     "graph": [each.asnumpy().tolist() for each in exchange(rows)],
 }), flush=True)
@@ -73,6 +74,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def test_ranks_know_their_world(results: list[dict[str, Any]]) -> None:
     assert [each["world"] for each in results] == [[0, 2, "CPU"], [1, 2, "CPU"]]
+
+
+def test_ranks_wait_for_compiling(results: list[dict[str, Any]]) -> None:
+    assert [each["timeout"] for each in results] == ["1800"] * 2
 
 
 def test_numbers_are_gathered_bit_for_bit_and_summed_alike(results: list[dict[str, Any]]) -> None:

@@ -26,19 +26,13 @@ SCHEDULER_COMMAND = (sys.executable, "-m", "train.cluster.launch.scheduler")
 _KILL_SECONDS = 10.0  # a process in the middle of a driver's call takes a moment to die
 _MOST_LINES, _MOST_BYTES = 15, 8_000  # of a log, shown where its process failed
 
-# Seconds. A variable that the user set stays.
+# Seconds. A variable that the user set stays. Those of HCCL are set by the ranks (`train.cluster.environment`).
 _TIMEOUTS = {
     # Until all ranks have registered with the scheduler; the launchers have met before, so only imports are left.
     "MS_TOPO_TIMEOUT": 600,
     # Both MindSpore's heartbeat and how long a collective on CPU waits; 30 is less than ranks differ in compiling, or
     # than one may save alone. Dead processes are the launcher's business, and need no heartbeat.
     "MS_NODE_TIMEOUT": 1800,
-    # Until HCCL's links are up, in the first collective: 120 is less than ranks may differ in compiling (a graph of 36
-    # layers took 155 s, and with a cache of compiled graphs one rank may have it and another not).
-    "HCCL_CONNECT_TIMEOUT": 1800,
-    # How long a collective waits for the last rank: compiling between two steps (evaluation), one rank that saves. HCCL
-    # counts in multiples of 68; this is its default, written down since CANN's versions differ.
-    "HCCL_EXEC_TIMEOUT": 1836,
 }
 
 
