@@ -17,7 +17,6 @@ from preprocess.jobs.share import Share
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.summary import PlanSummary
 from preprocess.write.reuse import check_old_run
-from shards.files.atomic import write_atomically
 from shards.files.differences import differences
 from shards.files.names import (
     INPUTS_NAME,
@@ -30,6 +29,7 @@ from shards.files.names import (
 )
 from shards.formats.kinds import SUFFIXES, files_of_shard
 from shards.formats.writer import TEMPORARY_DIR
+from shards.inputs import read_inputs, write_inputs
 
 _BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
 
@@ -86,16 +86,14 @@ def run_inputs(config: RunConfig, sources: Sources) -> dict[str, Any]:
 
 def _read_inputs(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        return read_inputs(folder)
     except ValueError as error:
         raise damaged(folder / PLAN_DIR / INPUTS_NAME, error) from None
 
 
 def finished_plan(config: RunConfig, sources: Sources) -> PlanSummary | None:
     plan = PlanSummary.read(config.output_dir / PLAN_DIR)
-    return plan if plan is not None and plan.fingerprint == sources.fingerprint else None
+    return plan if plan is not None and plan.fingerprint == sources.plan_fingerprint else None
 
 
 @contextmanager
@@ -123,7 +121,7 @@ def _remove_run(folder: Path) -> None:
     """Shards, and our folders with all that is in them. What is left of an interrupted removal is neither a dataset nor
     an unfinished run, but known as ours.
     """
-    write_atomically(folder / PLAN_DIR / INPUTS_NAME, json.dumps(_BEING_REMOVED))
+    write_inputs(folder, _BEING_REMOVED)
     remove_manifest(folder)
     (folder / LEDGER_NAME).unlink(missing_ok=True)
     for suffix in SUFFIXES.values():

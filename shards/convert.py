@@ -21,7 +21,7 @@ from typing import Any
 from shards.errors import ConversionError, DamagedShard
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_file
-from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR, PLAN_NAME
+from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
 from shards.formats.kinds import check_row_fits, open_shard
 from shards.formats.mindrecord import largest_row_bytes
 from shards.formats.writer import (
@@ -34,6 +34,7 @@ from shards.formats.writer import (
     write_shard,
     write_sidecar,
 )
+from shards.inputs import names_format, read_inputs, with_format, write_inputs
 from shards.manifest import CONVERSION_NAME, FORMATS, Manifest, ShardEntry, fingerprint_of, write_manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
@@ -49,7 +50,8 @@ class _Conversion:
     format: str
     constants: ModelConstants
     largest_row_bytes: int
-    fingerprint: str  # of the converted dataset
+    inputs: Mapping[str, Any]  # of the converted dataset
+    fingerprint: str
 
     def convert(self, entry: ShardEntry) -> None:
         """One shard and its sidecar, which is written last. Raises DamagedShard."""
@@ -91,14 +93,16 @@ def convert_shards(
         raise ConversionError(f"{source} has format {format} already")
     row_bytes = largest_row_bytes(manifest.maxima, manifest.model)
     check_row_fits(format, row_bytes)
+    run_inputs = _read_inputs(source)
     _occupy(source, target, format)
-    inputs = _with_format(manifest.inputs, format)
+    inputs = with_format(manifest.inputs, format) if names_format(manifest.inputs) else manifest.inputs
     conversion = _Conversion(
         source=source,
         target=target,
         format=format,
         constants=manifest.model,
         largest_row_bytes=row_bytes,
+        inputs=inputs,
         fingerprint=manifest.fingerprint if inputs == manifest.inputs else fingerprint_of(inputs),
     )
     missing = [
@@ -108,7 +112,15 @@ def convert_shards(
         on_shard()
     for _ in _convert_all(conversion, missing, workers):
         on_shard()
-    return _publish(conversion, manifest)
+    return _publish(conversion, manifest, run_inputs)
+
+
+def _read_inputs(source: Path) -> Mapping[str, Any] | None:
+    """Those of the run that wrote `source`, if one did."""
+    try:
+        return read_inputs(source)
+    except ValueError as error:
+        raise ConversionError(f"{source / PLAN_DIR / INPUTS_NAME} is damaged ({error}); copy it again") from None
 
 
 def _occupy(source: Path, target: Path, format: str) -> None:
@@ -163,7 +175,7 @@ def _convert_all(conversion: _Conversion, entries: Sequence[ShardEntry], workers
             pool.shutdown(cancel_futures=True)
 
 
-def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
+def _publish(conversion: _Conversion, manifest: Manifest, run_inputs: Mapping[str, Any] | None) -> Manifest:
     source, target = conversion.source, conversion.target
     entries = []
     for entry in manifest.shards:
@@ -173,13 +185,15 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
     converted = replace(
         manifest,
         format=conversion.format,
-        inputs=_with_format(manifest.inputs, conversion.format),
+        inputs=conversion.inputs,
         fingerprint=conversion.fingerprint,
         shards=tuple(entries),
     )
     shutil.rmtree(target / TEMPORARY_DIR, ignore_errors=True)
     if (source / PLAN_DIR).is_dir():
-        _copy_plan(source / PLAN_DIR, target / PLAN_DIR, converted)
+        _copy_plan(source / PLAN_DIR, target / PLAN_DIR)
+    if run_inputs is not None:
+        write_inputs(target, with_format(run_inputs, conversion.format))
     if (source / MODEL_DIR).is_dir():
         shutil.copytree(source / MODEL_DIR, target / MODEL_DIR, dirs_exist_ok=True)
     if (source / LEDGER_NAME).is_file():
@@ -191,27 +205,12 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
     return converted
 
 
-def _copy_plan(source: Path, target: Path, converted: Manifest) -> None:
-    """All of it but the sidecars, which tell of the shards; what the run was told names its format."""
+def _copy_plan(source: Path, target: Path) -> None:
+    """All of it but the sidecars, which tell of the shards."""
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=lambda folder, names: _converted(folder, names, target))
-    for name, inputs_of in ((INPUTS_NAME, lambda record: record), (PLAN_NAME, lambda record: record["inputs"])):
-        path = target / name
-        if path.is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
-            inputs_of(record).get("config", {})["format"] = converted.format
-            if "fingerprint" in record:
-                record["fingerprint"] = converted.fingerprint
-            write_atomically(path, json.dumps(record, indent=1) + "\n")
 
 
 def _converted(folder: str, names: Sequence[str], target: Path) -> list[str]:
     if Path(folder).name != DONE_DIR:
         return []
     return [name for name in names if (target / DONE_DIR / name).exists()]
-
-
-def _with_format(inputs: Mapping[str, Any], format: str) -> Mapping[str, Any]:
-    """What preprocessing would have been told."""
-    if "format" not in inputs.get("config", {}):
-        return inputs
-    return {**inputs, "config": {**inputs["config"], "format": format}}

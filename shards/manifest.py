@@ -170,9 +170,8 @@ def _what_it_is(folder: Path) -> str:
         )
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        hint = (
-            "it holds a plan whose run did not finish" if (folder / PLAN_DIR).is_dir() else "is this the right folder?"
-        )
+        has_plan = (folder / PLAN_DIR).is_dir()
+        hint = "it holds a plan whose run did not finish" if has_plan else "is this the right folder?"
         return f"{hint} (python -m preprocess run writes one when it completes)"
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError
+from shards.families import read_model_constants
 from shards.files.hashing import sha256_of_file
-from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
+from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
 from shards.manifest import Manifest, PayloadFile, read_manifest
-from shards.model_constants import ModelFolderError, read_model_constants
+from shards.model_folder import ModelFolderError
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 from shards.reader import ShardSet
 from shards.segments import cut_segments
@@ -62,7 +63,7 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
     except DamagedShard as error:
         what, _, advice = str(error).rpartition("; ")
         return [Problem(file=MANIFEST_NAME, what=what, advice=advice)]
-    problems = [*_manifest_problems(folder), *_model_problems(folder, manifest)]
+    problems = list(_model_problems(folder, manifest))
     maxima, datasets, all_decoded = PackMaxima(), dict[str, PackCounts](), not quick
     with _mapping(folder, manifest, quick, workers) as mapped:
         for found in mapped(range(len(manifest.shards))):
@@ -79,14 +80,6 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
 def _add(sums: dict[str, PackCounts], more: Mapping[str, PackCounts]) -> None:
     for name, counts in more.items():
         sums[name] = sums.get(name, PackCounts()) + counts
-
-
-def _manifest_problems(folder: Path) -> Iterator[Problem]:
-    """Reading compared the hashes; here the hash file as a whole."""
-    digest = sha256_of_file(folder / MANIFEST_NAME)
-    if (folder / MANIFEST_HASH_NAME).read_bytes() != f"{digest}  {MANIFEST_NAME}\n".encode():
-        what = f"it is not the line that sha256sum writes about {MANIFEST_NAME}"
-        yield Problem(file=MANIFEST_HASH_NAME, what=what, advice=_REWRITE)
 
 
 def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:

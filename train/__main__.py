@@ -11,10 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli import launch_command, preflight_command
-from train.cli.command_line import build_parser, parse_command_line
-from train.cli.merge_command import describe_flags
-from train.cli.merge_command import run as run_merge
+from train.cli import launch_command, merge_command, preflight_command
+from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
 from train.cluster.rank import guard_rank
 from train.errors import TrainError
@@ -30,11 +28,11 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if launches:
             print(launch_command.describe_flags())
-        print(describe_flags()) if merges else build_parser().print_help()
+        print(merge_command.describe_flags() if merges else describe_flags())
         return 0
     try:
         if merges:
-            _log(run_merge(argv[1:]))
+            _log(merge_command.run(argv[1:]))
             return 0
         if looks_ahead:
             for line in preflight_command.run(argv[1:]):

@@ -12,6 +12,7 @@ from train.arguments import TrainArguments
 from train.checkpoints.resume import Start, find_start, newest_identity
 from train.checkpoints.trainer_state import RunIdentity
 from train.errors import UsageError
+from train.models import family_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ def open_inputs(arguments: TrainArguments, num_ranks: int = 1) -> Inputs:
         shards = open_packs(arguments.shards)
         eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None
         constants = read_model_constants(arguments.model)
+        family_of(constants.model_type)
         for each in filter(None, (shards, eval_shards)):
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
     except (ShardError, ModelFolderError) as error:

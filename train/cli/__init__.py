@@ -1,6 +1,8 @@
-"""What users type -> what a run is told.
+"""The command lines of python -m train.
 
-command_line.py     flags and YAML -> `TrainArguments`, and notes
-flags.py            flags of the Qwen scripts that are no field of it, and where each of them went
-merge_command.py    flags of `python -m train merge` -> merged model folder
+| stage | input -> output |
+| --- | --- |
+| `flags` | a flag of the Qwen scripts that is no field of `TrainArguments` -> where it went |
+| `command_line` | words and YAML files -> `TrainArguments` and notes, through `shards.flags` |
+| `merge_command` | the words of `merge` -> a merged model |
 """

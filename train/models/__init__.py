@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from train.models.precision import Precision
     from train.models.trained import TrainedModel
 
-_FAMILIES = {"qwen2_5_vl": "train.models.qwen2_5_vl"}  # model_type -> the package that is a `Family`
+FAMILIES = {"qwen2_5_vl": "train.models.qwen2_5_vl"}  # model_type -> the package that is a `Family`
 
 
 class Family(Protocol):
@@ -37,9 +37,11 @@ class Family(Protocol):
 
 def family_of(model_type: str) -> Family:
     """Raises ModelConfigError naming those that exist."""
-    if model_type not in _FAMILIES:
-        raise ModelConfigError(f"model_type is {model_type!r}; supported: {', '.join(map(repr, _FAMILIES))}")
-    family: Family = import_module(_FAMILIES[model_type])
+    if model_type not in FAMILIES:
+        raise ModelConfigError(
+            f"models of model_type {model_type!r} can't be trained; these can: {', '.join(FAMILIES)}"
+        )
+    family: Family = import_module(FAMILIES[model_type])
     return family
 
 

@@ -135,7 +135,7 @@ def test_the_command_runs_without_mindspore(base: Path, tmp_path: Path) -> None:
     ("argv", "words"),
     [
         (["--model", "{base}", "--adapter", "{adapter}"], "--output_dir is missing: give a new"),
-        (["--modle", "{base}"], "--modle is not a flag of merge: python -m train merge --model"),
+        (["--modle", "{base}"], "unknown flag --modle; did you mean --model?"),
         (["--model", "--adapter"], "--model needs a value"),
         (["--model", "{base}", "--adapter", "{adapter}", "--output_dir", "{base}"], "is not empty"),
         (["--model", "{base}", "--adapter", "{base}", "--output_dir", "{out}"], f"base has no {CONFIG_FILE}"),

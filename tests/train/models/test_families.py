@@ -21,4 +21,5 @@ def test_a_model_type_without_family_is_refused_naming_those_that_exist(record: 
     path.write_text(json.dumps(record))
     with pytest.raises(ModelConfigError) as error:
         family_in(tmp_path)
-    assert str(error.value) == f"{path}: model_type is {record.get('model_type', '')!r}; supported: 'qwen2_5_vl'"
+    what = f"models of model_type {record.get('model_type', '')!r} can't be trained; these can: qwen2_5_vl"
+    assert str(error.value) == f"{path}: {what}"

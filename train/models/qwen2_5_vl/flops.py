@@ -48,7 +48,7 @@ def work_of(pack: PaddedPack, config: ModelConfig) -> Work:
 def count_real(batch: Batch, *, num_tokens: int, num_label_tokens: int, merge_unit: int) -> Counts:
     """Patches are counted by their visual tokens, `merge_unit` for each."""
     num_patches = int((batch.embedding_index >= len(batch.input_ids)).sum()) * merge_unit
-    windows = batch.window_keys.reshape(-1, 2)[batch.window_position[:num_patches]]
+    windows = batch.tower.window_keys.reshape(-1, 2)[batch.tower.window_position[:num_patches]]
     return Counts(
         tokens=num_tokens,
         token_pairs=_pairs(batch.token_keys[:num_tokens]),
