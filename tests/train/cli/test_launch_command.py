@@ -77,7 +77,7 @@ def test_what_msrun_started_is_a_rank_already(monkeypatch: pytest.MonkeyPatch) -
         (["--nproc", "0"], "--nproc: '0' is not a number of ranks"),
         (["--nproc"], "--nproc: None"),
         (["--nproc", "8"], "--nproc is 8, but this node has 4 NPUs"),
-        (["--learnin_rate", "1"], "did you mean learning_rate?"),
+        (["--learnin_rate", "1"], "did you mean --learning_rate?"),
     ],
 )
 def test_wrong_flags_are_refused_before_anything_starts(words: list[str], message: str) -> None:
