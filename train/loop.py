@@ -131,7 +131,8 @@ class Run:
             make_update=None if is_alone else partial(UpdateOnRanks, world, zero_stage),
         )
         held = (*model.get_parameters(), *self.accumulate.sums, *self.optimizer.state)
-        reporting.say(f"model state: {sum(4 * each.size for each in held):,} bytes in this process")
+        if not is_alone:
+            reporting.say(f"model state: {sum(4 * each.size for each in held):,} bytes in this process")
         self.evaluation = Evaluation(model, inputs.eval_shards) if inputs.eval_shards else None
         checkpoint = inputs.start.checkpoint
         self.saver = Saver(
