@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from train.cli.command_line import parse_command_line, read_flags
-from train.cluster.environment import find_place
+from train.cluster.environment import ROLE
 from train.cluster.launch.devices import count_devices
 from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
@@ -39,7 +39,7 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
     Raises UsageError or TrainingFailed where the job can't begin.
     """
     nproc, flags = _split(argv)
-    if find_place(os.environ) is not None:  # somebody else's launcher, as msrun, started this as a rank
+    if ROLE in os.environ:  # somebody else's launcher, as msrun, started this as a rank
         return flags
     arguments = parse_command_line(flags).arguments  # said once, not by each rank
     job = read_job(os.environ, nproc, (lambda: 0) if arguments.device == "CPU" else count_devices)
