@@ -10,15 +10,29 @@ from typing import Any, Literal
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
-from preprocess.media.paths import path_flaw
+from shards import ModelConstants
+from shards.files.paths import path_flaw
 from shards.formats.mindrecord import MAX_SHARD_BYTES
 
 AUTO = "auto"
-_CELL = 28 * 28  # pixels of one visual token: the unit in which users of Qwen2.5-VL give limits
+_DEFAULT_VISUAL_TOKENS = {  # limits in pixels whose default is so many visual tokens of the model, whatever their size
+    "max_pixels": 576,
+    "min_pixels": 16,
+    "video_max_frame_pixels": 32,
+    "video_min_frame_pixels": 4,
+}
 
 
 def option(default: Any, help_text: str) -> Any:
     return field(default=default, metadata=_help(help_text))
+
+
+def limit(name: str, help_text: str) -> Any:
+    """A limit in pixels; None: so many visual tokens as `_DEFAULT_VISUAL_TOKENS` says."""
+    return field(
+        default=None,
+        metadata=_help(f"{help_text} (default: that of {_DEFAULT_VISUAL_TOKENS[name]} visual tokens of the model)"),
+    )
 
 
 def _help(text: str) -> dict[str, str]:
@@ -29,13 +43,17 @@ def _help(text: str) -> dict[str, str]:
 class EncodingConfig:
     """The part that determines the arrays of one sample."""
 
-    max_pixels: int = option(576 * _CELL, "largest area of a resized image, in pixels")
-    min_pixels: int = option(16 * _CELL, "smallest area of a resized image, in pixels")
+    max_pixels: int | None = limit("max_pixels", "largest area of a resized image, in pixels")
+    min_pixels: int | None = limit("min_pixels", "smallest area of a resized image, in pixels")
     base_interval: float = option(2.0, "seconds between sampled video frames, before the bounds on their number")
     video_min_frames: int = option(4, "fewest frames of a video")
     video_max_frames: int = option(8, "most frames of a video")
-    video_max_frame_pixels: int = option(32 * _CELL, "largest area of a resized video frame, in pixels")
-    video_min_frame_pixels: int = option(4 * _CELL, "smallest area of a resized video frame, in pixels")
+    video_max_frame_pixels: int | None = limit(
+        "video_max_frame_pixels", "largest area of a resized video frame, in pixels"
+    )
+    video_min_frame_pixels: int | None = limit(
+        "video_min_frame_pixels", "smallest area of a resized video frame, in pixels"
+    )
     video_decoder: Literal["decord", "pyav"] = option(
         "decord", "decord: where its seeking is exact, else PyAV; pyav: PyAV alone; both give equal frames"
     )
@@ -51,20 +69,26 @@ class EncodingConfig:
             ("video_min_frame_pixels", "video_max_frame_pixels"),
             ("video_min_frames", "video_max_frames"),
         ):
-            _require_positive(self, low, high)
-            if getattr(self, low) > getattr(self, high):
-                raise ConfigError(
-                    f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)}); swap or change them"
-                )
+            given = [name for name in (low, high) if getattr(self, name) is not None]
+            _require_positive(self, *given)
+            if len(given) == 2:
+                _require_order(low, getattr(self, low), high, getattr(self, high))
         _require_positive(self, "base_interval")
 
-    @property
-    def image_limits(self) -> PixelLimits:
-        return PixelLimits(min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+    def image_limits(self, constants: ModelConstants) -> PixelLimits:
+        """Raises ConfigError where one that was given crosses the default of the other."""
+        return self._limits("min_pixels", "max_pixels", constants)
 
-    @property
-    def frame_limits(self) -> PixelLimits:
-        return PixelLimits(min_pixels=self.video_min_frame_pixels, max_pixels=self.video_max_frame_pixels)
+    def frame_limits(self, constants: ModelConstants) -> PixelLimits:
+        """Raises ConfigError where one that was given crosses the default of the other."""
+        return self._limits("video_min_frame_pixels", "video_max_frame_pixels", constants)
+
+    def _limits(self, low: str, high: str, constants: ModelConstants) -> PixelLimits:
+        least, most = (
+            getattr(self, name) or _DEFAULT_VISUAL_TOKENS[name] * constants.grid_factor**2 for name in (low, high)
+        )
+        _require_order(low, least, high, most)
+        return PixelLimits(min_pixels=least, max_pixels=most)
 
     @property
     def frame_sampling(self) -> FrameSampling:
@@ -126,8 +150,8 @@ class RunConfig(EncodingConfig):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
 
-    def determining(self) -> dict[str, Any]:
-        """What determines the bytes of the output: no locations, no workers."""
+    def determining(self, constants: ModelConstants) -> dict[str, Any]:
+        """What determines the bytes of the output: no locations, no workers. Raises ConfigError."""
         excluded = {
             "model",
             "datasets",
@@ -141,11 +165,23 @@ class RunConfig(EncodingConfig):
             "sample_timeout",
             "max_reject_share",
         }
-        return {name: value for name, value in asdict(self).items() if name not in excluded}
+        images, frames = self.image_limits(constants), self.frame_limits(constants)
+        limits = {
+            "max_pixels": images.max_pixels,
+            "min_pixels": images.min_pixels,
+            "video_max_frame_pixels": frames.max_pixels,
+            "video_min_frame_pixels": frames.min_pixels,
+        }
+        return {name: value for name, value in {**asdict(self), **limits}.items() if name not in excluded}
 
     @property
     def patch_capacity(self) -> int | None:
         return None if self.pack_patches == AUTO else int(self.pack_patches)
+
+
+def _require_order(low: str, least: float, high: str, most: float) -> None:
+    if least > most:
+        raise ConfigError(f"{low} ({least}) is larger than {high} ({most}); swap or change them")
 
 
 def _require_positive(config: EncodingConfig, *names: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -14,24 +14,28 @@ import numpy.typing as npt
 
 from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
 from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
-from preprocess.arithmetic.geometry import grid_size, image_grid, sample_frames, seconds_per_grid, video_grid
+from preprocess.arithmetic.families import family_of
+from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
+from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.patches import patchify_video
-from preprocess.arithmetic.rope import VisualSpan, position_ids
+from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.runs import VisualRun
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.images import encode_image, measure_image, resize_frame
-from preprocess.media.sources import check_unchanged, naming, stamp_file
+from preprocess.media.store import check_unchanged, describe, naming, reject_of, stamp_of
 from preprocess.media.video import VideoHeader, decode_frames, probe_video
 from preprocess.sample import (
     EncodedSample,
-    FileStamp,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
+    MediaStamp,
     Sample,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
+from shards.files.names import TOKENIZER_NAME
 
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
@@ -55,8 +59,9 @@ class SampleEncoder:
 
     @classmethod
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
+        """Raises ConfigError or shards.ModelFolderError."""
         constants = read_model_constants(model)
-        tokenizer = load_tokenizer(model / "tokenizer.json")
+        tokenizer = load_tokenizer(model / TOKENIZER_NAME)
         return cls(config, constants, ChatEncoder(tokenizer, constants, supervise_newline=config.supervise_newline))
 
     def measure(self, sample: Sample) -> MeasuredSample:
@@ -67,7 +72,7 @@ class SampleEncoder:
 
     def remeasure(self, measured: MeasuredSample) -> MeasuredSample:
         """A sample that was measured under other limits, under those of this encoder. Opens no file."""
-        limits = self.config.image_limits
+        limits = self.config.image_limits(self.constants)
         images = tuple(
             replace(image, grid_thw=image_grid(image.height, image.width, limits, self.constants))
             for image in measured.images
@@ -133,24 +138,24 @@ class SampleEncoder:
         return self.old_patches.find(medium) if self.old_patches is not None else None
 
     def _measure_image(self, source: MediaSource) -> MeasuredImage:
-        stamp = stamp_file(source, hash_content=self.config.hash_media)
-        return measure_image(source, stamp, self.config.image_limits, self.constants)
+        stamp = stamp_of(source, hash_content=self.config.hash_media)
+        return measure_image(source, stamp, self.config.image_limits(self.constants), self.constants)
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
-        stamp = stamp_file(source, hash_content=self.config.hash_media)
+        stamp = stamp_of(source, hash_content=self.config.hash_media)
         header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
         with naming(source):
             return self._sampled(source, stamp, header)
 
-    def _sampled(self, source: MediaSource, stamp: FileStamp, header: VideoHeader) -> MeasuredVideo:
+    def _sampled(self, source: MediaSource, stamp: MediaStamp, header: VideoHeader) -> MeasuredVideo:
         config, constants = self.config, self.constants
-        indices = sample_frames(header.num_frames, header.fps, config.frame_sampling)
+        indices = sample_frames(header.num_frames, header.fps, config.frame_sampling, constants)
         return MeasuredVideo(
             source=source,
             stamp=stamp,
             height=header.height,
             width=header.width,
-            grid_thw=video_grid(len(indices), header.height, header.width, config.frame_limits, constants),
+            grid_thw=video_grid(len(indices), header.height, header.width, config.frame_limits(constants), constants),
             num_frames=header.num_frames,
             fps=header.fps,
             frame_indices=indices,
@@ -163,9 +168,10 @@ class SampleEncoder:
         """(gt * gh * gw, 1176)"""
         frames = decode_frames(video.source, video.frame_indices, self.config.video_decoder)
         if frames.shape[1:3] != (video.height, video.width):
-            raise SampleError(
+            raise reject_of(
+                video.source,
                 Reason.UNDECODABLE,
-                f"{video.source}: frames are {frames.shape[2]}x{frames.shape[1]} pixels, the first one was "
+                f"frames are {frames.shape[2]}x{frames.shape[1]} pixels, the first one was "
                 f"{video.width}x{video.height}; encode it again",
             )
         size = grid_size(video.grid_thw, self.constants)
@@ -177,19 +183,23 @@ class SampleEncoder:
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
         return self.chat.encode(
             rewrite_answers(sample.turns, sample.boxes, frames),
-            [VisualSpan(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
-            [VisualSpan(grid_thw=video.grid_thw, second_per_grid=video.second_per_grid) for video in videos],
+            [VisualRun(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
+            [self._pieces(video) for video in videos],
         )
 
+    def _pieces(self, video: MeasuredVideo) -> Sequence[str | VisualRun]:
+        family = family_of(self.constants.model_type)
+        return family.video_pieces(video.grid_thw, video.frame_indices, video.fps, video.second_per_grid)
+
     def _frame(self, image: MeasuredImage) -> ImageFrame:
-        resized_height, resized_width = grid_size(image.grid_thw, self.constants)
+        box_height, box_width = box_sides(image.grid_thw, self.constants)
         return ImageFrame(
-            name=str(image.source),
+            name=describe(image.source),
             height=image.height,
             width=image.width,
             orientation=image.orientation,
-            resized_height=resized_height,
-            resized_width=resized_width,
+            box_height=box_height,
+            box_width=box_width,
         )
 
 

@@ -41,10 +41,11 @@ class Reason(str, Enum):
 class SampleError(Exception):
     """This sample can't be used. `detail` names the file or value and says what is wrong with it."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, medium: str | None = None) -> None:
         super().__init__(reason, detail)  # both as args: it is pickled on its way out of a worker
         self.reason = reason
         self.detail = detail
+        self.medium = medium  # which of the sample's media is at fault, as messages call it; None where none is
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}"

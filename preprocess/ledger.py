@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from preprocess.errors import Reason, SampleError, damaged
-from preprocess.sample import Sample, sample_key
+from preprocess.media.store import describe
+from preprocess.sample import MediaSource, Sample, sample_key
 from shards.files.atomic import open_atomically
+from shards.files.names import LEDGER_NAME
 
-LEDGER_NAME = "rejects.jsonl"
+LOST_NAME = "lost.jsonl"  # in the plan's folder: what was rejected while decoding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +25,7 @@ class Reject:
     member: int | None  # position in a ready-made pack
     reason: str  # a value of errors.Reason
     detail: str
+    source: MediaSource | None = None  # of the medium that is at fault, where one is known to be
 
     @property
     def key(self) -> str:
@@ -35,26 +38,54 @@ class Reject:
 
     @classmethod
     def of_sample(cls, sample: Sample, error: SampleError) -> Reject:
+        media = {describe(source): source for source in (*sample.images, *sample.videos)}
         if error.reason in (Reason.CRASH, Reason.TIMEOUT):  # the process that knew which file it was is gone
-            media = ", ".join(map(str, (*sample.images, *sample.videos))) or "text alone"
-            error = SampleError(error.reason, f"{media}: {error.detail}")
-        return cls.of(sample.dataset, sample.index, sample.member, error)
+            detail = f"{', '.join(map(describe, (*sample.images, *sample.videos))) or 'text alone'}: {error.detail}"
+            error = SampleError(error.reason, detail, next(iter(media), None))
+        source = media.get(error.medium) if error.medium is not None else None
+        return replace(cls.of(sample.dataset, sample.index, sample.member, error), source=source)
 
     def to_json(self) -> dict[str, Any]:
+        """As it is published: for people, whom the detail tells which medium it is."""
         record = asdict(self)
+        del record["source"]
         if self.member is None:
             del record["member"]
         return record
 
+    def to_plan_json(self) -> dict[str, Any]:
+        """As a plan keeps it."""
+        return self.to_json() if self.source is None else {**self.to_json(), "source": self.source.to_json()}
+
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Reject:
-        return cls(**{"member": None, **record})
+        source = record.get("source")
+        return cls(**{"member": None, **record, "source": None if source is None else MediaSource(**source)})
 
 
 def write_ledger(path: Path, rejects: Iterable[Reject]) -> None:
+    """The one that is published."""
+    _write_lines(path, (reject.to_json() for reject in rejects))
+
+
+def write_plan_ledger(path: Path, rejects: Iterable[Reject]) -> None:
+    """One in a plan, with the sources of media at fault."""
+    _write_lines(path, (reject.to_plan_json() for reject in rejects))
+
+
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     with open_atomically(path) as file:
-        for reject in rejects:
-            file.write(json.dumps(reject.to_json(), ensure_ascii=True).encode() + b"\n")
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=True).encode() + b"\n")
+
+
+def with_sources(rejects: Sequence[Reject], plan: Path) -> list[Reject]:
+    """Published rejects, with the sources of media that the plan's ledgers know."""
+    wanted = set(rejects)
+    paths = [path for path in (plan / LEDGER_NAME, plan / LOST_NAME) if path.exists()]
+    planned = (reject for path in paths for reject in read_ledger(path))
+    known = {bare: reject for reject in planned if (bare := replace(reject, source=None)) in wanted}
+    return [known.get(reject, reject) for reject in rejects]
 
 
 def read_ledger(path: Path) -> Iterator[Reject]:

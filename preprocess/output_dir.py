@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,15 +14,22 @@ from typing import Any
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError, damaged
 from preprocess.jobs.share import Share
-from preprocess.ledger import LEDGER_NAME
 from preprocess.plan.inputs import Sources, open_sources
-from preprocess.plan.summary import PLAN_NAME, PlanSummary
-from preprocess.plan.tables import INPUTS_NAME, PLAN_DIR
+from preprocess.plan.summary import PlanSummary
 from preprocess.write.reuse import check_old_run
-from shards.files.atomic import write_atomically
+from shards.files.differences import differences
+from shards.files.names import (
+    INPUTS_NAME,
+    LEDGER_NAME,
+    MANIFEST_HASH_NAME,
+    MANIFEST_NAME,
+    MODEL_DIR,
+    PLAN_DIR,
+    PLAN_NAME,
+)
 from shards.formats.kinds import SUFFIXES, files_of_shard
 from shards.formats.writer import TEMPORARY_DIR
-from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, MODEL_DIR
+from shards.inputs import read_inputs, write_inputs
 
 _BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
 
@@ -47,16 +54,17 @@ def prepare(config: RunConfig, share: Share) -> Sources:
         raise ConfigError(
             f"output_dir {folder}: --overwrite was interrupted there; pass it again, or remove the folder"
         )
-    differences = _differences(before, run_inputs(config, sources)) if before is not None else []
-    if differences and not config.overwrite:
+    differing = list(differences(before, run_inputs(config, sources))) if before is not None else []
+    if differing and not config.overwrite:
+        changes = (f"{name} was {old}, is {new}" for name, old, new in differing)
         raise ConfigError(
-            f"output_dir {folder} holds another run: {'; '.join(differences)}. "
+            f"output_dir {folder} holds another run: {'; '.join(changes)}. "
             "Name another folder, go back to that configuration, or pass --overwrite"
         )
-    if before is None or differences or finished_plan(config, sources) is None:
+    if before is None or differing or finished_plan(config, sources) is None:
         sources.open_files()
     # A run that was requeued goes on, whatever its flags.
-    if config.overwrite and (differences or (folder / MANIFEST_NAME).exists()):
+    if config.overwrite and (differing or (folder / MANIFEST_NAME).exists()):
         if share.of > 1:
             raise ConfigError(
                 f"--overwrite of array jobs would remove what the others write; remove {folder}, then start the array"
@@ -78,16 +86,14 @@ def run_inputs(config: RunConfig, sources: Sources) -> dict[str, Any]:
 
 def _read_inputs(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        return read_inputs(folder)
     except ValueError as error:
         raise damaged(folder / PLAN_DIR / INPUTS_NAME, error) from None
 
 
 def finished_plan(config: RunConfig, sources: Sources) -> PlanSummary | None:
     plan = PlanSummary.read(config.output_dir / PLAN_DIR)
-    return plan if plan is not None and plan.fingerprint == sources.fingerprint else None
+    return plan if plan is not None and plan.fingerprint == sources.plan_fingerprint else None
 
 
 @contextmanager
@@ -115,7 +121,7 @@ def _remove_run(folder: Path) -> None:
     """Shards, and our folders with all that is in them. What is left of an interrupted removal is neither a dataset nor
     an unfinished run, but known as ours.
     """
-    write_atomically(folder / PLAN_DIR / INPUTS_NAME, json.dumps(_BEING_REMOVED))
+    write_inputs(folder, _BEING_REMOVED)
     remove_manifest(folder)
     (folder / LEDGER_NAME).unlink(missing_ok=True)
     for suffix in SUFFIXES.values():
@@ -137,15 +143,3 @@ def _remove_run(folder: Path) -> None:
 def remove_manifest(folder: Path) -> None:
     for name in (MANIFEST_NAME, MANIFEST_HASH_NAME):
         (folder / name).unlink(missing_ok=True)
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Each value that differs, named by its path."""
-    lines = []
-    for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            lines.append(f"{prefix}{key} was {old}, is {new}")
-    return lines

@@ -1,25 +1,25 @@
-"""The batch job: plan, materialise every task, publish. Interrupted anywhere, the same command goes on from there."""
+"""The batch job: plan, materialise every index, publish. Interrupted anywhere, the same command goes on from there."""
 
 from __future__ import annotations
 
-import json
 import time
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor, ThisProcess, WorkerPool
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.ray_executor import RayExecutor
 from preprocess.jobs.share import Claims, Share
 from preprocess.output_dir import beginning_in, finished_plan, remove_manifest, run_inputs
 from preprocess.plan.inputs import Sources
 from preprocess.plan.make import finish_plan, make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import CLAIMS_DIR, INPUTS_NAME, PLAN_DIR
+from preprocess.plan.tables import CLAIMS_DIR
 from preprocess.plan.together import POLL_SECONDS, measure_with_others
 from preprocess.write.materialise import ShardStage
 from preprocess.write.reuse import build_index
-from shards.files.atomic import write_atomically
+from shards.files.names import PLAN_DIR
 from shards.formats.writer import is_finished, remove_abandoned
+from shards.inputs import write_inputs
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
@@ -27,7 +27,7 @@ def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, sh
     folder = config.output_dir / PLAN_DIR
     with beginning_in(config.output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / INPUTS_NAME, json.dumps(run_inputs(config, sources), indent=1, sort_keys=True) + "\n")
+        write_inputs(config.output_dir, run_inputs(config, sources))
     if (plan := finished_plan(config, sources)) is not None:
         return plan
     if share.of == 1:
@@ -50,15 +50,16 @@ def choose_executor(config: RunConfig) -> Executor:
 
 def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
-    folder, all_tasks = config.output_dir, range(plan.num_shards)
-    missing = [task for task in all_tasks if task in share and not is_finished(folder, task, plan.fingerprint)]
+    folder, all_shards = config.output_dir, range(plan.num_shards)
+    fingerprint = plan.run_fingerprint(config.format)
+    missing = [index for index in all_shards if index in share and not is_finished(folder, index, fingerprint)]
     if missing:
         remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
         remove_abandoned(folder)
         if config.reuse is not None:
             build_index(config.reuse, folder / PLAN_DIR)
-    with Progress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
+    with StageProgress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
         for _, sidecar in executor.run(ShardStage(config=config), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
-    return sum(not is_finished(folder, task, plan.fingerprint) for task in all_tasks if task not in share)
+    return sum(not is_finished(folder, index, fingerprint) for index in all_shards if index not in share)

@@ -11,7 +11,7 @@ Shape suffixes: S tokens, I images, V videos, Pi image patches, Pv video patches
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +31,24 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaSource:
-    """Where the bytes of an image or video are: a file of their own, or a cell of a Parquet file."""
+    """Where the bytes of an image or video are. What the fields mean is the affair of its kind: the others pass it on,
+    and ask `preprocess/media/store.py`, also for what messages call it.
+
+    Its plan keeps these fields and no others, so a kind must be told by them: files have an absolute `path` alone.
+    """
 
     path: str
-    row: int = -1  # row of the Parquet file `path`; -1: `path` is the medium itself
+    row: int = -1
     column: str = ""
-    item: int = 0  # position in that cell's list
+    item: int = 0
 
-    def __str__(self) -> str:
-        return self.path if self.row < 0 else f"{self.path} (row {self.row}, {self.column}[{self.item}])"
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are not as they are in a file."""
+        return {"path": self.path} | {
+            name: value
+            for name, value, default in (("row", self.row, -1), ("column", self.column, ""), ("item", self.item, 0))
+            if value != default
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,18 +74,18 @@ def sample_key(dataset: str, index: int, member: int | None) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FileStamp:
-    """What tells a changed source file from an unchanged one."""
+class MediaStamp:
+    """What tells a changed source from an unchanged one."""
 
     num_bytes: int
-    mtime_ns: int
+    version: int  # 64 bits, opaque: of a file the time of its last change
     sha256: str = ""  # of the medium's bytes; empty unless `hash_media` is set
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredImage:
     source: MediaSource
-    stamp: FileStamp
+    stamp: MediaStamp
     height: int  # pixels, upright (after the EXIF orientation)
     width: int
     grid_thw: tuple[int, int, int]  # patches; t is 1
@@ -86,7 +95,7 @@ class MeasuredImage:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredVideo:
     source: MediaSource
-    stamp: FileStamp
+    stamp: MediaStamp
     height: int  # pixels, upright (after the display rotation)
     width: int
     grid_thw: tuple[int, int, int]  # patches

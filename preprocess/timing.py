@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from preprocess.media.store import describe
 from preprocess.sample import Sample
 from shards.files.atomic import write_atomically
 
@@ -25,7 +26,7 @@ class Timing:
 
     @classmethod
     def of(cls, sample: Sample, seconds: float) -> Timing:
-        media = tuple(map(str, (*sample.images, *sample.videos)))
+        media = tuple(map(describe, (*sample.images, *sample.videos)))
         return cls(seconds=round(seconds, 4), sample=sample.key(), media=media)
 
     @classmethod

@@ -14,11 +14,14 @@ from shards.errors import (
     NotADataset,
     RowTooLarge,
     ShardError,
+    UnknownFamily,
     UnsupportedVersion,
 )
+from shards.families import read_model_constants
 from shards.manifest import DatasetSummary, Manifest, ShardEntry, read_manifest, write_manifest
-from shards.model_constants import ModelConstants, ModelFolderError, read_model_constants
-from shards.pack import IGNORE_INDEX, Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack, num_windows
+from shards.model_constants import ModelConstants
+from shards.model_folder import ModelFolderError
+from shards.pack import IGNORE_INDEX, Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack
 from shards.reader import ShardSet, open_shards
 
 __all__ = [
@@ -41,13 +44,13 @@ __all__ = [
     "ShardEntry",
     "ShardError",
     "ShardSet",
+    "UnknownFamily",
     "UnsupportedVersion",
     "check_pack",
     "count_pack",
     "load_padded",
     "measure_pack",
     "mindspore_dataset",
-    "num_windows",
     "open_shards",
     "read_manifest",
     "read_model_constants",

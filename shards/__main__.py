@@ -17,11 +17,11 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from shards.errors import DamagedShard, ShardError
+from shards.errors import DamagedShard, FlagError, ShardError
 from shards.look.info import info_text
 from shards.look.readable import readable_bytes, visible
 from shards.manifest import read_manifest
-from shards.model_constants import ModelFolderError
+from shards.model_folder import ModelFolderError
 from shards.reader import open_shards
 
 
@@ -29,16 +29,12 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ShardError, ModelFolderError, UsageError) as error:
+    except (ShardError, ModelFolderError, FlagError) as error:
         print(f"shards: error: {visible(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, DamagedShard) else 2
     except OSError as error:
         print(f"shards: stopped: {visible(str(error))}", file=sys.stderr)
         return 1
-
-
-class UsageError(Exception):
-    """A value on the command line that means nothing."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,16 +110,16 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def pack_numbers(text: str, num_packs: int) -> list[int]:
-    """ "0,5,9-12" -> [0, 5, 9, 10, 11, 12]. Raises UsageError."""
+    """ "0,5,9-12" -> [0, 5, 9, 10, 11, 12]. Raises FlagError."""
     numbers: dict[int, None] = {}  # an ordered set
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part)
         first = int(match[1]) if match else 0
         last = int(match[2]) if match and match[2] else first
         if match is None or last < first:
-            raise UsageError(f"--pack {text}: say numbers or ranges, for example 0,5,9-12")
+            raise FlagError(f"--pack {text}: say numbers or ranges, for example 0,5,9-12")
         if last >= num_packs:
-            raise UsageError(f"--pack {text}: the dataset has {num_packs:,} packs, the first is 0")
+            raise FlagError(f"--pack {text}: the dataset has {num_packs:,} packs, the first is 0")
         numbers.update(dict.fromkeys(range(first, last + 1)))
     return list(numbers)
 

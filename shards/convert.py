@@ -7,7 +7,6 @@ call goes on: shards with a sidecar are kept. The manifest comes last.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import shutil
@@ -22,11 +21,11 @@ from typing import Any
 from shards.errors import ConversionError, DamagedShard
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_file
+from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
 from shards.formats.kinds import check_row_fits, open_shard
 from shards.formats.mindrecord import largest_row_bytes
 from shards.formats.writer import (
     DONE_DIR,
-    PLAN_DIR,
     TEMPORARY_DIR,
     ShardSidecar,
     is_finished,
@@ -35,21 +34,11 @@ from shards.formats.writer import (
     write_shard,
     write_sidecar,
 )
-from shards.manifest import (
-    CONVERSION_NAME,
-    FORMATS,
-    MANIFEST_NAME,
-    MODEL_DIR,
-    Manifest,
-    ShardEntry,
-    fingerprint_of,
-    write_manifest,
-)
+from shards.inputs import names_format, read_inputs, with_format, write_inputs
+from shards.manifest import CONVERSION_NAME, FORMATS, Manifest, ShardEntry, fingerprint_of, write_manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
 from shards.reader import open_shards
-
-_LEDGER_NAME = "rejects.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +50,8 @@ class _Conversion:
     format: str
     constants: ModelConstants
     largest_row_bytes: int
-    fingerprint: str  # of the converted dataset
+    inputs: Mapping[str, Any]  # of the converted dataset
+    fingerprint: str
 
     def convert(self, entry: ShardEntry) -> None:
         """One shard and its sidecar, which is written last. Raises DamagedShard."""
@@ -103,14 +93,16 @@ def convert_shards(
         raise ConversionError(f"{source} has format {format} already")
     row_bytes = largest_row_bytes(manifest.maxima, manifest.model)
     check_row_fits(format, row_bytes)
+    run_inputs = _read_inputs(source)
     _occupy(source, target, format)
-    inputs = _with_format(manifest.inputs, format)
+    inputs = with_format(manifest.inputs, format) if names_format(manifest.inputs) else manifest.inputs
     conversion = _Conversion(
         source=source,
         target=target,
         format=format,
         constants=manifest.model,
         largest_row_bytes=row_bytes,
+        inputs=inputs,
         fingerprint=manifest.fingerprint if inputs == manifest.inputs else fingerprint_of(inputs),
     )
     missing = [
@@ -120,12 +112,24 @@ def convert_shards(
         on_shard()
     for _ in _convert_all(conversion, missing, workers):
         on_shard()
-    return _publish(conversion, manifest)
+    return _publish(conversion, manifest, run_inputs)
+
+
+def _read_inputs(source: Path) -> Mapping[str, Any] | None:
+    """Those of the run that wrote `source`, if one did."""
+    try:
+        return read_inputs(source)
+    except ValueError as error:
+        raise ConversionError(f"{source / PLAN_DIR / INPUTS_NAME} is damaged ({error}); copy it again") from None
 
 
 def _occupy(source: Path, target: Path, format: str) -> None:
     """Begin in an empty folder, or go on in one that holds the same conversion."""
-    state = {"source": str(source.resolve()), "format": format, "manifest_sha256": _sha256(source / MANIFEST_NAME)}
+    state = {
+        "source": str(source.resolve()),
+        "format": format,
+        "manifest_sha256": sha256_of_file(source / MANIFEST_NAME),
+    }
     path = target / CONVERSION_NAME
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -143,10 +147,6 @@ def _occupy(source: Path, target: Path, format: str) -> None:
     if not is_empty:
         raise ConversionError(f"{target} is not an empty folder; name another one")
     write_atomically(path, json.dumps(state, indent=1) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _convert_all(conversion: _Conversion, entries: Sequence[ShardEntry], workers: int) -> Iterator[None]:
@@ -175,7 +175,7 @@ def _convert_all(conversion: _Conversion, entries: Sequence[ShardEntry], workers
             pool.shutdown(cancel_futures=True)
 
 
-def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
+def _publish(conversion: _Conversion, manifest: Manifest, run_inputs: Mapping[str, Any] | None) -> Manifest:
     source, target = conversion.source, conversion.target
     entries = []
     for entry in manifest.shards:
@@ -185,17 +185,19 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
     converted = replace(
         manifest,
         format=conversion.format,
-        inputs=_with_format(manifest.inputs, conversion.format),
+        inputs=conversion.inputs,
         fingerprint=conversion.fingerprint,
         shards=tuple(entries),
     )
     shutil.rmtree(target / TEMPORARY_DIR, ignore_errors=True)
     if (source / PLAN_DIR).is_dir():
-        _copy_plan(source / PLAN_DIR, target / PLAN_DIR, converted)
+        _copy_plan(source / PLAN_DIR, target / PLAN_DIR)
+    if run_inputs is not None:
+        write_inputs(target, with_format(run_inputs, conversion.format))
     if (source / MODEL_DIR).is_dir():
         shutil.copytree(source / MODEL_DIR, target / MODEL_DIR, dirs_exist_ok=True)
-    if (source / _LEDGER_NAME).is_file():
-        shutil.copyfile(source / _LEDGER_NAME, target / _LEDGER_NAME)
+    if (source / LEDGER_NAME).is_file():
+        shutil.copyfile(source / LEDGER_NAME, target / LEDGER_NAME)
     write_manifest(target, converted)
     if not (source / PLAN_DIR).is_dir():
         shutil.rmtree(target / PLAN_DIR, ignore_errors=True)  # nothing but our own sidecars
@@ -203,27 +205,12 @@ def _publish(conversion: _Conversion, manifest: Manifest) -> Manifest:
     return converted
 
 
-def _copy_plan(source: Path, target: Path, converted: Manifest) -> None:
-    """All of it but the sidecars, which tell of the shards; what the run was told names its format."""
+def _copy_plan(source: Path, target: Path) -> None:
+    """All of it but the sidecars, which tell of the shards."""
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=lambda folder, names: _converted(folder, names, target))
-    for name, inputs_of in (("inputs.json", lambda record: record), ("plan.json", lambda record: record["inputs"])):
-        path = target / name
-        if path.is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
-            inputs_of(record).get("config", {})["format"] = converted.format
-            if "fingerprint" in record:
-                record["fingerprint"] = converted.fingerprint
-            write_atomically(path, json.dumps(record, indent=1) + "\n")
 
 
 def _converted(folder: str, names: Sequence[str], target: Path) -> list[str]:
     if Path(folder).name != DONE_DIR:
         return []
     return [name for name in names if (target / DONE_DIR / name).exists()]
-
-
-def _with_format(inputs: Mapping[str, Any], format: str) -> Mapping[str, Any]:
-    """What preprocessing would have been told."""
-    if "format" not in inputs.get("config", {}):
-        return inputs
-    return {**inputs, "config": {**inputs["config"], "format": format}}

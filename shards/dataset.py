@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shards.batch import Batch, BatchShape, make_batch
+from shards.batch import Batch, BatchShape, input_names, make_batch
 from shards.errors import DamagedShard, ShardError
+from shards.model_constants import ModelConstants
 from shards.order import PackOrder, num_positions
-from shards.reader import ShardSet, open_shards
+from shards.reader import ShardSet, open_packs, open_shards
 
 
 class PaddedPack(NamedTuple):
@@ -31,7 +32,9 @@ class PaddedPack(NamedTuple):
     sample_keys: tuple[str, ...]  # where each segment came from
 
 
-COLUMNS = (*Batch._fields, "pack_index", "num_tokens", "num_label_tokens")
+def column_names(constants: ModelConstants) -> tuple[str, ...]:
+    """Of a MindSpore dataset: the arrays of a Batch, and numbers of the pack."""
+    return (*input_names(constants), "pack_index", "num_tokens", "num_label_tokens")
 
 
 def load_padded(shards: ShardSet, pack_index: int | None, shape: BatchShape) -> PaddedPack:
@@ -107,10 +110,10 @@ def mindspore_dataset(
 ) -> Any:
     """A `mindspore.dataset.GeneratorDataset` with a row for each pack of a rank's share of a run, from `first_step` on.
 
-    Columns: the fields of `shards.batch.Batch` in their order, then `pack_index` (-1 for an empty pack), `num_tokens`
-    and `num_label_tokens`, int32 (). Shapes are static. `packs_per_step` counts all ranks and accumulation steps.
-    Epochs follow each other within the dataset: iterate with `num_epochs=1`. MindSpore reads ahead in a thread, by
-    `mindspore.dataset.config.get_prefetch_size()` rows (16).
+    Columns (`column_names`): the arrays of a `shards.batch.Batch` in their order, then `pack_index` (-1 for an empty
+    pack), `num_tokens` and `num_label_tokens`, int32 (). Shapes are static. `packs_per_step` counts all ranks and
+    accumulation steps. Epochs follow each other within the dataset: iterate with `num_epochs=1`. MindSpore reads ahead
+    in a thread, by `mindspore.dataset.config.get_prefetch_size()` rows (16).
 
     Raises ShardError for a folder that can't be used and ValueError for numbers that don't fit; the iterators of the
     dataset raise ShardError where a pack can't be read, and then drop rows before it that were read ahead. (Those of a
@@ -127,13 +130,12 @@ def mindspore_dataset(
         def create_dict_iterator(self, *args: Any, **options: Any) -> _Rows:
             return _Rows(super().create_dict_iterator(*args, **options), self.source)
 
-    shards = open_shards(folder)
-    if not len(shards):
-        raise ShardError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
+    shards = open_packs(folder)
     positions = num_positions(len(shards), packs_per_step=packs_per_step, num_epochs=num_epochs, max_steps=max_steps)
     order = PackOrder(num_packs=len(shards), seed=seed, packs_per_step=packs_per_step, num_positions=positions)
     stream = PackStream(shards, order, first_step=first_step, rank=rank, world_size=world_size)
-    return PackDataset(_FlatRows(stream), column_names=list(COLUMNS), shuffle=False, num_parallel_workers=1)
+    columns = list(column_names(shards.manifest.model))
+    return PackDataset(_FlatRows(stream), column_names=columns, shuffle=False, num_parallel_workers=1)
 
 
 class _FlatRows:

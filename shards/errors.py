@@ -5,9 +5,11 @@ ShardError                 base: names the file and what to do
 ├── UnsupportedVersion     written by a newer format than this code reads
 ├── DamagedShard           missing, truncated, renamed or altered file
 ├── ModelMismatch          the shards were made for another model
+├── UnknownFamily          the shards are for a kind of model that this code does not know
 ├── RowTooLarge            a pack that the chosen file format can't hold
 └── ConversionError        a conversion that can't be done into this folder, or stopped
 InvalidPack                a row breaks an invariant of the format: a bug in whoever built it, never bad input
+FlagError                  a flag, or a line of a configuration file, that means nothing
 """
 
 from collections.abc import Iterator
@@ -35,6 +37,10 @@ class ModelMismatch(ShardError):
     pass
 
 
+class UnknownFamily(ShardError):
+    pass
+
+
 class RowTooLarge(ShardError):
     pass
 
@@ -47,8 +53,12 @@ class InvalidPack(AssertionError):
     """A pack that breaks an invariant of `shards.pack`."""
 
 
+class FlagError(Exception):
+    """A flag or a configuration file that can't be understood; one line that says where it stands and what to do."""
+
+
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_file(path: Path) -> Iterator[None]:
     """Add the path to an OSError that lacks it: opening a file names it, writing to an open one does not."""
     try:
         yield

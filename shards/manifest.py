@@ -12,16 +12,14 @@ from typing import Any, NamedTuple
 
 from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
 from shards.files.atomic import write_atomically
+from shards.files.hashing import sha256_of_json
+from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
 FORMAT_VERSION = 1
 FORMATS = ("arrow", "mindrecord")
-MANIFEST_NAME = "manifest.json"
-MANIFEST_HASH_NAME = "manifest.sha256"
 CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
-MODEL_DIR = "model"
-MODEL_FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # slots: a dataset has up to 10^5 of them
@@ -125,7 +123,7 @@ class Manifest:
 
 def fingerprint_of(inputs: Mapping[str, Any]) -> str:
     """sha256 of everything that determines the bytes of a dataset."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return sha256_of_json(inputs)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -172,7 +170,8 @@ def _what_it_is(folder: Path) -> str:
         )
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        hint = "it holds a plan whose run did not finish" if (folder / "plan").is_dir() else "is this the right folder?"
+        has_plan = (folder / PLAN_DIR).is_dir()
+        hint = "it holds a plan whose run did not finish" if has_plan else "is this the right folder?"
         return f"{hint} (python -m preprocess run writes one when it completes)"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import InvalidPack
+from shards.families import family_of
 from shards.model_constants import ModelConstants
 
 IGNORE_INDEX = -100
@@ -78,7 +79,7 @@ class PackMaxima:
     images: int = 0
     videos: int = 0
     temporal_slices: int = 0  # segments of the vision tower's full attention
-    windows: int = 0  # segments of its window attention
+    windows: int = 0  # segments of its window attention; 0 in families without
     segment_tokens: int = 0  # longest segment
     tokens: int = 0
     label_tokens: int = 0
@@ -104,20 +105,8 @@ def num_patches(grid_thw: npt.NDArray[np.integer]) -> int:
     return int(np.prod(np.asarray(grid_thw, dtype=np.int64), axis=1).sum())
 
 
-def num_windows(grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:
-    """Windows of the vision tower's window attention over grids (N, 3), those cut at the border included.
-
-    0 for models without windows. Rule: transformers 4.57.1, models/qwen2_5_vl, `get_window_index`.
-    """
-    if not constants.window_size:
-        return 0
-    side = constants.window_size // constants.grid_factor  # visual tokens per side
-    grids = np.asarray(grid_thw, dtype=np.int64)
-    cells = -(-(grids[:, 1:] // constants.merge_size) // side)
-    return int((grids[:, 0] * cells[:, 0] * cells[:, 1]).sum())
-
-
 def measure_pack(pack: Pack, constants: ModelConstants) -> PackMaxima:
+    """Raises UnknownFamily."""
     grids = np.concatenate([pack.image_grid_thw, pack.video_grid_thw])
     return PackMaxima(
         image_patches=len(pack.image_patches),
@@ -127,7 +116,7 @@ def measure_pack(pack: Pack, constants: ModelConstants) -> PackMaxima:
         images=len(pack.image_grid_thw),
         videos=len(pack.video_grid_thw),
         temporal_slices=int(grids[:, 0].sum()),
-        windows=num_windows(grids, constants),
+        windows=family_of(constants.model_type).num_windows(grids, constants),
         segment_tokens=int(np.diff(pack.cu_seqlens).max()),
         tokens=pack.num_tokens,
         label_tokens=pack.num_label_tokens,
@@ -172,7 +161,7 @@ def check_pack(pack: Pack, constants: ModelConstants) -> None:
     _require(pack, bool(np.all(in_vocabulary)), "a token id is outside the vocabulary")
     for kind, token_id in (("image", constants.image_token_id), ("video", constants.video_token_id)):
         pads = int(np.count_nonzero(pack.input_ids == token_id))
-        visual_tokens = num_patches(getattr(pack, f"{kind}_grid_thw")) // constants.merge_size**2
+        visual_tokens = constants.num_visual_tokens(num_patches(getattr(pack, f"{kind}_grid_thw")))
         _require(pack, pads == visual_tokens, f"{pads} {kind}-pad tokens for {visual_tokens} visual tokens")
 
 

@@ -9,7 +9,8 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
-from shards.errors import DamagedShard
+from shards.errors import DamagedShard, ShardError
+from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import Shard, open_shard
 from shards.manifest import Manifest, index_name, read_manifest
 from shards.pack import Pack
@@ -64,6 +65,14 @@ def open_shards(folder: str | Path) -> ShardSet:
     manifest = read_manifest(folder)
     check_sizes(folder, manifest)
     return ShardSet(folder, manifest)
+
+
+def open_packs(folder: str | Path) -> ShardSet:
+    """The same for training, which needs a pack at least. Raises ShardError where there is none."""
+    shards = open_shards(folder)
+    if not len(shards):
+        raise ShardError(f"{shards.folder} holds no pack; preprocess again, its {LEDGER_NAME} says what was left out")
+    return shards
 
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:

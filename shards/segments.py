@@ -89,7 +89,7 @@ def cut_segments(pack: Pack, constants: ModelConstants) -> list[Segment]:
 def _spans(pack: Pack, constants: ModelConstants, kind: Literal["image", "video"]) -> list[VisualSpan]:
     grids = pack.image_grid_thw if kind == "image" else pack.video_grid_thw
     pads = np.flatnonzero(pack.input_ids == (constants.image_token_id if kind == "image" else constants.video_token_id))
-    sizes = grids.astype(np.int64).prod(axis=1) // constants.merge_size**2
+    sizes = constants.num_visual_tokens(grids.astype(np.int64).prod(axis=1))
     ends = np.cumsum(sizes)
     spans = []
     for index, (grid, size, end) in enumerate(zip(grids.tolist(), sizes.tolist(), ends.tolist(), strict=True)):

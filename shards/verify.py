@@ -5,7 +5,6 @@ A file whose hash is wrong is not decoded: damaged metadata can crash a decoder.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -17,17 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError
+from shards.families import read_model_constants
 from shards.files.hashing import sha256_of_file
-from shards.manifest import (
-    MANIFEST_HASH_NAME,
-    MANIFEST_NAME,
-    MODEL_DIR,
-    MODEL_FILES,
-    Manifest,
-    PayloadFile,
-    read_manifest,
-)
-from shards.model_constants import ModelFolderError, read_model_constants
+from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
+from shards.manifest import Manifest, PayloadFile, read_manifest
+from shards.model_folder import ModelFolderError
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 from shards.reader import ShardSet
 from shards.segments import cut_segments
@@ -70,7 +63,7 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
     except DamagedShard as error:
         what, _, advice = str(error).rpartition("; ")
         return [Problem(file=MANIFEST_NAME, what=what, advice=advice)]
-    problems = [*_manifest_problems(folder), *_model_problems(folder, manifest)]
+    problems = list(_model_problems(folder, manifest))
     maxima, datasets, all_decoded = PackMaxima(), dict[str, PackCounts](), not quick
     with _mapping(folder, manifest, quick, workers) as mapped:
         for found in mapped(range(len(manifest.shards))):
@@ -89,14 +82,6 @@ def _add(sums: dict[str, PackCounts], more: Mapping[str, PackCounts]) -> None:
         sums[name] = sums.get(name, PackCounts()) + counts
 
 
-def _manifest_problems(folder: Path) -> Iterator[Problem]:
-    """Reading compared the hashes; here the hash file as a whole."""
-    digest = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
-    if (folder / MANIFEST_HASH_NAME).read_bytes() != f"{digest}  {MANIFEST_NAME}\n".encode():
-        what = f"it is not the line that sha256sum writes about {MANIFEST_NAME}"
-        yield Problem(file=MANIFEST_HASH_NAME, what=what, advice=_REWRITE)
-
-
 def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     """The tokenizer by its hash, the other two files by the constants that the manifest took from them."""
     model = folder / MODEL_DIR
@@ -106,9 +91,9 @@ def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     if missing:
         return
     expected = manifest.inputs.get("tokenizer_sha256")
-    found = sha256_of_file(model / "tokenizer.json")
+    found = sha256_of_file(model / TOKENIZER_NAME)
     if expected is not None and found != expected:
-        yield _other_hash(f"{MODEL_DIR}/tokenizer.json", found, expected)
+        yield _other_hash(f"{MODEL_DIR}/{TOKENIZER_NAME}", found, expected)
         return
     try:
         read_model_constants(model).require_equal(manifest.model, mine=f"{MODEL_DIR}/", theirs=MANIFEST_NAME)

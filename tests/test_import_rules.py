@@ -36,11 +36,9 @@ WINGS = {
         plan
         encode
         config
-        read
+        read  ledger  timing
         media
         arithmetic  jobs
-        timing
-        ledger
         sample
         errors
     """,
@@ -63,12 +61,14 @@ WINGS = {
         look  convert
         verify  dataset
         batch
-        families
         reader
         formats
         manifest
         segments  order
+        inputs
         pack
+        families
+        model_folder
         model_constants
         flags
         files

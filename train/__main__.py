@@ -1,7 +1,7 @@
 """`python -m train`, `python -m train launch` (the same with several processes) and `python -m train merge`.
 
-Exit codes: 0 done, or stopped by a signal and saved; 1 stopped without a usable result; 2 wrong usage, nothing was
-written (the launcher has begun its logs); of a launcher also 128 + N, where signal N ended a process of the job.
+Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`). Of a launcher that
+of the process that failed, or 128 + N where signal N ended it; its logs are written in any case.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli import launch_command
-from train.cli.command_line import build_parser, parse_command_line
-from train.cli.merge_command import describe_flags
-from train.cli.merge_command import run as run_merge
+from train.cli import launch_command, merge_command
+from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
 from train.cluster.rank import guard_rank
-from train.errors import TrainingFailed, UsageError
+from train.errors import TrainError
 from train.inputs import open_inputs
 from train.stop import StopRequest
 
@@ -26,11 +24,11 @@ def main(argv: Sequence[str]) -> int:
     if "--help" in argv or "-h" in argv:
         if launches:
             print(launch_command.describe_flags())
-        print(describe_flags()) if merges else build_parser().print_help()
+        print(merge_command.describe_flags() if merges else describe_flags())
         return 0
     try:
         if merges:
-            _log(run_merge(argv[1:]))
+            _log(merge_command.run(argv[1:]))
             return 0
         if launches:
             end = launch_command.run(argv[1:], _say)
@@ -52,12 +50,9 @@ def main(argv: Sequence[str]) -> int:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
             train(command_line.arguments, inputs, _log, stop)
-    except UsageError as error:
-        _say(f"error: {error}")
-        return 2
-    except TrainingFailed as error:
-        _say(f"stopped: {error}")
-        return 1
+    except TrainError as error:
+        _say(f"{error.kind}: {error}")
+        return error.exit_code
     return 0
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
-from shards import ModelFolderError, ShardError, ShardSet, open_shards, read_model_constants
+from shards import ModelFolderError, ShardError, ShardSet, read_model_constants
 from shards.order import PackOrder, num_positions
+from shards.reader import open_packs
 from train.arguments import TrainArguments
 from train.checkpoints.resume import Start, find_start
 from train.checkpoints.trainer_state import RunIdentity
 from train.errors import UsageError
+from train.models import family_of
 
 _WORLD_SIZES = ("RANK_SIZE", "MS_WORKER_NUM")  # set by rank tables and by msrun
 
@@ -33,9 +34,10 @@ def open_inputs(arguments: TrainArguments) -> Inputs:
     _require_one_process()
     _require_reporters(arguments)
     try:
-        shards = _open(arguments.shards)
-        eval_shards = _open(arguments.eval_shards) if arguments.eval_shards else None
+        shards = open_packs(arguments.shards)
+        eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None
         constants = read_model_constants(arguments.model)
+        family_of(constants.model_type)
         for each in filter(None, (shards, eval_shards)):
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
     except (ShardError, ModelFolderError) as error:
@@ -68,13 +70,6 @@ def order_of_run(arguments: TrainArguments, num_packs: int) -> PackOrder:
             max_steps=arguments.max_steps,
         ),
     )
-
-
-def _open(folder: Path) -> ShardSet:
-    shards = open_shards(folder)
-    if not len(shards):
-        raise UsageError(f"{folder} holds no pack; preprocess again, its rejects.jsonl says what was left out")
-    return shards
 
 
 def _require_one_process() -> None:

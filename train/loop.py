@@ -17,7 +17,7 @@ from pathlib import Path
 
 import mindspore as ms
 
-from shards import ModelFolderError, PackStream
+from shards import PackStream
 from shards.batch import Batch, BatchShape, make_batch
 from shards.order import PackOrder
 from train.adapters.lora import Adapters, adapters_of
@@ -26,16 +26,17 @@ from train.checkpoints.export import export_model
 from train.checkpoints.folder import remove_left_behind
 from train.checkpoints.saving import Saver, describe_failure, restore_optimizer
 from train.checkpoints.trainer_state import TrainerState, write_state
-from train.errors import ConfigError, TrainingFailed, UsageError, WeightsError
+from train.errors import TrainingFailed, UsageError
 from train.inputs import Inputs
+from train.models.folder import build_model
 from train.models.precision import Precision, choose_precision
-from train.models.qwen2_5_vl.model import Qwen25VL, build_model
-from train.reports.metrics import Progress, StepSums
+from train.models.trained import TrainedModel
+from train.reports.metrics import StepReport, StepSums
 from train.reports.reporting import Log, Reporting
 from train.steps.evaluate import Evaluation
-from train.steps.flops import peak_flops
 from train.steps.groups import describe, freeze, group_parameters, indices_of
 from train.steps.optimizer import AccumulateGradients, AdamW
+from train.steps.peaks import peak_flops
 from train.steps.schedule import factor_at, warmup_steps_of
 from train.steps.step import compile_graphs, make_step, micro_batches_of
 from train.steps.stream import ReadAhead
@@ -82,7 +83,7 @@ class Run:
         self,
         arguments: TrainArguments,
         inputs: Inputs,
-        model: Qwen25VL,
+        model: TrainedModel,
         adapters: Adapters | None,
         reporting: Reporting,
     ) -> None:
@@ -126,7 +127,7 @@ class Run:
         """Make the steps that are left. False if `stop` was set before all was done."""
         arguments, order, start = self.arguments, self.order, self.inputs.start
         packs = PackStream(self.inputs.shards, order, first_step=start.step)
-        with ReadAhead(micro_batches_of(packs, self.model.config), depth=READ_AHEAD) as micro_batches:
+        with ReadAhead(micro_batches_of(packs, self.model.work_of), depth=READ_AHEAD) as micro_batches:
             self._compile_and_restore()
             self._evaluate(start.step, stop, due=start.evaluates_first)
             since_report = start.since_report
@@ -144,7 +145,7 @@ class Run:
                 since_report += sums + StepSums(seconds=seconds, data_wait_seconds=data_wait)
                 self.reporting.advance()
                 if step % arguments.logging_steps == 0 or step == order.num_steps:
-                    self.reporting.report(self._progress(step, rates, grad_norm, since_report))
+                    self.reporting.report(self._step_report(step, rates, grad_norm, since_report))
                     since_report = StepSums()
                 is_evaluated = self._evaluate(
                     step, stop, due=is_due(arguments.eval_strategy, arguments.eval_steps, step, order)
@@ -193,9 +194,9 @@ class Run:
             lowest=self.arguments.lowest_factor,
         )
 
-    def _progress(self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums) -> Progress:
+    def _step_report(self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums) -> StepReport:
         differ = len(set(rates)) > 1
-        return Progress(
+        return StepReport(
             step=step,
             num_steps=self.order.num_steps,
             epoch=epoch_after(step, self.order),
@@ -249,24 +250,21 @@ def choose_device(wanted: str) -> str:
     return device
 
 
-def _build(arguments: TrainArguments, inputs: Inputs, precision: Precision) -> tuple[Qwen25VL, Adapters | None]:
+def _build(arguments: TrainArguments, inputs: Inputs, precision: Precision) -> tuple[TrainedModel, Adapters | None]:
     """The model as it is at the start of this process, with what is not trained frozen."""
     checkpoint = inputs.start.checkpoint
-    try:
-        if arguments.lora_enable:  # a checkpoint holds the adapters alone
-            model = build_model(arguments.model, precision)
-            adapters = adapters_of(arguments, model)
-            if checkpoint and adapters:
-                adapters.load(checkpoint.folder)
-        else:
-            model = build_model(checkpoint.folder if checkpoint else arguments.model, precision)
-            adapters = None
-            freeze(model, arguments.trained_groups)
-        if arguments.gradient_checkpointing:
-            model.recompute_layers()
-        return model, adapters
-    except (ConfigError, WeightsError, ModelFolderError) as error:
-        raise UsageError(str(error)) from error
+    if arguments.lora_enable:  # a checkpoint holds the adapters alone
+        model = build_model(arguments.model, precision)
+        adapters = adapters_of(arguments, model)
+        if checkpoint and adapters:
+            adapters.load(checkpoint.folder)
+    else:
+        model = build_model(checkpoint.folder if checkpoint else arguments.model, precision)
+        adapters = None
+        freeze(model, arguments.trained_groups)
+    if arguments.gradient_checkpointing:
+        model.recompute_layers()
+    return model, adapters
 
 
 def _prepare(arguments: TrainArguments, inputs: Inputs, log: Log) -> Reporting:
@@ -291,5 +289,5 @@ def _write_state(output_dir: Path, inputs: Inputs, *, step: int) -> None:
     write_state(output_dir / STATE_NAME, TrainerState.after(step, inputs.order, inputs.identity), files={})
 
 
-def _count_parameters(model: Qwen25VL) -> int:
+def _count_parameters(model: TrainedModel) -> int:
     return sum(math.prod(parameter.shape) for parameter in model.trainable_params())

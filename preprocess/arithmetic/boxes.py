@@ -1,5 +1,5 @@
-"""Boxes follow the pixels: coordinates in answers, rewritten to pixels of the resized image. Pure functions over text
-and integers.
+"""Boxes follow the pixels: coordinates in answers, rewritten to the unit of the model's family, most often pixels of
+the resized image. Pure functions over text and integers.
 
     {"bbox_2d": [10, 20.5, 30, 40], "label": "cat"}          an answer about an image of 100 x 200 pixels
     {"bbox_2d": [28, 57, 84, 112], "label": "cat"}           the same when that image is resized to 280 x 560
@@ -44,8 +44,8 @@ class ImageFrame:
     height: int
     width: int
     orientation: int  # EXIF, 1 to 8
-    resized_height: int
-    resized_width: int
+    box_height: int  # what the lower edge becomes: pixels of the resized image, or a family's own unit
+    box_width: int  # what the right edge becomes
 
 
 def rewrite_answers(turns: Sequence[Turn], mode: BoxMode, frames: Sequence[ImageFrame]) -> tuple[Turn, ...]:
@@ -65,11 +65,11 @@ def _rewrite_turn(number: int, text: str, mode: BoxMode, frames: Sequence[ImageF
     try:
         return rewrite_boxes(text, mode, frames)
     except SampleError as error:
-        raise SampleError(error.reason, f"turn {number}: {error.detail}") from None
+        raise SampleError(error.reason, f"turn {number}: {error.detail}", error.medium) from None
 
 
 def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str:
-    """`text` with every bbox_2d and point_2d in absolute pixels of its resized image. Raises SampleError."""
+    """`text` with every bbox_2d and point_2d in the unit of its frame. Raises SampleError."""
     if mode == "none" or not _MENTION.search(text):
         return text
     rewritten: list[tuple[_Token, str]] = []
@@ -81,10 +81,8 @@ def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str
                 rewritten += _rewrite_value(key, value, members, mode, frames)
     for match in _KEY_WITH_NUMBERS.finditer(text):
         if match.start() not in understood:
-            raise SampleError(
-                Reason.BAD_JSON,
-                f"{_only(frames)}{_excerpt(text[match.start() :])} stands in no JSON object that parses; mend it",
-            )
+            excerpt = _excerpt(text[match.start() :])
+            raise _error(Reason.BAD_JSON, f"{excerpt} stands in no JSON object that parses; mend it", frames)
     pieces, done = [], 0
     for token, digits in sorted(rewritten, key=lambda pair: pair[0].start):
         pieces += [text[done : token.start], digits]
@@ -93,10 +91,10 @@ def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str
 
 
 def place_point(x: float, y: float, width: float, height: float, frame: ImageFrame) -> tuple[int, int]:
-    """A point of the stored image -> pixels of the resized upright image, rounded half to even and clamped into it.
+    """A point of the stored image -> the unit of its frame, upright, rounded half to even and clamped into it.
 
     `width` and `height` are the stored image's in the unit of x and y. 0 is its left or upper edge and stays 0, `width`
-    and `height` are its right and lower edges and become the resized width and height.
+    and `height` are its right and lower edges and become the frame's box_width and box_height.
     """
     if frame.orientation in TURNED_SIDEWAYS:
         x, y, width, height = y, x, height, width
@@ -106,8 +104,8 @@ def place_point(x: float, y: float, width: float, height: float, frame: ImageFra
         y = height - y
     # Multiplied first: with whole numbers the quotient then is a half exactly where it should be.
     return (
-        min(max(round(x * frame.resized_width / width), 0), frame.resized_width),
-        min(max(round(y * frame.resized_height / height), 0), frame.resized_height),
+        min(max(round(x * frame.box_width / width), 0), frame.box_width),
+        min(max(round(y * frame.box_height / height), 0), frame.box_height),
     )
 
 
@@ -156,7 +154,7 @@ def _number_groups(key: _Token, value: _Node, frames: Sequence[ImageFrame]) -> l
         numbers = [item for item in group if isinstance(item, _Token) and _NUMBER.fullmatch(item.text)]
         if not len(numbers) == len(group) == wanted:
             problem = f"{key.text} must hold {wanted} numbers, or lists of {wanted} numbers"
-            raise SampleError(Reason.BAD_JSON, f"{_only(frames)}{problem}")
+            raise _error(Reason.BAD_JSON, problem, frames)
         groups.append(numbers)
     return groups
 
@@ -176,17 +174,18 @@ def _frame_of(key: _Token, members: _Members, frames: Sequence[ImageFrame]) -> I
     if not indices and len(frames) == 1:
         return frames[0]
     if len(indices) != 1:
-        raise SampleError(
+        raise _error(
             Reason.AMBIGUOUS_BOXES,
-            f"{_only(frames)}an object with {key.text} needs one image_index, from 0 to {len(frames) - 1}; "
-            f"it has {len(indices)}",
+            f"an object with {key.text} needs one image_index, from 0 to {len(frames) - 1}; it has {len(indices)}",
+            frames,
         )
     [index] = indices
     written = index.text if isinstance(index, _Token) else "an array"
     if not _INTEGER.fullmatch(written) or not 0 <= int(written) < len(frames):
-        raise SampleError(
+        raise _error(
             Reason.AMBIGUOUS_BOXES,
-            f"{_only(frames)}image_index is {_excerpt(written)}; say a number from 0 to {len(frames) - 1}",
+            f"image_index is {_excerpt(written)}; say a number from 0 to {len(frames) - 1}",
+            frames,
         )
     return frames[int(written)]
 
@@ -198,19 +197,21 @@ def _stored_sides(mode: BoxMode, frame: ImageFrame) -> tuple[int, int]:
     return (frame.height, frame.width) if frame.orientation in TURNED_SIDEWAYS else (frame.width, frame.height)
 
 
-def _only(frames: Sequence[ImageFrame]) -> str:
-    """How a message begins that can be about one image only."""
-    return f"{frames[0].name}: " if len(frames) == 1 else ""
+def _error(reason: Reason, detail: str, frames: Sequence[ImageFrame]) -> SampleError:
+    """Naming the image where it can only be about one."""
+    if len(frames) != 1:
+        return SampleError(reason, detail)
+    return SampleError(reason, f"{frames[0].name}: {detail}", frames[0].name)
 
 
 def _coordinate(key: _Token, token: _Token, side: int, mode: BoxMode, frame: ImageFrame) -> float:
     value = float(token.text)  # infinite where it has too many digits
     tolerance = max(side * _TOLERATED_SHARE, _TOLERATED_UNITS)
     if not -tolerance <= value <= side + tolerance:
-        raise SampleError(
+        raise _error(
             Reason.AMBIGUOUS_BOXES,
-            f"{frame.name}: {key.text} has {_excerpt(token.text)} where the image ends at {side}; is `boxes: {mode}` "
-            "right for it?",
+            f"{key.text} has {_excerpt(token.text)} where the image ends at {side}; is `boxes: {mode}` right for it?",
+            [frame],
         )
     return value
 

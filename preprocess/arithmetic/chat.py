@@ -1,10 +1,11 @@
-"""Conversation -> token ids and labels, by the chat template of Qwen2.5-VL.
+"""Conversation -> token ids and labels, by the chat template of Qwen's vision-language models.
 
     <|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n
     <|im_start|>user\\n<|vision_start|><|image_pad|>...<|vision_end|>What is this?<|im_end|>\\n
     <|im_start|>assistant\\nA cat.<|im_end|>\\n
                           ~~~~~~~~~~~~~~~~~~  supervised
 
+The default system turn, and what stands in the place of a video, are the family's (`families.py`).
 Header and content are encoded apart, so that what training sees after `assistant\\n` is what generation sees.
 Source: QwenLM's fine-tuning scripts, `preprocess_qwen_2_visual`; the differences are listed in preprocess/README.md.
 """
@@ -13,21 +14,23 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from preprocess.arithmetic.rope import Run, TextRun, VisualSpan
+from preprocess.arithmetic.families import family_of
+from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from preprocess.errors import ConfigError
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
 
-DEFAULT_SYSTEM = Turn(role="system", text="You are a helpful assistant.")
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 _SYSTEM_TURNS_REMEMBERED = 64  # one is usually that of many samples
 _TAG = re.compile(f"({IMAGE_TAG}|{VIDEO_TAG})")
@@ -63,10 +66,13 @@ class ChatEncoder:
     """Encodes conversations for one model folder."""
 
     def __init__(self, tokenizer: Tokenizer, constants: ModelConstants, *, supervise_newline: bool = True) -> None:
+        """Raises ConfigError where no family has the model's model_type."""
         assert tokenizer.encode_special_tokens, "use load_tokenizer: special tokens in text must stay text"
         self._tokenizer = tokenizer
         self._constants = constants
         self._supervise_newline = supervise_newline
+        default = family_of(constants.model_type).default_system()
+        self._default_turns = [] if default is None else [Turn(role="system", text=default)]
         self._newline = self._encode("\n")
         self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
         self._headers = {role: self._encode(f"{role}\n") for role in ("system", "user", "assistant")}
@@ -77,18 +83,20 @@ class ChatEncoder:
     def encode(
         self,
         turns: Sequence[Turn],
-        images: Sequence[VisualSpan] = (),
-        videos: Sequence[VisualSpan] = (),
+        images: Sequence[VisualRun] = (),
+        videos: Sequence[Sequence[str | VisualRun]] = (),
     ) -> EncodedText:
-        """Encode a validated conversation; its tags are as many as `images` and `videos`."""
+        """Encode a validated conversation; its tags are as many as `images` and `videos`.
+
+        Of each video the pieces that its family gives it (`Family.video_pieces`).
+        """
         constants = self._constants
         ids = array("i")
         supervised_parts: list[slice] = []
         runs: list[Run] = []
         run_start = 0
         num_answer_tokens = 0
-        unused = {IMAGE_TAG: iter(images), VIDEO_TAG: iter(videos)}
-        pad_ids = {IMAGE_TAG: constants.image_token_id, VIDEO_TAG: constants.video_token_id}
+        media = {IMAGE_TAG: ([image] for image in images), VIDEO_TAG: iter(videos)}
 
         def append(new_ids: Iterable[int], supervised: bool = False) -> None:
             start = len(ids)
@@ -97,20 +105,20 @@ class ChatEncoder:
                 supervised_parts.append(slice(start, len(ids)))
 
         if turns[0].role != "system":
-            turns = [DEFAULT_SYSTEM, *turns]
+            turns = [*self._default_turns, *turns]
         for turn in turns:
             is_answer = turn.role == "assistant"
             append([constants.im_start_token_id, *self._headers[turn.role]])
-            for piece in _TAG.split(turn.text) if turn.role == "user" else [turn.text]:
-                if piece not in pad_ids:
+            for piece in self._pieces(turn, media):
+                if isinstance(piece, str):
                     text_ids = self._encode_system(piece) if turn.role == "system" else self._encode(piece)
                     append(text_ids, supervised=is_answer)
                     num_answer_tokens += len(text_ids) if is_answer else 0
                     continue
-                span = next(unused[piece])
                 append([constants.vision_start_token_id])
-                runs += [TextRun(num_tokens=len(ids) - run_start), span]
-                append(array("i", [pad_ids[piece]]) * num_visual_tokens(span.grid_thw, constants))
+                runs += [TextRun(num_tokens=len(ids) - run_start), piece.span]
+                num_pads = constants.num_visual_tokens(prod(piece.span.grid_thw))
+                append(array("i", [piece.pad_id]) * num_pads)
                 run_start = len(ids)
                 append([constants.vision_end_token_id])
             append([constants.im_end_token_id], supervised=is_answer)
@@ -127,8 +135,25 @@ class ChatEncoder:
             num_answer_tokens=num_answer_tokens,
         )
 
+    def _pieces(self, turn: Turn, media: _Media) -> Iterator[str | _Pads]:
+        """A turn's text between runs of pads, each text whole: what a family says of a video joins the user's words."""
+        pad_ids = {IMAGE_TAG: self._constants.image_token_id, VIDEO_TAG: self._constants.video_token_id}
+        text = ""
+        is_question = turn.role == "user"  # elsewhere a tag is text
+        for word in _TAG.split(turn.text) if is_question else [turn.text]:
+            for piece in next(media[word]) if is_question and word in media else [word]:
+                if isinstance(piece, str):
+                    text += piece
+                else:
+                    yield text
+                    yield _Pads(pad_ids[word], piece)
+                    text = ""
+        yield text
 
-def num_visual_tokens(grid_thw: tuple[int, int, int], constants: ModelConstants) -> int:
-    """Pad tokens of one image or video: merge_size**2 patches each."""
-    t, h, w = grid_thw
-    return t * h * w // constants.merge_size**2
+
+class _Pads(NamedTuple):
+    pad_id: int
+    span: VisualRun
+
+
+_Media = Mapping[str, Iterator[Sequence[str | VisualRun]]]  # by tag: the pieces of one medium after another

@@ -1,4 +1,4 @@
-"""Sizes, grids and frame choice: pure functions over integers."""
+"""Sizes and frame choice: the rules that families choose from. Pure functions over integers."""
 
 from __future__ import annotations
 
@@ -56,21 +56,10 @@ def smart_resize(height: int, width: int, factor: int, limits: PixelLimits) -> t
     return resized_height, resized_width
 
 
-def image_grid(height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> Grid:
-    """grid_thw of an image of that size in pixels. Raises SampleError (aspect_ratio)."""
-    resized_height, resized_width = smart_resize(height, width, constants.grid_factor, limits)
-    return 1, resized_height // constants.patch_size, resized_width // constants.patch_size
-
-
-def video_grid(num_sampled: int, height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> Grid:
-    """grid_thw of so many frames of that size in pixels. Raises SampleError (aspect_ratio)."""
-    _, grid_height, grid_width = image_grid(height, width, limits, constants)
-    return num_temporal_patches(num_sampled, constants.temporal_patch_size), grid_height, grid_width
-
-
-def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:
+def sample_evenly(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:
     """Indices of the frames that stand for a video: evenly spread, first and last included, without repeats.
 
+    About one every `base_interval`, within the bounds on their number.
     Source: QwenLM's fine-tuning scripts, `video_decord`.
     """
     duration = num_frames / fps

@@ -1,0 +1,9 @@
+"""The command line of python -m preprocess.
+
+| stage | input -> output |
+| --- | --- |
+| `flags` | a flag of the Qwen scripts that is no field of `RunConfig` -> where it went |
+| `arguments` | words and YAML files -> `RunConfig`, through `shards.flags` |
+| `sweep_arguments` | the words of `plan` -> `RunConfig`, and the `Sweep` of configurations to compare |
+| `commands` | the command that is asked for -> what it prints, its exit code |
+"""

@@ -13,18 +13,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from preprocess.cli.arguments import make_parser, parse_config, parse_plan
+from preprocess.cli.arguments import describe_flags, parse_config
+from preprocess.cli.sweep_arguments import parse_plan
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
-from preprocess.ledger import LEDGER_NAME, read_ledger
+from preprocess.ledger import read_ledger
 from preprocess.output_dir import prepare
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import run_sweep
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.report.terminal import (
     contents_table,
     plan_table,
@@ -37,6 +37,7 @@ from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print(USAGE if command == "report" else make_parser(command).format_help().rstrip())
+            print(USAGE if command == "report" else describe_flags(command))
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
@@ -86,24 +87,22 @@ def _plan(arguments: Sequence[str]) -> int:
         choose_executor(config) as executor,
     ):
         if sweep is not None:
-            tally, outcomes = run_sweep(config, sweep, sources, Path(folder), executor)
-            print(sweep_table(sweep, tally, outcomes))
-            return 0 if any(outcome.num_packs for outcome in outcomes) else 1
+            totals, sweep_lines = run_sweep(config, sweep, sources, Path(folder), executor)
+            print(sweep_table(sweep, totals, sweep_lines))
+            return 0 if any(line.num_packs for line in sweep_lines) else 1
         plan = make_plan(config, sources, Path(folder), executor)
         _print_plan(plan, Path(folder), sources)
     return _exit_code(config, plan.num_rejects, plan)
 
 
 def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:
-    print(
-        "\n".join([plan_table(plan, sources.constants.merge_size), *reject_examples(read_ledger(folder / LEDGER_NAME))])
-    )
+    print("\n".join([plan_table(plan, sources.constants), *reject_examples(read_ledger(folder / LEDGER_NAME))]))
     sys.stdout.flush()
 
 
 def _run(arguments: Sequence[str]) -> int:
     config = parse_config(arguments, _note)
-    share = Share.of_job(config.task, os.environ)
+    share = Share.of_array_job(config.task, os.environ)
     if config.task is None and share.of > 1:
         _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
     with choose_executor(config) as executor:

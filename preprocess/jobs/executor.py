@@ -133,7 +133,7 @@ class WorkerPool:
         for worker in workers:
             worker.process.kill()
         for worker in workers:
-            worker.process.bury()
+            worker.process.wait_for_end()
             self._workers.remove(worker)
 
     def _hand_out(self, stage: Stage, coming: Iterator[_Assignment]) -> bool:
@@ -197,7 +197,7 @@ class WorkerPool:
 
     def _replace(self, dead: _Worker) -> None:
         """Its job waits for whoever is ready next, be it a fresh worker."""
-        exit_code = dead.process.bury()
+        exit_code = dead.process.wait_for_end()
         self._workers.remove(dead)
         if dead.num_loading:
             self._failed_loads += 1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _LOG_SECONDS = 60.0
 
 
-class Progress:
+class StageProgress:
     """Counts samples as they are taken up, and what finished jobs wrote and rejected. A context manager."""
 
     def __init__(self, stage: str, total: int) -> None:
@@ -23,7 +23,7 @@ class Progress:
         self._started = self._logged = time.monotonic()
         self._bar = _make_bar(stage, total) if sys.stderr.isatty() else None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> StageProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -25,7 +25,7 @@ _LOOK_SECONDS = 10.0  # between looks at the size of the cluster
 
 
 @dataclass
-class _Assignment:
+class _ActorJob:
     job: Any
     num_lost: int = 0  # actors that had it
 
@@ -40,8 +40,8 @@ class RayExecutor:
         self._actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
         self._asked: dict[Any, Any] = {}  # future -> actor, until it answers that it runs
         self._idle: list[Any] = []
-        self._running: dict[Any, tuple[Any, _Assignment]] = {}  # future -> actor and what it does
-        self._waiting: deque[_Assignment] = deque()
+        self._running: dict[Any, tuple[Any, _ActorJob]] = {}  # future -> actor and what it does
+        self._waiting: deque[_ActorJob] = deque()
         self._lost_unused = 0  # actors that had no job, in succession
         self._room, self._looked = 0, -_LOOK_SECONDS
 
@@ -50,7 +50,7 @@ class RayExecutor:
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (job, result) as jobs end, in any order. Raises FatalError or WorkerBug."""
         self._connect()
-        coming = (_Assignment(job) for job in jobs)
+        coming = (_ActorJob(job) for job in jobs)
         self._waiting.clear()
         self._lost_unused = 0
         self._ask_idle()
@@ -74,7 +74,7 @@ class RayExecutor:
         for actor in [*self._asked.values(), *self._idle]:
             self._ray.kill(actor)
 
-    def _hand_out(self, stage: Stage, coming: Iterator[_Assignment]) -> bool:
+    def _hand_out(self, stage: Stage, coming: Iterator[_ActorJob]) -> bool:
         """Give jobs to idle actors, start actors for others; whether any job is running or waiting."""
         room = self._find_room()
         while len(self._running) + len(self._waiting) < room and (assignment := next(coming, None)) is not None:

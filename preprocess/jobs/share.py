@@ -37,7 +37,7 @@ class Share:
         return f"{self.index}/{self.of}"
 
     @classmethod
-    def of_job(cls, task: str | None, environment: Mapping[str, str]) -> Share:
+    def of_array_job(cls, task: str | None, environment: Mapping[str, str]) -> Share:
         """From `--task i/N`, else from the variables of a Slurm array job, else everything. Raises ConfigError."""
         if task is not None:
             match = re.fullmatch(r"(\d+)/(\d+)", task)

@@ -1,4 +1,4 @@
-"""Worker processes: WorkerProcess as seen by who starts one, `_Worker` inside of it.
+"""Worker processes: WorkerProcess as seen by who starts one, `_WorkerMain` inside of it.
 
 Messages are pairs of a kind and a value:
 
@@ -82,7 +82,7 @@ class WorkerProcess:
     def kill(self) -> None:
         self._process.kill()
 
-    def bury(self) -> int | None:
+    def wait_for_end(self) -> int | None:
         """Wait for its end, which should be near, and return the exit code."""
         self._process.join(_LAST_SECONDS)
         self._process.kill()
@@ -95,7 +95,7 @@ def _work(connection: Connection, item_timeout: float) -> None:
     """Main function of a worker process."""
     _die_with_parent()
     limit_threads()
-    _Worker(connection, item_timeout).serve()
+    _WorkerMain(connection, item_timeout).serve()
 
 
 def _die_with_parent() -> None:
@@ -108,7 +108,7 @@ def _die_with_parent() -> None:
         sys.exit()
 
 
-class _Worker:
+class _WorkerMain:
     def __init__(self, connection: Connection, item_timeout: float) -> None:
         self._connection = connection
         self._item_timeout = item_timeout
@@ -189,7 +189,7 @@ class _Sandbox:
             except TimeoutError:
                 reason, failure = Reason.TIMEOUT, f"it took more than {self._item_timeout:g} s"
             except EOFError:
-                reason, failure = Reason.CRASH, f"its decoder died (exit code {process.bury()})"
+                reason, failure = Reason.CRASH, f"its decoder died (exit code {process.wait_for_end()})"
             else:
                 if kind == "reject":
                     raise value
@@ -206,14 +206,14 @@ class _Sandbox:
             value_of(*process.receive(LOAD_SECONDS))
         except (TimeoutError, EOFError):
             raise FatalError(
-                f"a process died or hung while loading (exit code {process.bury()}); {DEATH_ADVICE}"
+                f"a process died or hung while loading (exit code {process.wait_for_end()}); {DEATH_ADVICE}"
             ) from None
         return process
 
     def _close(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.bury()
+            self._process.wait_for_end()
             self._process = None
 
     def __enter__(self) -> _Sandbox:

@@ -19,11 +19,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size, image_grid
+from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size
+from preprocess.arithmetic.grids import image_grid
 from preprocess.arithmetic.patches import Planes, patchify_image
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media.sources import naming, open_medium, read_error
-from preprocess.sample import FileStamp, MeasuredImage, MediaSource
+from preprocess.media.store import describe, naming, open_medium, read_error, reject_of
+from preprocess.sample import MeasuredImage, MediaSource, MediaStamp
 from shards import ModelConstants
 
 _EXIF_ORIENTATION = 0x0112
@@ -34,7 +35,7 @@ _MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
 def measure_image(
-    source: MediaSource, stamp: FileStamp, limits: PixelLimits, constants: ModelConstants
+    source: MediaSource, stamp: MediaStamp, limits: PixelLimits, constants: ModelConstants
 ) -> MeasuredImage:
     """Size and grid from the header; no pixel is decoded."""
     with _opened(source) as image:
@@ -53,7 +54,8 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
         header = _upright(image)
         rgb = decode_rgb(image)
     if header != (measured.height, measured.width, measured.orientation):
-        raise FatalError(f"{measured.source}: it changed since it was measured; remove the output folder and run again")
+        name = describe(measured.source)
+        raise FatalError(f"{name}: it changed since it was measured; remove the output folder and run again")
     return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
 
 
@@ -140,16 +142,16 @@ def _opened(source: MediaSource) -> Iterator[Image.Image]:
             with Image.open(file) as image:
                 yield image
         except SampleError as error:
-            raise SampleError(error.reason, f"{source}: {error.detail}") from None
+            raise reject_of(source, error.reason, error.detail) from None
         except Image.DecompressionBombError as error:
-            raise SampleError(Reason.DECOMPRESSION_BOMB, f"{source}: {error}") from None
+            raise reject_of(source, Reason.DECOMPRESSION_BOMB, str(error)) from None
         except UnidentifiedImageError:  # an OSError whose message is about the file object
-            raise SampleError(Reason.UNDECODABLE, f"{source}: not an image, or its header is damaged") from None
+            raise reject_of(source, Reason.UNDECODABLE, "not an image, or its header is damaged") from None
         except MemoryError:  # of the machine, which says nothing about the image
             raise
         except OSError as error:
             if error.errno not in (None, errno.EINVAL):  # EINVAL: a damaged file made Pillow seek to before its start
                 raise read_error(source, error) from None
-            raise SampleError(Reason.UNDECODABLE, f"{source}: {error}") from None
+            raise reject_of(source, Reason.UNDECODABLE, str(error)) from None
         except Exception as error:  # Pillow's plugins raise a dozen kinds, depending on which byte is wrong
-            raise SampleError(Reason.UNDECODABLE, f"{source}: {type(error).__name__}: {error}") from None
+            raise reject_of(source, Reason.UNDECODABLE, f"{type(error).__name__}: {error}") from None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from preprocess.errors import Reason, SampleError
+from shards.files.paths import path_flaw
 
 
 def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) -> str:
@@ -28,14 +29,3 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
     if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")
     return path
-
-
-def path_flaw(path: str) -> str | None:
-    """What keeps a text from being a path, if anything does."""
-    if "\0" in path:
-        return "holds a NUL character, which no path can"
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return "is not UTF-8; rename the file or folder"
-    return None

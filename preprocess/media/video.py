@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.sources import open_medium, read_error
+from preprocess.media.store import local_path, open_medium, read_error, reject_of
 from preprocess.sample import MediaSource
 
 Decoder = Literal["decord", "pyav"]
@@ -250,7 +250,7 @@ def _decode_decord(source: MediaSource, indices: Sequence[int]) -> Frames | None
     """The same frames by decord; None where it fails, which is no proof that the file is at fault."""
     import decord
 
-    file = source.path if source.row < 0 else open_medium(source)
+    file = local_path(source) or open_medium(source)
     try:
         # One thread: the order of threads must not matter.
         reader = decord.VideoReader(file, ctx=decord.cpu(0), num_threads=1)
@@ -282,12 +282,12 @@ def _opened(source: MediaSource) -> Iterator[_Video]:
             with av.open(file, metadata_errors="replace") as container:
                 yield _Video(container)
         except SampleError as error:
-            raise SampleError(error.reason, f"{source}: {error.detail}") from None
+            raise reject_of(source, error.reason, error.detail) from None
         except av.error.FFmpegError as error:
-            raise SampleError(Reason.UNDECODABLE, f"{source}: {_first_line(error)}") from None
+            raise reject_of(source, Reason.UNDECODABLE, _first_line(error)) from None
         except OSError as error:
             if error.errno == errno.EINVAL:  # an empty or damaged file made FFmpeg seek to before its start
-                raise SampleError(Reason.UNDECODABLE, f"{source}: not a video") from None
+                raise reject_of(source, Reason.UNDECODABLE, "not a video") from None
             raise read_error(source, error) from None
 
 

@@ -12,13 +12,16 @@ import PIL
 from PIL import features
 
 import preprocess
+from preprocess.arithmetic.chat import load_tokenizer
+from preprocess.arithmetic.families import family_of
 from preprocess.config import RunConfig
-from preprocess.encode import SampleEncoder
 from preprocess.errors import AnnotationError
 from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
-from shards import ModelConstants
+from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
+from shards.files.names import TOKENIZER_NAME
+from shards.inputs import without_format
 from shards.manifest import fingerprint_of
 
 
@@ -39,6 +42,15 @@ class Sources:
     def fingerprint(self) -> str:
         """sha256 of everything that determines the bytes of the output."""
         return fingerprint_of(self.inputs)
+
+    @property
+    def plan_inputs(self) -> Mapping[str, Any]:
+        """What determines the plan, which is the same for every file format."""
+        return without_format(self.inputs)
+
+    @property
+    def plan_fingerprint(self) -> str:
+        return fingerprint_of(self.plan_inputs)
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
@@ -62,11 +74,14 @@ class Sources:
 
 
 def open_sources(config: RunConfig) -> Sources:
-    """Raises ConfigError, AnnotationError or shards.ModelFolderError; touches nothing."""
-    constants = SampleEncoder.load(config.model, config).constants
+    """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily; touches nothing."""
+    constants = read_model_constants(config.model)
+    family_of(constants.model_type)
+    tokenizer = config.model / TOKENIZER_NAME
+    load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     inputs = {
-        "config": config.determining(),
+        "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
                 "annotations_sha256": _hash_annotations(use.dataset),
@@ -76,7 +91,7 @@ def open_sources(config: RunConfig) -> Sources:
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": sha256_of_file(config.model / "tokenizer.json"),
+        "tokenizer_sha256": sha256_of_file(tokenizer),
         "versions": {
             "pillow": PIL.__version__,
             "libjpeg_turbo": features.version("libjpeg_turbo"),  # Pillow may be built with another one, or with none

@@ -7,24 +7,21 @@ goes on where it was interrupted.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import LEDGER_NAME, write_ledger
+from preprocess.ledger import write_plan_ledger
+from preprocess.plan.gather import MeasuredTotals, gather
 from preprocess.plan.inputs import Sources
-from preprocess.plan.measure import PartSummary
 from preprocess.plan.parts import measure
-from preprocess.plan.sizes import PackedItems, SampleSizes, pack_samples
+from preprocess.plan.sizes import PackedItems, SampleSizes, SizeColumns, pack_samples
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import write_packs, write_parts, write_tasks
-from shards import PackCounts, PackMaxima
+from preprocess.plan.tables import cut_into_shards, write_packs, write_parts
+from shards import PackMaxima
+from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
 
@@ -36,10 +33,10 @@ def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Execu
 
 def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
-    tally = Tally.of_parts(sources, folder, num_parts)
-    write_ledger(folder / LEDGER_NAME, chain.from_iterable(s.rejects for s in _part_summaries(folder, num_parts)))
-    write_parts(folder, tally.part_datasets, tally.part_samples)
-    sizes = SampleSizes.read(folder, tally.part_samples)
+    totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
+    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, totals, columns))
+    write_parts(folder, totals.part_datasets, totals.part_samples)
+    sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)
     row_bytes = largest_row_bytes(largest_pack(sizes, packed), sources.constants)
     check_row_fits(config.format, row_bytes)
@@ -52,16 +49,16 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
         sizes.patches[packed.rows],
     )
     num_bytes = np.bincount(packed.packs, sizes.num_bytes(sources.constants)[packed.rows])
-    tasks = write_tasks(folder / "tasks.arrow", num_bytes, config.shard_bytes)
+    shard_table = cut_into_shards(folder / "tasks.arrow", num_bytes, config.shard_bytes)
     summary = PlanSummary(
-        fingerprint=sources.fingerprint,
-        inputs=sources.inputs,
-        datasets=tally.datasets,
-        rejects=tally.rejects,
-        num_records=tally.num_records,
-        ignored_keys=tally.ignored_keys,
+        fingerprint=sources.plan_fingerprint,
+        inputs=sources.plan_inputs,
+        datasets=totals.datasets,
+        rejects=totals.rejects,
+        num_records=totals.num_records,
+        ignored_keys=totals.ignored_keys,
         num_packs=packed.num_packs,
-        num_shards=len(tasks),
+        num_shards=len(shard_table),
         pack_length=config.pack_length,
         pack_patches=packed.pack_patches,
         largest_unit_patches=packed.largest_unit_patches,
@@ -81,47 +78,3 @@ def largest_pack(sizes: SampleSizes, packed: PackedItems) -> PackMaxima:
             for name, numbers in columns.items()
         }
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """What the measured parts add up to; of the rejects only their numbers."""
-
-    datasets: Mapping[str, PackCounts]
-    rejects: Mapping[str, Mapping[str, int]]  # dataset -> reason -> samples
-    ignored_keys: Mapping[str, int]
-    part_datasets: Sequence[str]  # of each part
-    part_samples: Sequence[int]
-
-    @classmethod
-    def of_parts(cls, sources: Sources, folder: Path, num_parts: int) -> Tally:
-        datasets = {use.dataset.name: PackCounts() for use in sources.uses}
-        rejects: dict[str, Counter[str]] = {}
-        ignored_keys: Counter[str] = Counter()
-        part_datasets, part_samples = [], []
-        for summary in _part_summaries(folder, num_parts):
-            datasets[summary.dataset] += summary.counts
-            rejects.setdefault(summary.dataset, Counter()).update(reject.reason for reject in summary.rejects)
-            ignored_keys.update(summary.ignored_keys)
-            part_datasets.append(summary.dataset)
-            part_samples.append(summary.num_samples)
-        return cls(
-            datasets=datasets,
-            rejects={name: dict(sorted(reasons.items())) for name, reasons in rejects.items() if reasons},
-            ignored_keys=dict(sorted(ignored_keys.items())),
-            part_datasets=part_datasets,
-            part_samples=part_samples,
-        )
-
-    @property
-    def num_rejects(self) -> int:
-        return sum(sum(reasons.values()) for reasons in self.rejects.values())
-
-    @property
-    def num_records(self) -> int:
-        """Samples read, usable or not, each once."""
-        return sum(self.part_samples) + self.num_rejects
-
-
-def _part_summaries(folder: Path, num_parts: int) -> Iterator[PartSummary]:
-    return (PartSummary.read(folder, part) for part in range(num_parts))

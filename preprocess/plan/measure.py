@@ -20,7 +20,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
-from preprocess.plan.tables import part_metadata, write_part
+from preprocess.plan.tables import decode_metadata, part_metadata, write_part
 from preprocess.read.forms.near_miss import ignored_keys
 from preprocess.read.records import parse_record, split_members
 from preprocess.read.registry import Dataset
@@ -32,7 +32,7 @@ from shards import PackCounts
 class PartSummary:
     """What was counted and rejected in a part. It stands in the file of its samples, so that both are of one job."""
 
-    fingerprint: str  # of the run; a process of an earlier one may still have been at work in the folder
+    fingerprint: str  # of the plan; a process of an earlier one may still have been at work in the folder
     dataset: str
     num_samples: int
     counts: PackCounts  # repeated samples count each time
@@ -40,12 +40,13 @@ class PartSummary:
     ignored_keys: Mapping[str, int]
 
     def to_metadata(self) -> dict[str, str]:
-        record = {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
+        record = {**asdict(self), "rejects": [reject.to_plan_json() for reject in self.rejects]}
         return {"fingerprint": record.pop("fingerprint"), "summary": json.dumps(record, sort_keys=True)}
 
     @classmethod
-    def read(cls, folder: Path, part: int) -> PartSummary:
-        metadata = part_metadata(folder, part)
+    def of(cls, samples: pa.Table) -> PartSummary:
+        """That of a part with these `samples`."""
+        metadata = decode_metadata(samples.schema)
         record = json.loads(metadata["summary"])
         return cls(
             **{

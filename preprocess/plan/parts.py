@@ -8,7 +8,7 @@ from pathlib import Path
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import Executor
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import MeasureJob, MeasureStage, is_measured
 from preprocess.plan.tables import SAMPLES_DIR
@@ -43,7 +43,7 @@ def measure_parts(
     sources: Sources,
     folder: Path,
     executor: Executor,
-    progress: Progress,
+    progress: StageProgress,
     take: Callable[[int], bool] = lambda part: True,
     done: Callable[[int], None] = lambda part: None,
 ) -> tuple[int, list[int]]:
@@ -59,14 +59,14 @@ def measure_parts(
         for use, file in zip(sources.uses, sources.files, strict=True):
             for job in cut_into_jobs(use, file, config.seed, num_parts):
                 num_parts = job.part + 1
-                if is_measured(folder, job.part, sources.fingerprint):
+                if is_measured(folder, job.part, sources.plan_fingerprint):
                     progress.skip(len(job.records))
                 elif take(job.part):
                     yield job
                 else:
                     left.append(job.part)
 
-    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.fingerprint)
+    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint)
     num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
@@ -76,6 +76,6 @@ def measure_parts(
 
 def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
     """Measure the parts that are not measured yet; the number of all parts."""
-    with Progress("plan", sources.num_records) as progress:
+    with StageProgress("plan", sources.num_records) as progress:
         num_parts, _ = measure_parts(config, sources, folder, executor, progress)
     return num_parts

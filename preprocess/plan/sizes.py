@@ -9,17 +9,17 @@ A plan may have a hundred million samples: here they are numbers in arrays, a fe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
+from preprocess.plan.gather import append, as_numpy
 from preprocess.plan.packing import choose_patch_capacity, pack_units, shuffle_packs
-from preprocess.plan.tables import part_path, read_table
 from shards import ModelConstants
 
 _TOKEN_BYTES = 20  # input_ids, labels and three rows of positions, int32 each
@@ -37,21 +37,6 @@ class SampleSizes:
     image_patches: Counts
     video_patches: Counts
 
-    @classmethod
-    def read(cls, folder: Path, num_samples: Sequence[int]) -> SampleSizes:
-        """The measured parts in `folder`; `num_samples` of each part."""
-        ends = np.cumsum(num_samples, dtype=np.int64)
-        columns = {field.name: np.empty(int(ends[-1]) if len(ends) else 0, np.int32) for field in fields(cls)}
-        last_record = -1
-        for part, end in enumerate(ends):
-            table = read_table(part_path(folder, part))
-            rows = slice(int(end) - len(table), int(end))
-            columns["records"][rows] = last_record + np.cumsum(_differ_from_before(table["index"].to_numpy()))
-            for name in ("copies", "tokens", "image_patches", "video_patches"):
-                columns[name][rows] = table[name if name == "copies" else f"num_{name}"].to_numpy()
-            last_record = int(columns["records"][rows.stop - 1]) if len(table) else last_record
-        return cls(**columns)
-
     def __len__(self) -> int:
         return len(self.records)
 
@@ -68,6 +53,27 @@ class SampleSizes:
 
     def keep(self, rows: npt.NDArray[np.bool_]) -> SampleSizes:
         return SampleSizes(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+class SizeColumns:
+    """SampleSizes while the measured parts are read, one after another."""
+
+    def __init__(self) -> None:
+        self._columns = {field.name: array("i") for field in fields(SampleSizes)}
+        self._last_record = -1
+
+    def add(self, samples: pa.Table) -> None:
+        """The samples of the next part."""
+        records = self._last_record + np.cumsum(_differ_from_before(samples["index"].to_numpy()))
+        append(self._columns["records"], records)
+        append(self._columns["copies"], samples["copies"].to_numpy())
+        for name in ("tokens", "image_patches", "video_patches"):
+            append(self._columns[name], samples[f"num_{name}"].to_numpy())
+        self._last_record = int(records[-1]) if len(records) else self._last_record
+
+    def sizes(self) -> SampleSizes:
+        """Of all samples; none can be added any more."""
+        return SampleSizes(**{name: as_numpy(column) for name, column in self._columns.items()})
 
 
 def fits(sizes: SampleSizes, config: RunConfig) -> npt.NDArray[np.bool_]:
@@ -108,7 +114,7 @@ def pack_samples(sizes: SampleSizes, config: RunConfig, constants: ModelConstant
         pack_of_unit = units
     else:
         pack_patches = config.patch_capacity or choose_patch_capacity(
-            tokens, patches, config.pack_length, constants.merge_size**2
+            tokens, patches, config.pack_length, constants.merge_unit
         )
         # Which units of equal size come together must not follow the order of the annotations.
         order = np.arange(len(tokens), dtype=np.int32)

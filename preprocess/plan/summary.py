@@ -11,16 +11,17 @@ from typing import Any
 from preprocess.errors import damaged
 from shards import PackCounts
 from shards.files.atomic import write_atomically
-
-PLAN_NAME = "plan.json"  # in the plan's folder
+from shards.files.names import PLAN_NAME
+from shards.inputs import with_format
+from shards.manifest import fingerprint_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSummary:
     """What `plan` prints. Counts are of uses: a repeated sample counts each time; rejects count once."""
 
-    fingerprint: str
-    inputs: Mapping[str, Any]
+    fingerprint: str  # of the inputs
+    inputs: Mapping[str, Any]  # what determines the plan: those of the run, but for the file format
     datasets: Mapping[str, PackCounts]
     rejects: Mapping[str, Mapping[str, int]]  # dataset -> reason -> samples
     num_records: int  # samples read, usable or not, each once
@@ -40,6 +41,13 @@ class PlanSummary:
     @property
     def num_rejects(self) -> int:
         return sum(sum(reasons.values()) for reasons in self.rejects.values())
+
+    def run_inputs(self, format: str) -> Mapping[str, Any]:
+        """Of a run that writes this plan as `format`: those of its manifest."""
+        return with_format(self.inputs, format)
+
+    def run_fingerprint(self, format: str) -> str:
+        return fingerprint_of(self.run_inputs(format))
 
     @classmethod
     def read(cls, folder: Path) -> PlanSummary | None:

@@ -7,27 +7,29 @@ then give the counts under any limits, by the same functions as in a plan: each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
-from preprocess.arithmetic.geometry import PixelLimits, image_grid, sample_frames, video_grid
+from preprocess.arithmetic.geometry import PixelLimits
+from preprocess.arithmetic.grids import image_grid, sample_frames, video_grid
 from preprocess.config import Combination, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.jobs.executor import Executor
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.stage import Signal
+from preprocess.plan.gather import MeasuredTotals, append, as_numpy, gather
 from preprocess.plan.inputs import Sources
-from preprocess.plan.make import Tally, largest_pack
+from preprocess.plan.make import largest_pack
 from preprocess.plan.parts import measure
-from preprocess.plan.sizes import Counts, PackedItems, SampleSizes, fits, pack_samples
-from preprocess.plan.tables import part_path, read_part, read_table
+from preprocess.plan.sizes import Counts, PackedItems, SampleSizes, SizeColumns, fits, pack_samples
+from preprocess.plan.tables import read_part
 from preprocess.sample import MeasuredSample
 from shards import ModelConstants, RowTooLarge
 from shards.formats.kinds import check_row_fits
@@ -38,7 +40,7 @@ _SIZES_REMEMBERED = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SweepLine:
     """A line of the table. Counts are of uses, as in PlanSummary; rejects count once."""
 
     values: tuple[str, ...]  # as written, of each swept name; with a word after the last where `run` refuses them
@@ -55,32 +57,35 @@ class Outcome:
 
 def run_sweep(
     config: RunConfig, sweep: Sweep, sources: Sources, folder: Path, executor: Executor
-) -> tuple[Tally, list[Outcome]]:
-    """Measure into the empty `folder`. What measuring counted and rejected, and the outcome of each combination."""
+) -> tuple[MeasuredTotals, list[SweepLine]]:
+    """Measure into the empty `folder`. What measuring counted and rejected, and the line of each combination."""
     config = replace(config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
-    tally = Tally.of_parts(sources, folder, measure(config, sources, folder, executor))
-    sizes = SampleSizes.read(folder, tally.part_samples)
-    images = _Media.read(folder, tally.part_samples, "images", ("height", "width"))
-    videos = _Media.read(folder, tally.part_samples, "videos", ("height", "width", "num_frames", "fps"))
-    text_tokens = _count_text(config, sweep, sources, folder, executor, tally, sizes)
+    num_parts = measure(config, sources, folder, executor)
+    totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
+    images = _Media("images", height="i", width="i")
+    videos = _Media("videos", height="i", width="i", num_frames="q", fps="d")
+    for _ in gather(folder, num_parts, totals, columns, images, videos):
+        pass  # rejects, of which the totals has the number
+    sizes = columns.sizes()
+    text_tokens = _count_text(config, sweep, sources, folder, executor, totals, sizes)
 
-    def outcome(combination: Combination) -> Outcome:
+    def line(combination: Combination) -> SweepLine:
         config, constants = combination.config, sources.constants
-        image_patches = images.sum_by_row(partial(_image_patches, config, constants), len(sizes))
-        video_patches = videos.sum_by_row(partial(_video_patches, config, constants), len(sizes))
-        visual_tokens = (image_patches + video_patches) // constants.merge_size**2
+        image_patches = images.patches_by_row(partial(_image_patches, config, constants))
+        video_patches = videos.patches_by_row(partial(_video_patches, config, constants))
+        visual_tokens = constants.num_visual_tokens(image_patches + video_patches)
         resized = replace(
             sizes,
-            tokens=text_tokens[config.image_limits] + visual_tokens,
+            tokens=text_tokens[config.image_limits(constants)] + visual_tokens,
             image_patches=image_patches,
             video_patches=video_patches,
         )
         kept = resized.keep(fits(resized, config))
         packed = pack_samples(kept, config, constants)
-        return Outcome(
+        return SweepLine(
             values=combination.values if _is_writable(kept, packed, config, constants) else _refused(combination),
             num_samples=len(packed.rows),
-            num_rejects=tally.num_rejects + len(sizes) - len(kept),
+            num_rejects=totals.num_rejects + len(sizes) - len(kept),
             num_tokens=int(kept.tokens[packed.rows].sum(dtype=np.int64)),
             num_patches=int(kept.patches[packed.rows].sum(dtype=np.int64)),
             num_packs=packed.num_packs,
@@ -90,7 +95,7 @@ def run_sweep(
             num_steps=-(-packed.num_packs // sweep.packs_per_step),
         )
 
-    return tally, [outcome(combination) for combination in sweep.combinations]
+    return totals, [line(combination) for combination in sweep.combinations]
 
 
 def _is_writable(sizes: SampleSizes, packed: PackedItems, config: RunConfig, constants: ModelConstants) -> bool:
@@ -107,48 +112,43 @@ def _refused(combination: Combination) -> tuple[str, ...]:
     return (*others, f"{last} (refused: a pack is over a MindRecord page)")
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Media:
     """All images, or all videos, of the measured samples: columns of shape (num_media,)."""
 
-    rows: Counts  # of the sample that each belongs to
-    columns: tuple[npt.NDArray[Any], ...]  # what its header says
+    def __init__(self, kind: str, **types: str) -> None:
+        """`types` of what headers say, as codes of `array`: the columns, in this order."""
+        self._kind = kind
+        self._num_rows = 0
+        self._rows = array("i")  # of the sample that each belongs to
+        self._columns = {name: array(code) for name, code in types.items()}
 
-    @classmethod
-    def read(cls, folder: Path, part_samples: Sequence[int], kind: str, names: tuple[str, ...]) -> _Media:
+    def add(self, samples: pa.Table) -> None:
+        """Those of the next part."""
         import pyarrow.compute as pc
 
-        rows = [np.zeros(0, np.int32)]
-        columns: list[list[npt.NDArray[Any]]] = [[] for _ in names]
-        first_row = 0
-        for part, num_samples in enumerate(part_samples):
-            media = read_table(part_path(folder, part))[kind].combine_chunks()
-            own_rows = np.arange(first_row, first_row + num_samples, dtype=np.int32)
-            rows.append(np.repeat(own_rows, pc.list_value_length(media).to_numpy()))
-            for name, column in zip(names, columns, strict=True):
-                column.append(pc.struct_field(media.flatten(), name).to_numpy())
-            first_row += num_samples
-        return cls(rows=np.concatenate(rows), columns=tuple(np.concatenate(column) for column in columns if column))
+        media = samples[self._kind].combine_chunks()
+        own_rows = np.arange(self._num_rows, self._num_rows + len(samples), dtype=np.int32)
+        append(self._rows, np.repeat(own_rows, pc.list_value_length(media).to_numpy()))
+        for name, column in self._columns.items():
+            append(column, pc.struct_field(media.flatten(), name).to_numpy())
+        self._num_rows += len(samples)
 
-    def sum_by_row(self, num_patches: Callable[..., int], num_rows: int) -> Counts:
-        """Patches of each row; `num_patches` takes one value of each column."""
-        if not len(self.rows):
-            return np.zeros(num_rows, np.int32)
+    def patches_by_row(self, num_patches: Callable[..., int]) -> Counts:
+        """Of each row; `num_patches` takes one value of each column."""
         count = lru_cache(maxsize=_SIZES_REMEMBERED)(num_patches)
-        values = (column.data for column in self.columns)  # gives Python's numbers, one at a time
-        patches = np.fromiter(map(count, *values), np.int32, len(self.rows))
-        return np.bincount(self.rows, patches, num_rows).astype(np.int32)
+        patches = np.fromiter(map(count, *self._columns.values()), np.int32, len(self._rows))
+        return np.bincount(as_numpy(self._rows), patches, self._num_rows).astype(np.int32)
 
 
 def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int) -> int:
-    return prod(image_grid(height, width, config.image_limits, constants))
+    return prod(image_grid(height, width, config.image_limits(constants), constants))
 
 
 def _video_patches(
     config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float
 ) -> int:
-    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling))
-    return prod(video_grid(num_sampled, height, width, config.frame_limits, constants))
+    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling, constants))
+    return prod(video_grid(num_sampled, height, width, config.frame_limits(constants), constants))
 
 
 def _count_text(
@@ -157,22 +157,24 @@ def _count_text(
     sources: Sources,
     folder: Path,
     executor: Executor,
-    tally: Tally,
+    totals: MeasuredTotals,
     sizes: SampleSizes,
 ) -> Mapping[PixelLimits, Counts]:
     """Tokens that are not visual, (num_rows,), under each limits for images. Only boxes make them differ."""
-    as_measured = sizes.tokens - sizes.patches // sources.constants.merge_size**2
-    all_limits = sorted({combination.config.image_limits for combination in sweep.combinations}, key=astuple)
+    as_measured = sizes.tokens - sources.constants.num_visual_tokens(sizes.patches)
+    all_limits = sorted(
+        {combination.config.image_limits(sources.constants) for combination in sweep.combinations}, key=astuple
+    )
     has_boxes = {use.dataset.name: use.dataset.boxes != "none" for use in sources.uses}
-    parts = [part for part, dataset in enumerate(tally.part_datasets) if has_boxes[dataset]]
+    parts = [part for part, dataset in enumerate(totals.part_datasets) if has_boxes[dataset]]
     if not parts:
         return dict.fromkeys(all_limits, as_measured)
     counted = {limits: as_measured.copy() for limits in all_limits}
-    ends = np.cumsum(tally.part_samples)
+    ends = np.cumsum(totals.part_samples)
     stage = RecountStage(config=config, folder=folder, limits=tuple(all_limits))
-    with Progress("count text", sum(tally.part_samples[part] for part in parts)) as progress:
+    with StageProgress("count text", sum(totals.part_samples[part] for part in parts)) as progress:
         for part, text_tokens in executor.run(stage, parts, progress.take_up):
-            rows = slice(int(ends[part]) - tally.part_samples[part], int(ends[part]))
+            rows = slice(int(ends[part]) - totals.part_samples[part], int(ends[part]))
             for limits, tokens in zip(all_limits, text_tokens, strict=True):
                 counted[limits][rows] = tokens
     return counted
@@ -213,4 +215,4 @@ class LoadedRecountStage:
 
 def _num_text_tokens(encoder: SampleEncoder, measured: MeasuredSample) -> int:
     resized = encoder.remeasure(measured)
-    return resized.num_tokens - resized.num_patches // encoder.constants.merge_size**2
+    return resized.num_tokens - encoder.constants.num_visual_tokens(resized.num_patches)

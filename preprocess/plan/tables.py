@@ -6,11 +6,12 @@ plan/samples/        part-N.arrow: usable samples, their turns, media with measu
                      metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
 plan/packs.arrow     every pack, in the order of the shards: its samples (rows over all parts) and their repeats
-plan/tasks.arrow     every shard: a run of packs
+plan/tasks.arrow     every shard: its first pack, and how many
 plan/rejects.jsonl   samples that planning rejected
-plan/plan.json       configuration, fingerprint, totals; written last, so that a plan without it is unfinished
+plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
 plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
+plan/lost.jsonl      samples that were rejected while decoding, if there are any
 plan/slowest.json    the samples that took longest, of all shards
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
                      SHARD.verified: that shard of it is what its manifest says
@@ -31,23 +32,22 @@ import pyarrow as pa
 
 from preprocess.errors import FatalError, damaged
 from preprocess.sample import (
-    FileStamp,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
+    MediaStamp,
     Sample,
     Turn,
 )
 from shards.files.atomic import open_atomically
 
-PLAN_DIR = "plan"
-INPUTS_NAME = "inputs.json"
 SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader
 
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
+# `mtime_ns` holds the version, which of a file is that; the name is kept so that plans of before can be read.
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
 _MEDIUM = [
     ("source", pa.struct(_SOURCE)),
@@ -91,7 +91,7 @@ PACKS_SCHEMA = pa.schema(
     ]
 )
 PARTS_SCHEMA = pa.schema([("dataset", pa.string()), ("num_samples", pa.int64())])
-TASKS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
+SHARDS_SCHEMA = pa.schema([("first_pack", pa.int64()), ("num_packs", pa.int64())])
 
 
 def write_part(
@@ -106,7 +106,11 @@ def write_part(
 def part_metadata(folder: Path, part: int) -> dict[str, str]:
     """Raises FileNotFoundError."""
     with pa.memory_map(str(part_path(folder, part))) as file:
-        metadata = pa.ipc.open_file(file).schema.metadata or {}
+        return decode_metadata(pa.ipc.open_file(file).schema)
+
+
+def decode_metadata(schema: pa.Schema) -> dict[str, str]:
+    metadata = schema.metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}
 
 
@@ -165,7 +169,8 @@ def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
 
 
 def _medium_row(medium: MeasuredImage | MeasuredVideo) -> dict[str, Any]:
-    return {**_fields(medium), "source": _fields(medium.source), "stamp": _fields(medium.stamp)}
+    stamp = {"num_bytes": medium.stamp.num_bytes, "mtime_ns": medium.stamp.version, "sha256": medium.stamp.sha256}
+    return {**_fields(medium), "source": _fields(medium.source), "stamp": stamp}
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -198,10 +203,11 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
 
 
 def _medium(record: dict[str, Any]) -> dict[str, Any]:
+    stamp = record["stamp"]
     return {
         **record,
         "source": MediaSource(**record["source"]),
-        "stamp": FileStamp(**record["stamp"]),
+        "stamp": MediaStamp(num_bytes=stamp["num_bytes"], version=stamp["mtime_ns"], sha256=stamp["sha256"]),
         "grid_thw": tuple(record["grid_thw"]),
     }
 
@@ -236,12 +242,12 @@ def write_parts(folder: Path, datasets: Sequence[str], num_samples: Sequence[int
     write_table(folder / "parts.arrow", pa.table([datasets, num_samples], schema=PARTS_SCHEMA))
 
 
-def write_tasks(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
+def cut_into_shards(path: Path, num_bytes: npt.NDArray[Any], shard_bytes: int) -> pa.Table:
     """Cut the packs, whose sizes in bytes are `num_bytes`, into runs of about `shard_bytes`."""
     before = np.cumsum(num_bytes) - num_bytes
     shard_of_pack = before // shard_bytes
     _, first, counts = np.unique(shard_of_pack, return_index=True, return_counts=True)
-    table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=TASKS_SCHEMA)
+    table = pa.Table.from_arrays([pa.array(first, pa.int64()), pa.array(counts, pa.int64())], schema=SHARDS_SCHEMA)
     write_table(path, table)
     return table
 

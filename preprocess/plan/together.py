@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.share import Claims, Share
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import is_measured
 from preprocess.plan.parts import measure_parts
-from preprocess.plan.tables import PLAN_DIR
+from shards.files.names import PLAN_DIR
 
 POLL_SECONDS = 5.0  # between looks at what other jobs are at
 
@@ -35,7 +35,7 @@ def measure_with_others(config: RunConfig, sources: Sources, executor: Executor,
         def done(part: int) -> None:
             claims.release(claim(part))
 
-        with Progress(stage, sources.num_records) as progress:
+        with StageProgress(stage, sources.num_records) as progress:
             return measure_parts(config, sources, folder, executor, progress, take, done)
 
     measure_those(f"plan, share {share}", lambda part: part in share)
@@ -44,6 +44,6 @@ def measure_with_others(config: RunConfig, sources: Sources, executor: Executor,
         while left and not any(claims.is_free(claim(part)) for part in left):
             print(f"plan: waiting for {len(left)} parts that other jobs are measuring", file=sys.stderr, flush=True)
             time.sleep(POLL_SECONDS)
-            left = [part for part in left if not is_measured(folder, part, sources.fingerprint)]
+            left = [part for part in left if not is_measured(folder, part, sources.plan_fingerprint)]
         if not left:
             return num_parts

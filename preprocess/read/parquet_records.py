@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from preprocess.errors import AnnotationError, Reason, SampleError
+from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.forms.qwen import KNOWN_KEYS
 
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EmbeddedMedium:
-    """A `{bytes, path}` cell of a Parquet file. Its bytes were not read: opening it shows whether there are any."""
-
-    path: str  # of the Parquet file
-    row: int
-    column: str
-    item: int
-    written: str | None  # path in the cell, which counts where the cell holds no bytes
 
 
 class ParquetRows:

@@ -7,11 +7,9 @@ from typing import Any
 
 from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
-from preprocess.media.paths import resolve_path
-from preprocess.media.sources import has_bytes
+from preprocess.media.store import locate, reveal
 from preprocess.read.forms.near_miss import refuse_near_misses
 from preprocess.read.forms.qwen import IMAGE_KEYS, VIDEO_KEYS, kind_of, only_one, read_turns
-from preprocess.read.parquet_records import EmbeddedMedium
 from preprocess.read.registry import Dataset
 from preprocess.sample import MediaSource, Sample, Turn
 
@@ -74,23 +72,13 @@ def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> No
 
 
 def _media(record: dict[str, Any], keys: tuple[str, str], dataset: Dataset) -> tuple[MediaSource, ...]:
-    raw = only_one({key: _opened(record.get(key)) for key in keys}, keys)
+    raw = only_one({key: _revealed(record.get(key)) for key in keys}, keys)
     items = raw if isinstance(raw, list) else [] if raw is None else [raw]
     return tuple(_source(item, keys[0], dataset) for item in items)
 
 
-def _opened(value: Any) -> Any:
-    """With cells of Parquet files replaced: by their place where they hold bytes, by their path where they don't."""
-    if isinstance(value, list):
-        return [_opened_cell(item) for item in value]
-    return _opened_cell(value)
-
-
-def _opened_cell(value: Any) -> Any:
-    if not isinstance(value, EmbeddedMedium):
-        return value
-    source = MediaSource(path=value.path, row=value.row, column=value.column, item=value.item)
-    return source if has_bytes(source) else value.written
+def _revealed(value: Any) -> Any:
+    return list(map(reveal, value)) if isinstance(value, list) else reveal(value)
 
 
 def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:
@@ -98,4 +86,4 @@ def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:
         return item
     if not isinstance(item, str) or not item:
         raise SampleError(Reason.BAD_JSON, f"each {kind} must be a path; one is {kind_of(item)}")
-    return MediaSource(path=resolve_path(item, dataset.data_path, follow_links=dataset.follow_links))
+    return locate(item, dataset.data_path, follow_links=dataset.follow_links)

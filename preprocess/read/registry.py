@@ -10,7 +10,6 @@ Relative paths are relative to the registry file.
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import os
 import re
@@ -23,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import ConfigError
-from preprocess.media.paths import path_flaw
-from preprocess.read.strict_yaml import read_yaml_mapping
 from preprocess.sample import BoxMode
+from shards.files.paths import path_flaw
+from shards.files.strict_yaml import read_yaml_mapping
+from shards.flags.nearest import nearest_name
 
 _MOST_PERCENT = 999_999
 
@@ -81,7 +81,7 @@ def read_registry(path: Path) -> dict[str, Dataset]:
         raise ConfigError(f"{path}: {error.strerror}; `datasets` must be a registry file (YAML or Python)") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}") from None
-    entries = _read_python(path, text) if path.suffix == ".py" else read_yaml_mapping(path, text)
+    entries = _read_python(path, text) if path.suffix == ".py" else _read_yaml(path, text)
     return {name: _dataset(path, name, entry) for name, entry in entries.items()}
 
 
@@ -117,8 +117,8 @@ def _require_folder(dataset: Dataset) -> None:
 
 
 def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
-    close = difflib.get_close_matches(name, registry, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; the registry has {', '.join(registry) or 'none'}"
+    nearest = nearest_name(name, registry)
+    return f"; did you mean {nearest!r}?" if nearest else f"; the registry has {', '.join(registry) or 'none'}"
 
 
 def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
@@ -130,8 +130,8 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
     known = {each.name for each in fields(Dataset)} - {"name", "registry"}
     for key in entry:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+            nearest = nearest_name(key, known)
+            hint = f"; did you mean {nearest!r}?" if nearest else f"; known are {', '.join(sorted(known))}"
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
     annotation_path = entry.get("annotation_path")
     data_path = entry.get("data_path")
@@ -156,6 +156,13 @@ def _absolute(written: str, registry_path: Path) -> Path:
     """Relative to the registry, without `..`: what that means behind a link, only the file system knows."""
     path = registry_path.absolute().parent / written
     return path.resolve() if ".." in path.parts else path
+
+
+def _read_yaml(path: Path, text: str) -> dict[Any, Any]:
+    try:
+        return read_yaml_mapping(path, text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _read_python(path: Path, text: str) -> dict[str, Any]:

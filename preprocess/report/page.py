@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from jinja2 import PackageLoader
 
 from preprocess.errors import Reason
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import LEDGER_NAME, Reject, read_ledger
+from preprocess.ledger import Reject, read_ledger, with_sources
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.report.distributions import Bin, Distribution, PlanDistributions, doubling_edges, even_edges
 from preprocess.report.thumbnails import draw_rejects
 from preprocess.timing import read_slowest
 from shards import Manifest, PackCounts, open_shards
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 from shards.look.info import flatten
 from shards.look.page import EXTRACT, Picture, render, view_pack
 from shards.look.readable import num_visual_tokens, reasons_of
@@ -135,7 +135,7 @@ def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: E
         lost=plan.totals - totals,
         histograms=_histograms(PlanDistributions.read(folder / PLAN_DIR), plan),
         datasets=_dataset_rows(manifest),
-        reasons=_reason_views(reasons_of(rejects), read_ledger(folder / LEDGER_NAME), executor),
+        reasons=_reason_views(reasons_of(rejects), folder, executor),
         packs=[view_pack(shards[number], number, manifest, transcriber, EXTRACT) for number in numbers],
         slowest=read_slowest(folder / PLAN_DIR, _SLOWEST),
         most_media=_MOST_MEDIA,
@@ -171,7 +171,7 @@ def _dataset_rows(manifest: Manifest) -> list[DatasetRow]:
         DatasetRow(
             name=name,
             counts=dataset.counts,
-            num_visual_tokens=num_visual_tokens(dataset.counts, manifest.model.merge_size),
+            num_visual_tokens=num_visual_tokens(dataset.counts, manifest.model),
             num_rejects=sum(dataset.rejects.values()),
         )
         for name, dataset in manifest.datasets.items()
@@ -179,14 +179,15 @@ def _dataset_rows(manifest: Manifest) -> list[DatasetRow]:
     return sorted(rows, key=lambda row: (-row.counts.num_tokens, row.name))
 
 
-def _reason_views(numbers: Mapping[str, int], ledger: Iterable[Reject], executor: Executor) -> list[ReasonView]:
+def _reason_views(numbers: Mapping[str, int], folder: Path, executor: Executor) -> list[ReasonView]:
     """The most frequent first, each with its first samples."""
     examples: dict[str, list[Reject]] = {reason: [] for reason in numbers}
-    for reject in ledger:
+    for reject in read_ledger(folder / LEDGER_NAME):
         found = examples.setdefault(reject.reason, [])
         if len(found) < _EXAMPLES:
             found.append(reject)
-    drawn = draw_rejects([reject for found in examples.values() for reject in found], executor)
+    shown = [reject for found in examples.values() for reject in found]
+    drawn = dict(zip(shown, draw_rejects(with_sources(shown, folder / PLAN_DIR), executor), strict=True))
     return [
         ReasonView(
             reason=reason,

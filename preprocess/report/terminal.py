@@ -6,27 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from preprocess.config import AUTO, Sweep
-from preprocess.ledger import LEDGER_NAME, Reject
-from preprocess.plan.make import Tally
+from preprocess.ledger import Reject
+from preprocess.plan.gather import MeasuredTotals
 from preprocess.plan.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.sweep import Outcome
+from preprocess.plan.sweep import SweepLine
 from preprocess.timing import Timing
 from preprocess.write.publish import Published
-from shards import Manifest, PackCounts
-from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
+from shards import Manifest, ModelConstants, PackCounts
+from shards.files.names import LEDGER_NAME
+from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of, visible
 
 _MOST_KEYS = 20
 
 
-def plan_table(plan: PlanSummary, merge_size: int) -> str:
+def plan_table(plan: PlanSummary, constants: ModelConstants) -> str:
     """A line a dataset, then sums, utilisation and rejects by reason."""
-    lines = [dataset_table(plan.datasets, plan.rejects, merge_size)]
+    lines = [dataset_table(plan.datasets, plan.rejects, constants)]
     used = _share_used(plan.totals, plan.num_packs, plan)
     lines.append(f"{used}; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}")
     patches = plan.totals.num_image_patches + plan.totals.num_video_patches
     if plan.inputs["config"]["pack_patches"] == AUTO and patches:
-        lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, merge_size)}")
+        lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, constants)}")
     if plan.ignored_keys:
         lines.append(_ignored_keys(plan.ignored_keys))
     lines += reject_lines(plan.rejects, plan.num_records)
@@ -41,7 +42,7 @@ def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
     return "\n".join(
         [
-            dataset_table(counts, rejects, manifest.model.merge_size),
+            dataset_table(counts, rejects, manifest.model),
             f"{used}; {len(manifest.shards):,} shards, {readable_bytes(num_bytes)}",
             *_difference(plan.totals - manifest.totals),
             *reject_lines(rejects, plan.num_records),
@@ -53,8 +54,9 @@ def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
 def _share_used(totals: PackCounts, num_packs: int, of: PlanSummary | Manifest) -> str:
     patches = totals.num_image_patches + totals.num_video_patches
     return (
-        f"{num_packs:,} packs: {share(totals.num_tokens, num_packs * of.pack_length)} of {of.pack_length:,} tokens and "
-        f"{share(patches, num_packs * of.pack_patches)} of {of.pack_patches:,} patches used"
+        f"{num_packs:,} packs: "
+        f"{percentage(totals.num_tokens, num_packs * of.pack_length)} of {of.pack_length:,} tokens and "
+        f"{percentage(patches, num_packs * of.pack_patches)} of {of.pack_patches:,} patches used"
     )
 
 
@@ -73,12 +75,12 @@ def _where_rejects_stand(manifest: Manifest, folder: Path) -> list[str]:
     ]
 
 
-def _why_pack_patches(plan: PlanSummary, num_patches: int, merge_size: int) -> str:
+def _why_pack_patches(plan: PlanSummary, num_patches: int, constants: ModelConstants) -> str:
     """What the chosen capacity follows from: the share of patches in the data, or the largest sample."""
     largest = f"{plan.largest_unit_patches:,} patches"
     if plan.inputs["config"]["packing"] == "none":
         return f"the largest sample's {largest}, since nothing is packed"
-    balanced = balanced_patches(plan.totals.num_tokens, num_patches, plan.pack_length, merge_size**2)
+    balanced = balanced_patches(plan.totals.num_tokens, num_patches, plan.pack_length, constants.merge_unit)
     ratio = f"the data's {num_patches / plan.totals.num_tokens:.2f} patches a token and {AUTO_SLACK - 1:.1%} of room"
     if plan.largest_unit_patches > balanced:
         return f"the largest sample's {largest}; without it {balanced:,}, from {ratio}"
@@ -93,25 +95,25 @@ def _ignored_keys(keys: Mapping[str, int]) -> str:
     return f"ignored keys: {', '.join(shown + others)}"
 
 
-def sweep_table(sweep: Sweep, tally: Tally, outcomes: Sequence[Outcome]) -> str:
+def sweep_table(sweep: Sweep, totals: MeasuredTotals, sweep_lines: Sequence[SweepLine]) -> str:
     """A line a combination; below, what is rejected in all of them."""
     steps = "steps" if sweep.packs_per_step == 1 else f"steps of {sweep.packs_per_step}"
     header = ("samples", "rejects", "tokens", "packs", "tokens used", "pack_patches", "patches used", "on disk", steps)
     rows: list[tuple[str, ...]] = [(*sweep.names, *header)]
-    for outcome in outcomes:
+    for line in sweep_lines:
         cells = (
-            f"{outcome.num_samples:,}",
-            f"{outcome.num_rejects:,}",
-            f"{outcome.num_tokens:,}",
-            f"{outcome.num_packs:,}",
-            share(outcome.num_tokens, outcome.num_packs * outcome.pack_length),
-            f"{outcome.pack_patches:,}",
-            share(outcome.num_patches, outcome.num_packs * outcome.pack_patches),
-            readable_bytes(outcome.num_bytes),
-            f"{outcome.num_steps:,}",
+            f"{line.num_samples:,}",
+            f"{line.num_rejects:,}",
+            f"{line.num_tokens:,}",
+            f"{line.num_packs:,}",
+            percentage(line.num_tokens, line.num_packs * line.pack_length),
+            f"{line.pack_patches:,}",
+            percentage(line.num_patches, line.num_packs * line.pack_patches),
+            readable_bytes(line.num_bytes),
+            f"{line.num_steps:,}",
         )
-        rows.append((*outcome.values, *cells))
-    always = reject_lines(tally.rejects, tally.num_records)
+        rows.append((*line.values, *cells))
+    always = reject_lines(totals.rejects, totals.num_records)
     return "\n".join([aligned(rows), *(f"in every line, {line}" for line in always)])
 
 

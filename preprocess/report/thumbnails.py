@@ -4,12 +4,10 @@ hang does no harm: as a stage of the executor.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -19,7 +17,7 @@ from preprocess.jobs.executor import Executor
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
 from preprocess.media.images import decode_rgb
-from preprocess.media.sources import open_medium
+from preprocess.media.store import open_medium, stamp_of
 from preprocess.sample import MediaSource
 from shards.look.page import Picture, picture
 
@@ -37,30 +35,16 @@ _ABOUT_A_MEDIUM = {
     Reason.CRASH,
     Reason.TIMEOUT,
 }
-_TURN = re.compile(r"\Aturn \d+: ")  # stands before the file where a box is wrong
-_PARQUET_CELL = re.compile(r"(.*) \(row (\d+), (.*)\[(\d+)\]\)", re.DOTALL)
 
 
 def source_of(reject: Reject) -> MediaSource | None:
-    """The file that a reject is about: its detail begins with it. None where it is about no file, or that is gone."""
-    if reject.reason not in _ABOUT_A_MEDIUM:
-        return None
-    detail = _TURN.sub("", reject.detail)
-    for end in (match.start() for match in re.finditer(": |, ", detail)):
-        name = detail[:end]
-        cell = _PARQUET_CELL.fullmatch(name)
-        try:
-            if cell and Path(cell[1]).is_file():
-                return MediaSource(path=cell[1], row=int(cell[2]), column=cell[3], item=int(cell[4]))
-            if Path(name).is_file():
-                return MediaSource(path=name)
-        except (OSError, ValueError):  # no path could be written like this
-            continue
-    return None
+    """The medium that a reject is about. None where it is about none, or the plan is of before it kept them."""
+    return reject.source if reject.reason in _ABOUT_A_MEDIUM else None
 
 
 def draw(source: MediaSource) -> Picture:
     """As much of an image as can be decoded. Raises SampleError, with what is wrong, or FatalError."""
+    stamp_of(source)  # refuses what is no regular file any more, which could keep a reader waiting
     with open_medium(source) as file, _tolerance():
         try:
             Image.init()
@@ -115,15 +99,17 @@ class ThumbnailStage:
 
 def draw_rejects(
     rejects: Sequence[Reject], executor: Executor, stage: ThumbnailStage | None = None
-) -> dict[Reject, Picture | str]:
-    """For each reject a picture, or why there is none."""
-    sources = {reject: source_of(reject) for reject in rejects}
-    jobs = list(dict.fromkeys(source for source in sources.values() if source is not None))
+) -> list[Picture | str]:
+    """For each reject, whose source must be known for that, a picture, or why there is none."""
+    sources = [source_of(reject) for reject in rejects]
+    jobs = list(dict.fromkeys(source for source in sources if source is not None))
     drawn = dict(executor.run(stage or ThumbnailStage(), jobs, lambda: None)) if jobs else {}
-    return {reject: _no_source(reject) if source is None else drawn[source] for reject, source in sources.items()}
+    return [
+        _no_source(reject) if source is None else drawn[source] for reject, source in zip(rejects, sources, strict=True)
+    ]
 
 
 def _no_source(reject: Reject) -> str:
     if reject.reason in _ABOUT_A_MEDIUM:
-        return "the file is not there any more, or the ledger does not name it"
+        return "the plan does not say which file it was"
     return "no file to draw" if reject.reason == Reason.MISSING_FILE else "about the record, not a picture"

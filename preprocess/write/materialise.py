@@ -1,4 +1,4 @@
-"""Materialise: one task writes one shard. Tasks know nothing of each other, so any executor may run them.
+"""Materialise: one index writes one shard. Tasks know nothing of each other, so any executor may run them.
 
 A sample that fails here is left out of its pack and goes to the ledger; an emptied pack is dropped.
 """
@@ -22,18 +22,19 @@ from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR, SamplesReader, read_table
+from preprocess.plan.tables import SamplesReader, read_table
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.timing import Timing, slowest_of_shard
 from preprocess.write.reuse import Medium, OldPatches, write_media
 from shards import Pack, PackCounts
+from shards.files.names import PLAN_DIR
 from shards.formats.kinds import load_format
 from shards.formats.writer import ShardSidecar, write_shard, write_sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardStage:
-    """Writes the shards of the plan in `config.output_dir`; a job is the number of a task."""
+    """Writes the shards of the plan in `config.output_dir`; a job is the number of a index."""
 
     config: RunConfig
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
@@ -53,43 +54,43 @@ class LoadedShardStage:
         summary = PlanSummary.read(plan)
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
-        self._fingerprint = summary.fingerprint
+        self._fingerprint = summary.run_fingerprint(config.format)
         self._write_shard = partial(write_shard, format=config.format, largest_row_bytes=summary.largest_row_bytes)
         self._encoder = encoder
         self._samples = SamplesReader(plan)
-        self._tasks = read_table(plan / "tasks.arrow")
+        self._shards = read_table(plan / "tasks.arrow")
         self._packs = read_table(plan / "packs.arrow")
 
     def do_item(self, measured: MeasuredSample) -> EncodedSample:
         return self._encoder.encode(measured)
 
     def do_job(
-        self, task: int, do_item: Callable[[MeasuredSample], EncodedSample], before_item: Signal
+        self, index: int, do_item: Callable[[MeasuredSample], EncodedSample], before_item: Signal
     ) -> ShardSidecar:
-        """Write shard number `task` and its sidecar."""
-        job = _Job(self._packs_of(task), self._samples, do_item, before_item)
-        written = self._write_shard(self._output_dir, task, job.packs(), self._encoder.constants)
-        write_media(self._output_dir / PLAN_DIR, task, job.media)
+        """Write shard number `index` and its sidecar."""
+        job = _Job(self._packs_of(index), self._samples, do_item, before_item)
+        written = self._write_shard(self._output_dir, index, job.packs(), self._encoder.constants)
+        write_media(self._output_dir / PLAN_DIR, index, job.media)
         sidecar = ShardSidecar(
             fingerprint=self._fingerprint,
             shard=written.entry,
             maxima=written.maxima,
             datasets=dict(sorted(job.counts.items())),
-            rejects=tuple(reject.to_json() for reject in job.rejects),
+            rejects=tuple(reject.to_plan_json() for reject in job.rejects),
             num_media=len(job.media),
             num_reused=job.num_reused,
             slowest=slowest_of_shard(job.timings),
         )
-        write_sidecar(self._output_dir, task, sidecar)
+        write_sidecar(self._output_dir, index, sidecar)
         return sidecar
 
-    def _packs_of(self, task: int) -> pa.Table:
-        [row] = self._tasks.slice(task, 1).to_pylist()
+    def _packs_of(self, index: int) -> pa.Table:
+        [row] = self._shards.slice(index, 1).to_pylist()
         return self._packs.slice(row["first_pack"], row["num_packs"])
 
 
 class _Job:
-    """The packs of one task as they are encoded; afterwards, what was counted and rejected on the way."""
+    """The packs of one index as they are encoded; afterwards, what was counted and rejected on the way."""
 
     def __init__(
         self,

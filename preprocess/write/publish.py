@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import heapq
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
-from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
+from preprocess.ledger import LOST_NAME, Reject, count_by_dataset, read_ledger, write_ledger, write_plan_ledger
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import PLAN_DIR
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
+from shards.files.names import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
 from shards.formats.writer import TEMPORARY_DIR, read_sidecar
-from shards.manifest import MODEL_DIR, MODEL_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,14 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
     folder = config.output_dir
     shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)  # all shards are finished: nobody needs what is there
+    datasets = {name: number for number, name in enumerate(plan.datasets)}
     rejects: list[Reject] = []  # of the shards; those of the plan may be many more
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
     slowest: list[Timing] = []
-    for task in range(plan.num_shards):
-        sidecar = read_sidecar(folder, task)
-        assert sidecar is not None, f"shard {task} has no sidecar"
+    for index in range(plan.num_shards):
+        sidecar = read_sidecar(folder, index)
+        assert sidecar is not None, f"shard {index} has no sidecar"
         for name, more in sidecar.datasets.items():
             counts[name] += more
         maxima = maxima.merge(sidecar.maxima)
@@ -47,8 +48,12 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
         shards += [sidecar.shard] if sidecar.shard else []
         slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
         rejects += map(Reject.from_json, sidecar.rejects)
+    rejects = _one_a_sample(rejects, datasets)
+    if rejects:
+        write_plan_ledger(folder / PLAN_DIR / LOST_NAME, rejects)
     ledger = folder / LEDGER_NAME
-    write_ledger(ledger, _merged(_planned_rejects(folder / PLAN_DIR / LEDGER_NAME, plan), rejects, list(plan.datasets)))
+    planned = _planned_rejects(folder / PLAN_DIR / LEDGER_NAME, plan)
+    write_ledger(ledger, heapq.merge(planned, rejects, key=partial(_place, datasets)))
     if not shards:
         return None
     write_slowest(folder / PLAN_DIR, slowest)
@@ -56,8 +61,8 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
         format=config.format,
-        fingerprint=plan.fingerprint,
-        inputs=plan.inputs,
+        fingerprint=plan.run_fingerprint(config.format),
+        inputs=plan.run_inputs(config.format),
         model=constants,
         pack_length=plan.pack_length,
         pack_patches=plan.pack_patches,
@@ -84,15 +89,15 @@ def _planned_rejects(path: Path, plan: PlanSummary) -> Iterator[Reject]:
         )
 
 
-def _merged(planned: Iterable[Reject], of_shards: Iterable[Reject], datasets: Sequence[str]) -> Iterator[Reject]:
+def _one_a_sample(of_shards: Iterable[Reject], datasets: Mapping[str, int]) -> list[Reject]:
     """One entry a sample, though each use of a repeated sample fails; in the order of the annotations."""
-    rank = {name: number for number, name in enumerate(datasets)}
+    unique = {_place(datasets, reject): reject for reject in of_shards}
+    return [unique[place] for place in sorted(unique)]
 
-    def place(reject: Reject) -> tuple[int, int, int]:
-        return rank[reject.dataset], reject.index, -1 if reject.member is None else reject.member
 
-    unique = {place(reject): reject for reject in of_shards}
-    return heapq.merge(planned, (unique[key] for key in sorted(unique)), key=place)
+def _place(datasets: Mapping[str, int], reject: Reject) -> tuple[int, int, int]:
+    """What the order of the annotations goes by; `datasets` gives the number of each."""
+    return datasets[reject.dataset], reject.index, -1 if reject.member is None else reject.member
 
 
 def _copy_model_files(model: Path, target: Path) -> None:

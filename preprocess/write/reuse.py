@@ -23,12 +23,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from preprocess.errors import ConfigError, FatalError
-from preprocess.plan.tables import INPUTS_NAME, PLAN_DIR, read_table, write_table
+from preprocess.media.store import reuse_key
+from preprocess.plan.tables import read_table, write_table
 from preprocess.sample import MeasuredImage, MeasuredVideo
 from shards import ModelConstants, Pack, ShardError, open_shards
 from shards.files.hashing import sha256_of_file
+from shards.files.names import INPUTS_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.formats.writer import shard_index
-from shards.manifest import MANIFEST_NAME
 
 MEDIA_DIR = "media"
 _INDEX_NAME = "index.arrow"
@@ -49,11 +50,9 @@ def content_key(medium: Medium) -> Key:
     return _digest(["content", medium.stamp.sha256, _pixels(medium)])
 
 
-def file_key(medium: Medium) -> Key:
-    """By path, size and modification time."""
-    source, stamp = medium.source, medium.stamp
-    place = [source.path, source.row, source.column, source.item]
-    return _digest(["file", place, stamp.num_bytes, stamp.mtime_ns, _pixels(medium)])
+def source_key(medium: Medium) -> Key:
+    """By where it is, its size and version."""
+    return _digest(["file", *reuse_key(medium.source, medium.stamp), _pixels(medium)])
 
 
 def _pixels(medium: Medium) -> list[object]:
@@ -71,18 +70,18 @@ def _keys(medium: Medium) -> Iterator[Key]:
     """All under which it is recorded."""
     if medium.stamp.sha256:
         yield content_key(medium)
-    yield file_key(medium)
+    yield source_key(medium)
 
 
-def media_path(plan: Path, task: int) -> Path:
-    return plan / MEDIA_DIR / f"shard-{task:06d}.arrow"
+def media_path(plan: Path, index: int) -> Path:
+    return plan / MEDIA_DIR / f"shard-{index:06d}.arrow"
 
 
-def write_media(plan: Path, task: int, places: Iterable[tuple[Medium, int, int]]) -> None:
+def write_media(plan: Path, index: int, places: Iterable[tuple[Medium, int, int]]) -> None:
     """Record (medium, row in the shard, first patch among the row's image or video patches) for one shard."""
     rows = [(*key, row, first) for medium, row, first in places for key in _keys(medium)]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(MEDIA_SCHEMA)
-    path = media_path(plan, task)
+    path = media_path(plan, index)
     path.parent.mkdir(exist_ok=True)
     write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, MEDIA_SCHEMA, strict=True)], MEDIA_SCHEMA))
 
@@ -149,7 +148,7 @@ class OldPatches:
         """
         highs, lows, shards, rows, first_patches = self._columns
         by_content = self._has_content_keys and medium.stamp.sha256
-        high, low = content_key(medium) if by_content else file_key(medium)
+        high, low = content_key(medium) if by_content else source_key(medium)
         position = int(np.searchsorted(highs, np.uint64(high)))
         while position < len(highs) and highs[position] == high:
             if lows[position] == low:

@@ -98,7 +98,7 @@ def fill_with_images(rng: np.random.Generator) -> np.ndarray:
 
 def make_pack(rng: np.random.Generator, grids: np.ndarray) -> Pack:
     """The images stand in the first segments, one each; text fills the pack, and its second half is supervised."""
-    num_visual = grids.prod(axis=1) // CONSTANTS.merge_size**2
+    num_visual = CONSTANTS.num_visual_tokens(grids.prod(axis=1))
     pads = [np.full(number, CONSTANTS.image_token_id) for number in num_visual]
     pads += [np.zeros(0, np.int64)] * (SEGMENTS - len(pads))
     num_text = (PACK_LENGTH - int(num_visual.sum())) // SEGMENTS

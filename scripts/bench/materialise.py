@@ -29,14 +29,15 @@ from preprocess.config import RunConfig
 from preprocess.jobs.executor import ThisProcess, WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.output_dir import prepare
-from preprocess.plan.tables import PLAN_DIR, SamplesReader
+from preprocess.plan.tables import SamplesReader
 from preprocess.run import plan_into_output
 from preprocess.write.materialise import ShardStage
 from shards import read_model_constants
+from shards.files.names import PLAN_DIR
 
 PHOTO_SIZE = (2400, 1550)  # 3.7 megapixels
 PHOTO_BYTES = 1_310_000  # in a shard, about
-TASKS = 2  # of equal size, to balance two workers
+SHARDS = 2  # of equal size, to balance two workers
 FLOOR, ONE_WORKER, TWO_WORKERS = "Pillow decode + resize", "encode and write, 1 worker", "encode and write, 2 workers"
 
 
@@ -47,22 +48,22 @@ def main() -> None:
     num_photos, rounds = (88, 2) if quick else (384, 5)  # two shards of 58 MB, of 250 (what a run writes)
     with tempfile.TemporaryDirectory(prefix="bench-materialise-") as name:
         config = make_run(Path(name), [PHOTO_SIZE] * num_photos, workers=0, packing="none")
-        config = replace(config, shard_bytes=num_photos * PHOTO_BYTES // TASKS)
+        config = replace(config, shard_bytes=num_photos * PHOTO_BYTES // SHARDS)
         plan = plan_into_output(config, prepare(config, Share()), ThisProcess(), Share())
-        assert plan.num_shards == TASKS, f"{plan.num_shards} shards are not balanced; mend PHOTO_BYTES"
+        assert plan.num_shards == SHARDS, f"{plan.num_shards} shards are not balanced; mend PHOTO_BYTES"
         seconds = measure(config, rounds)
     report(seconds, num_photos)
 
 
 def measure(config: RunConfig, rounds: int) -> dict[str, list[float]]:
     """Seconds of each way over all photos, a round after the other."""
-    stage, tasks = ShardStage(config=config), range(TASKS)
+    stage, indexes = ShardStage(config=config), range(SHARDS)
     with ExitStack() as stack:
         one, two = (stack.enter_context(WorkerPool(workers, item_timeout=300.0)) for workers in (1, 2))
         ways: dict[str, Callable[[], object]] = {
             FLOOR: floor_work(config),
-            ONE_WORKER: lambda: list(one.run(stage, tasks, lambda: None)),
-            TWO_WORKERS: lambda: list(two.run(stage, tasks, lambda: None)),
+            ONE_WORKER: lambda: list(one.run(stage, indexes, lambda: None)),
+            TWO_WORKERS: lambda: list(two.run(stage, indexes, lambda: None)),
         }
         for pool, workers in ((one, 1), (two, 2)):  # starts their processes
             list(pool.run(stage, range(workers), lambda: None))
@@ -91,7 +92,7 @@ def floor_work(config: RunConfig) -> Callable[[], None]:
 
 
 def report(seconds: dict[str, list[float]], num_photos: int) -> None:
-    print(f"{num_photos} photos of {PHOTO_SIZE[0]}x{PHOTO_SIZE[1]} pixels, {TASKS} shards")
+    print(f"{num_photos} photos of {PHOTO_SIZE[0]}x{PHOTO_SIZE[1]} pixels, {SHARDS} shards")
     print(f"{'':32}{'seconds':>9}{'images/s':>10}")
     for name, values in seconds.items():
         median = statistics.median(values)

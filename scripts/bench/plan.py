@@ -39,7 +39,7 @@ from preprocess.plan.make import finish_plan
 from preprocess.plan.measure import MeasureStage
 from preprocess.plan.parts import cut_into_jobs, measure
 from preprocess.plan.tables import SAMPLES_DIR
-from preprocess.sample import FileStamp, MeasuredImage, MeasuredSample, Sample
+from preprocess.sample import MeasuredImage, MeasuredSample, MediaStamp, Sample
 
 PHOTO_SIZE = (640, 480)
 NUM_PHOTOS = 64
@@ -151,7 +151,7 @@ def plan_synthetic(folder: Path) -> None:
             return synthetic_sample(sample, int(tokens[sample.index]), int(patches[sample.index]))
 
     stage = MeasureStage(
-        config=config, folder=plan, fingerprint=sources.fingerprint, load_encoder=SyntheticEncoder.load
+        config=config, folder=plan, fingerprint=sources.plan_fingerprint, load_encoder=SyntheticEncoder.load
     )
     jobs = cut_into_jobs(use, file, config.seed, 0)
     start = time.perf_counter()
@@ -164,7 +164,7 @@ def plan_synthetic(folder: Path) -> None:
 
 
 def synthetic_sample(sample: Sample, tokens: int, patches: int) -> MeasuredSample:
-    stamp = FileStamp(num_bytes=100_000, mtime_ns=1_700_000_000_000_000_000 + sample.index)
+    stamp = MediaStamp(num_bytes=100_000, version=1_700_000_000_000_000_000 + sample.index)
     grid = (1, 2, patches // 2)
     height, width = (14 * patches for patches in grid[1:])
     image = MeasuredImage(source=sample.images[0], stamp=stamp, height=height, width=width, grid_thw=grid)

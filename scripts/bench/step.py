@@ -31,11 +31,10 @@ from demo_model import ModelSize, write_model_folder  # noqa: E402
 
 from shards import open_shards  # noqa: E402
 from shards.batch import BatchShape, make_batch  # noqa: E402
-from train.models.qwen2_5_vl.config import read_model_config  # noqa: E402
-from train.models.qwen2_5_vl.model import Qwen25VL  # noqa: E402
+from train.models.folder import build_model  # noqa: E402
+from train.models.trained import TrainedModel  # noqa: E402
 from train.steps.optimizer import AccumulateGradients, AdamW  # noqa: E402
 from train.steps.step import to_device  # noqa: E402
-from train.weights.parameters import load_weights  # noqa: E402
 
 SIZE = ModelSize(
     hidden_size=256,
@@ -142,13 +141,13 @@ def measure_own_peak(folder: Path, way: str) -> int:
     model, batch = model_and_batch(folder)
     if way == CHECKPOINTING:
         model.recompute_layers()
-    _, gradients = ms.value_and_grad(model, None, weights=ms.ParameterTuple(model.trainable_params()))(*batch)
+    _, gradients = model.loss_and_gradients()(*batch)
     gradients[0].asnumpy()  # all are computed
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-def model_and_batch(folder: Path) -> tuple[Qwen25VL, list[ms.Tensor]]:
+def model_and_batch(folder: Path) -> tuple[TrainedModel, list[ms.Tensor]]:
     """The model of SIZE, and the demo's pack with the most patches."""
     shards = open_shards(folder / "shards")
     fullest = max(
@@ -156,9 +155,7 @@ def model_and_batch(folder: Path) -> tuple[Qwen25VL, list[ms.Tensor]]:
         key=lambda pack: len(pack.image_patches) + len(pack.video_patches),
     )
     batch = make_batch(fullest, BatchShape.of(shards.manifest), shards.manifest.model)
-    model = Qwen25VL(read_model_config(folder / "model" / "config.json"), shards.manifest.model)
-    load_weights(model, folder / "model")
-    return model, to_device(batch)
+    return build_model(folder / "model"), to_device(batch)
 
 
 def run_module(module: str, *words: object) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from shards.errors import naming
+from shards.errors import naming_file
 
 
 def write_atomically(path: Path, content: str | bytes | pa.Buffer) -> None:
@@ -28,7 +28,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
-        with naming(path), open(temporary, "wb") as file:
+        with naming_file(path), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from shards.errors import naming
+from shards.errors import naming_file
 
 _BLOCK_BYTES = 1 << 20
 _SYNC_BYTES = 16 << 20
@@ -25,6 +27,11 @@ def sha256_of(file: IO[bytes]) -> str:
 def sha256_of_file(path: Path) -> str:
     with open(path, "rb") as file:
         return sha256_of(file)
+
+
+def sha256_of_json(record: Mapping[str, Any]) -> str:
+    """Hexadecimal; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def sync_file(path: Path) -> None:
@@ -55,7 +62,7 @@ class HashedFile(io.FileIO):
         self._num_unsynced = 0
 
     def write(self, block: Any) -> int:
-        with naming(self._path):
+        with naming_file(self._path):
             written = super().write(block)
         self._digest.update(memoryview(block)[:written])
         self._num_unsynced += written
@@ -64,7 +71,7 @@ class HashedFile(io.FileIO):
         return written
 
     def sync(self) -> None:
-        with naming(self._path):
+        with naming_file(self._path):
             _sync(self)
         self._num_unsynced = 0
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
+from shards.files.names import PLAN_DIR
 from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
 from shards.manifest import ShardEntry
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 
 TEMPORARY_DIR = ".writing"
-PLAN_DIR = "plan"
 DONE_DIR = "done"  # of the plan
 _WAITING_PACKS = 3  # made, but not written yet: they take memory
 _Result = TypeVar("_Result")

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from shards.look.readable import dataset_table, readable_bytes, reasons_of, share, visible
+from shards.look.readable import dataset_table, percentage, readable_bytes, reasons_of, visible
 from shards.manifest import FORMAT_VERSION, Manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
@@ -24,16 +24,19 @@ def info_text(manifest: Manifest, folder: Path) -> str:
         ("fingerprint", manifest.fingerprint),
         ("shards", f"{len(num_bytes):,}, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
         ("packs", f"{manifest.num_packs:,}"),
-        ("tokens used", f"{share(totals.num_tokens, slots)} of {manifest.pack_length:,} a pack"),
-        ("patches used", f"{share(patches, manifest.num_packs * manifest.pack_patches)} of {manifest.pack_patches:,}"),
-        ("label tokens", f"{share(totals.num_label_tokens, totals.num_tokens)} of the tokens are supervised"),
+        ("tokens used", f"{percentage(totals.num_tokens, slots)} of {manifest.pack_length:,} a pack"),
+        (
+            "patches used",
+            f"{percentage(patches, manifest.num_packs * manifest.pack_patches)} of {manifest.pack_patches:,}",
+        ),
+        ("label tokens", f"{percentage(totals.num_label_tokens, totals.num_tokens)} of the tokens are supervised"),
     ]
     counts = {name: dataset.counts for name, dataset in manifest.datasets.items()}
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
     reasons = [(reason, f"{number:,}") for reason, number in reasons_of(rejects).items()]
     sections = [
         _pairs(summary),
-        dataset_table(counts, rejects, manifest.model.merge_size),
+        dataset_table(counts, rejects, manifest.model),
         "rejects by reason\n" + (_pairs(reasons, indent=2) if reasons else "  none"),
         "largest of one pack\n" + _pairs(_maxima(manifest.maxima), indent=2),
         "model\n" + _pairs(_constants(manifest.model), indent=2),

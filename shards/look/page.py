@@ -20,7 +20,7 @@ from PIL import Image
 
 from shards.look.pictures import Pixels, frames_of
 from shards.look.plots import boxes_path, position_paths, supervised_ranges
-from shards.look.readable import readable_bytes, share, visible
+from shards.look.readable import percentage, readable_bytes, visible
 from shards.look.show import pack_headline, position_ranges, span_line
 from shards.look.transcript import Piece, Transcriber, name_span
 from shards.manifest import Manifest
@@ -162,7 +162,7 @@ def render(template: str, *more: BaseLoader, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number="{:,}".format, bytes=readable_bytes)
-    environment.globals.update(share=share)
+    environment.globals.update(percentage=percentage)
     return environment.get_template(template).render(values)
 
 

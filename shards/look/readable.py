@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from shards.model_constants import ModelConstants
 from shards.pack import PackCounts
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -33,7 +34,7 @@ def readable_bytes(number: float) -> str:
     return f"{number:,.0f} {_UNITS[unit]}" if unit == 0 else f"{number:,.1f} {_UNITS[unit]}"
 
 
-def share(part: int, whole: int) -> str:
+def percentage(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "0.0%"
 
 
@@ -47,18 +48,20 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def num_visual_tokens(counts: PackCounts, merge_size: int) -> int:
-    return (counts.num_image_patches + counts.num_video_patches) // merge_size**2
+def num_visual_tokens(counts: PackCounts, constants: ModelConstants) -> int:
+    return constants.num_visual_tokens(counts.num_image_patches + counts.num_video_patches)
 
 
-def dataset_table(datasets: Mapping[str, PackCounts], rejects: Mapping[str, Mapping[str, int]], merge_size: int) -> str:
+def dataset_table(
+    datasets: Mapping[str, PackCounts], rejects: Mapping[str, Mapping[str, int]], constants: ModelConstants
+) -> str:
     """A line a dataset, and their sums where there are several. `rejects`: dataset -> reason -> samples."""
     rows = [("dataset", "samples", "tokens", "visual tokens", "label tokens", "images", "videos", "rejects")]
     numbers = {name: sum(rejects.get(name, {}).values()) for name in {**datasets, **rejects}}
     for name, counts in datasets.items():
-        rows.append((visible(name), *_cells(counts, merge_size, numbers[name])))
+        rows.append((visible(name), *_cells(counts, constants, numbers[name])))
     if len(datasets) > 1:
-        rows.append(("all", *_cells(sum(datasets.values(), PackCounts()), merge_size, sum(numbers.values()))))
+        rows.append(("all", *_cells(sum(datasets.values(), PackCounts()), constants, sum(numbers.values()))))
     return aligned(rows)
 
 
@@ -71,11 +74,11 @@ def reasons_of(rejects: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(by_reason.items()))
 
 
-def _cells(counts: PackCounts, merge_size: int, num_rejects: int) -> tuple[str, str, str, str, str, str, str]:
+def _cells(counts: PackCounts, constants: ModelConstants, num_rejects: int) -> tuple[str, str, str, str, str, str, str]:
     return (
         f"{counts.num_samples:,}",
         f"{counts.num_tokens:,}",
-        f"{num_visual_tokens(counts, merge_size):,}",
+        f"{num_visual_tokens(counts, constants):,}",
         f"{counts.num_label_tokens:,}",
         f"{counts.num_images:,}",
         f"{counts.num_videos:,}",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shards.look.readable import share, visible
+from shards.look.readable import percentage, visible
 from shards.look.transcript import Piece, Transcriber
 from shards.manifest import Manifest
 from shards.model_constants import ModelConstants
@@ -45,10 +45,11 @@ def pack_headline(pack: Pack, manifest: Manifest) -> str:
     patches = counts.num_image_patches + counts.num_video_patches
     return (
         f"{_plural(counts.num_samples, 'sample')}, "
-        f"{counts.num_tokens:,} tokens ({share(counts.num_tokens, manifest.pack_length)} of {manifest.pack_length:,}), "
+        f"{counts.num_tokens:,} tokens "
+        f"({percentage(counts.num_tokens, manifest.pack_length)} of {manifest.pack_length:,}), "
         f"{counts.num_label_tokens:,} supervised, {_plural(counts.num_images, 'image')}, "
         f"{_plural(counts.num_videos, 'video')}, {patches:,} patches "
-        f"({share(patches, manifest.pack_patches)} of {manifest.pack_patches:,})"
+        f"({percentage(patches, manifest.pack_patches)} of {manifest.pack_patches:,})"
     )
 
 

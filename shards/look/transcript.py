@@ -10,7 +10,7 @@ from typing import Literal
 from tokenizers import Tokenizer
 
 from shards.errors import DamagedShard
-from shards.manifest import MODEL_DIR
+from shards.files.names import MODEL_DIR, TOKENIZER_NAME
 from shards.pack import IGNORE_INDEX, Pack
 from shards.segments import Segment, VisualSpan
 
@@ -29,7 +29,7 @@ class Transcriber:
 
     def __init__(self, folder: Path) -> None:
         """Raises DamagedShard where `folder` has no readable tokenizer."""
-        path = folder / MODEL_DIR / "tokenizer.json"
+        path = folder / MODEL_DIR / TOKENIZER_NAME
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing more precise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.config import EncodingConfig, RunConfig
 from preprocess.errors import ConfigError
+from tests.shards.packs import CONSTANTS
 
 
 def make(**changes: Any) -> RunConfig:
@@ -71,15 +72,39 @@ def test_what_determines_the_bytes_is_everything_but_places_and_processes() -> N
     processes = {"workers", "executor", "task", "sample_timeout"}
     without = {*places, *processes, "overwrite", "hash_media", "max_reject_share"}
     assert without < everything
-    assert set(make().determining()) == everything - without
-    assert make(seed=3, workers=7).determining()["seed"] == 3
+    assert set(make().determining(CONSTANTS)) == everything - without
+    assert make(seed=3, workers=7).determining(CONSTANTS)["seed"] == 3
 
 
 def test_encoding_is_part_of_a_run_and_stands_alone() -> None:
     config = EncodingConfig(min_pixels=784, max_pixels=7840, video_min_frames=2, base_interval=0.5)
-    assert config.image_limits == PixelLimits(min_pixels=784, max_pixels=7840)
-    assert config.frame_limits == PixelLimits(min_pixels=4 * 784, max_pixels=32 * 784)
+    assert config.image_limits(CONSTANTS) == PixelLimits(min_pixels=784, max_pixels=7840)
     assert config.frame_sampling == FrameSampling(base_interval=0.5, min_frames=2, max_frames=8)
+
+
+def test_limits_that_are_not_given_follow_the_size_of_a_visual_token() -> None:
+    larger = replace(CONSTANTS, patch_size=16)
+    assert (CONSTANTS.grid_factor, larger.grid_factor) == (28, 32)
+    for constants, area in ((CONSTANTS, 28 * 28), (larger, 32 * 32)):
+        config = make(max_pixels=300 * area)
+        assert config.image_limits(constants) == PixelLimits(min_pixels=16 * area, max_pixels=300 * area)
+        assert config.frame_limits(constants) == PixelLimits(min_pixels=4 * area, max_pixels=32 * area)
+        determining = make(min_pixels=7).determining(constants)
+        assert (determining["min_pixels"], determining["max_pixels"]) == (7, 576 * area)
+        assert determining["video_max_frame_pixels"] == 32 * area
+        assert determining["video_min_frame_pixels"] == 4 * area
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"min_pixels": 576 * 784 + 1}, r"min_pixels \(451585\) is larger than max_pixels \(451584\); swap"),
+        ({"video_max_frame_pixels": 3135}, r"frame_pixels \(3136\) is larger than video_max_frame_pixels \(3135\)"),
+    ],
+)
+def test_a_limit_may_not_cross_the_default_of_the_other(given: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**given).determining(CONSTANTS)
 
 
 def test_patch_capacity() -> None:

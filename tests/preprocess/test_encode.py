@@ -211,6 +211,24 @@ def test_a_medium_that_is_gone_or_changed_since_it_was_measured_stops_the_run(
     assert f"it was {before.st_size:,} bytes of 20" in str(raised.value)
 
 
+def test_under_hash_media_content_alone_tells_whether_a_medium_changed(
+    workshop: Workshop, encoder: SampleEncoder
+) -> None:
+    encoder = replace(encoder, config=replace(encoder.config, hash_media=True))
+    path = workshop.media / workshop.image()
+    measured = encoder.measure(sample_of(workshop, talk("<image>", image="a.png")))
+    touch(path)
+    assert path.stat().st_mtime_ns != measured.images[0].stamp.version
+    assert_matches(measured, encoder.encode(measured))
+    os.utime(path, ns=(0, measured.images[0].stamp.version))
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(0, times.st_mtime_ns))
+    with pytest.raises(FatalError, match=r"sha256 [0-9a-f]{8}; it was .* sha256 [0-9a-f]{8} when it was planned"):
+        encoder.encode(measured)
+
+
 def talk_turns(question: str) -> tuple[Turn, ...]:
     return (Turn(role="user", text=question), Turn(role="assistant", text="A thing."))
 

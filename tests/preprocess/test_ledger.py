@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.errors import Reason, SampleError
-from preprocess.ledger import LEDGER_NAME, Reject, count_by_dataset, read_ledger, write_ledger
+from preprocess.ledger import (
+    LOST_NAME,
+    Reject,
+    count_by_dataset,
+    read_ledger,
+    with_sources,
+    write_ledger,
+    write_plan_ledger,
+)
+from preprocess.sample import MediaSource, Sample
+from shards.files.names import LEDGER_NAME
 
 any_text = st.text(alphabet=st.characters(), max_size=20)  # half surrogate pairs and line separators included
 rejects = st.builds(
@@ -18,14 +31,23 @@ rejects = st.builds(
     member=st.none() | st.integers(0, 1000),
     reason=st.sampled_from([reason.value for reason in Reason]),
     detail=any_text,
+    source=st.none()
+    | st.builds(MediaSource, path=any_text, row=st.integers(-1, 5), column=any_text, item=st.integers(0, 5)),
 )
 
 
 @given(st.lists(rejects, max_size=5))
 def test_rejects_come_back_as_written(tmp_path_factory, entries: list[Reject]) -> None:  # type: ignore[no-untyped-def]
-    path = tmp_path_factory.mktemp("ledger") / LEDGER_NAME
+    plan = tmp_path_factory.mktemp("ledger")
+    path = plan / "published.jsonl"
+    write_plan_ledger(plan / LEDGER_NAME, entries[::2])
+    write_plan_ledger(plan / LOST_NAME, entries[1::2])
+    assert [*read_ledger(plan / LEDGER_NAME), *read_ledger(plan / LOST_NAME)] == entries[::2] + entries[1::2]
     write_ledger(path, entries)
-    assert list(read_ledger(path)) == entries
+    published = list(read_ledger(path))
+    assert published == [replace(entry, source=None) for entry in entries]
+    if len(set(published)) == len(published):
+        assert with_sources(published, plan) == entries
     content = path.read_bytes()
     assert content.isascii()
     assert content.count(b"\n") == len(content.splitlines()) == len(entries)
@@ -42,6 +64,31 @@ def test_a_line_reads_as_the_record_it_is(tmp_path: Path) -> None:
         '"detail": "caf\\udce9\\u2028.png\\n: No such file"}',
         "",
     ]
+
+
+FIRST, SECOND = MediaSource(path="/a.png"), MediaSource(path="/d.parquet", row=4, column="video", item=0)
+SAMPLE = Sample(dataset="d", index=7, member=None, turns=(), images=(FIRST,), videos=(SECOND,))
+
+
+@pytest.mark.parametrize("reason", [Reason.CRASH, Reason.TIMEOUT])
+def test_where_the_process_is_gone_all_media_of_the_sample_are_named(reason: Reason) -> None:
+    reject = Reject.of_sample(SAMPLE, SampleError(reason, "it died"))
+    assert reject.detail == "/a.png, /d.parquet (row 4, video[0]): it died"
+    assert reject.source == FIRST
+    alone = Reject.of_sample(replace(SAMPLE, images=(), videos=()), SampleError(reason, "it died"))
+    assert (alone.detail, alone.source) == ("text alone: it died", None)
+
+
+def test_the_medium_at_fault_stands_in_the_line_of_a_plan() -> None:
+    error = SampleError(Reason.UNDECODABLE, "it is broken", "/d.parquet (row 4, video[0])")
+    record = Reject.of_sample(SAMPLE, error).to_plan_json()
+    assert record["source"] == {"path": "/d.parquet", "row": 4, "column": "video"}
+    assert "source" not in Reject.of_sample(SAMPLE, SampleError(Reason.TOO_LONG, "9 tokens")).to_plan_json()
+
+
+def test_an_error_keeps_its_medium_on_its_way_out_of_a_worker() -> None:
+    error = pickle.loads(pickle.dumps(SampleError(Reason.UNDECODABLE, "it is broken", "/a.png")))
+    assert (error.reason, error.detail, error.medium) == (Reason.UNDECODABLE, "it is broken", "/a.png")
 
 
 def test_an_empty_ledger_is_an_empty_file(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ REFUSALS: dict[str, tuple[Callable[[Workshop], list[str]] | list[str], str]] = {
     "a missing folder of media": (without_media, "datasets.yaml: dataset 'd': data_path "),
     "a broken registry": (broken("datasets.yaml", "d: ["), "datasets.yaml can't be read as YAML"),
     "a training flag": (["--learning_rate=1e-6"], "--learning_rate belongs to training: bash scripts/train.sh"),
-    "a word that is no flag": (["extra"], "'extra' stands alone; flags look like --max_pixels 802816"),
+    "a word that is no flag": (["extra"], "'extra' stands alone; flags look like --name value"),
 }
 
 

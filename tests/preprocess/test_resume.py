@@ -405,9 +405,9 @@ def test_a_plan_that_another_job_is_packing_is_waited_for(
         assert command(demo, folder, "--task", "0/2") == 0
 
 
-def test_every_task_is_in_exactly_one_share() -> None:
+def test_every_shard_is_in_exactly_one_share() -> None:
     shares = [Share(index=index, of=3) for index in range(3)]
-    assert all(sum(task in share for share in shares) == 1 for task in range(20))
+    assert all(sum(index in share for share in shares) == 1 for index in range(20))
 
 
 # --- a disk that is full or read-only --------------------------------------------------------------------------------

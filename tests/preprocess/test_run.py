@@ -19,7 +19,7 @@ from PIL import Image
 
 import preprocess.plan.make
 from shards import DatasetSummary, Manifest, check_pack, count_pack, measure_pack, read_model_constants
-from shards.manifest import MODEL_FILES
+from shards.files.names import MODEL_FILES
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
 

@@ -49,9 +49,9 @@ def test_a_resumed_run_keeps_the_timings_of_finished_shards_and_measures_the_oth
     flags = ("--packing=none", "--shard_bytes=1")
     plan = workshop.run(*flags).folder / "plan"
     assert {each.sample for each in read_slowest(plan, 100)} == {f"d:{index}" for index in range(6)}
-    for task, seconds in ((0, 999.0), (1, 888.0)):
-        path = sidecar_path(plan.parent, task)
-        slowest = slowest_of_shard([timing(100 + task, seconds)])
+    for index, seconds in ((0, 999.0), (1, 888.0)):
+        path = sidecar_path(plan.parent, index)
+        slowest = slowest_of_shard([timing(100 + index, seconds)])
         path.write_text(json.dumps({**json.loads(path.read_text()), "slowest": slowest}))
     (plan.parent / "shard-000001.arrow").unlink()
     assert workshop.run(*flags).code == 0

@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from shards.model_constants import read_model_constants
+from shards import read_model_constants
 
 DEMO_SCRIPT = Path(__file__).parents[2] / "scripts" / "demo"
 

@@ -46,7 +46,7 @@ def test_it_works_from_any_folder_and_paths_are_relative_to_it(tmp_path: Path) -
 
 def test_flags_reach_the_trainer(tmp_path: Path) -> None:
     message = refused("made", "--model", "m", "--output_dir", "o", "--learnin_rate", "1", cwd=tmp_path)
-    assert "did you mean learning_rate?" in message
+    assert "did you mean --learning_rate?" in message
 
 
 def test_help_is_that_of_the_trainer(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import shards.batch
 from shards import IGNORE_INDEX, Manifest, ModelConstants, Pack, PackMaxima, count_pack, measure_pack
-from shards.batch import Batch, BatchShape, lay_out_frame, make_batch, window_patches
+from shards.batch import Batch, BatchShape, input_names, make_batch
 from tests.shards.packs import CONSTANTS as PACK_CONSTANTS
 from tests.shards.packs import make_pack, packs
-from tests.train.golden_case import CONSTANTS, PACK_LENGTH, golden, make_sample, pack_samples, shape_for
+from tests.train.golden_case import CONSTANTS, PACK_LENGTH, make_sample, pack_samples, shape_for
 
 PACK = pack_samples(
     [
@@ -26,7 +26,6 @@ PACK = pack_samples(
         make_sample(24, images=[], videos=[(1, 2, 6)], num_text=4),
     ]
 )
-FULL_SIZE = replace(CONSTANTS, patch_size=14, window_size=112)  # the real model's geometry
 
 
 def roomy_shape() -> BatchShape:
@@ -51,49 +50,6 @@ def batch(request: pytest.FixtureRequest) -> Batch:
 
 def grids_of(pack: Pack) -> list[list[int]]:
     return [*pack.image_grid_thw.tolist(), *pack.video_grid_thw.tolist()]
-
-
-def slow_window_order(height: int, width: int, side: int) -> list[list[tuple[int, int]]]:
-    """Windows of a frame as lists of (row, column) of patches, window by window; `side` in patches."""
-    windows = []
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            windows.append(
-                [
-                    (cell_row + row, cell_column + column)
-                    for cell_row in range(top, min(top + side, height), 2)
-                    for cell_column in range(left, min(left + side, width), 2)
-                    for row in range(2)
-                    for column in range(2)
-                ]
-            )
-    return windows
-
-
-def test_windows_and_rotary_positions_equal_those_of_transformers() -> None:
-    """On grids of the real geometry: one window, whole windows, windows cut at either border, several frames."""
-    grids = golden()["windows/grid_thw"]
-    index, ends, positions = (golden()[f"windows/{name}"] for name in ("index", "ends", "positions"))
-    side = FULL_SIZE.window_size // FULL_SIZE.grid_factor
-    frames = [lay_out_frame(int(h), int(w), 2, side) for t, h, w in grids for _ in range(t)]
-    starts = np.cumsum([0, *(frame.num_patches for frame in frames)])
-    order = np.concatenate([start + frame.order for start, frame in zip(starts, frames, strict=False)])
-
-    assert any(h // 2 % side and w // 2 % side for _, h, w in grids) and any(h // 2 % side == 0 for _, h, _ in grids)
-    np.testing.assert_array_equal(order.reshape(-1, 4)[:, 0] // 4, index)
-    np.testing.assert_array_equal(np.diff(order.reshape(-1, 4), axis=1), 1)
-    sizes = np.concatenate([frame.window_sizes for frame in frames])
-    np.testing.assert_array_equal(np.cumsum([0, *sizes]), ends)
-    np.testing.assert_array_equal(np.concatenate([frame.positions for frame in frames]), positions[order])
-    assert sizes.max() == window_patches(FULL_SIZE) == 64
-
-
-@pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 6), (16, 16), (18, 10), (2, 40), (34, 2)])
-def test_windows_equal_the_slow_rule(height: int, width: int) -> None:
-    frame = lay_out_frame(height, width, 2, 4)
-    windows = slow_window_order(height, width, side=8)
-    assert frame.window_sizes.tolist() == [len(window) for window in windows]
-    assert [tuple(position) for position in frame.positions] == [patch for window in windows for patch in window]
 
 
 def test_every_patch_is_gathered_once_and_its_position_is_its_place(batch: Batch) -> None:
@@ -124,22 +80,6 @@ def test_every_patch_is_gathered_once_and_its_position_is_its_place(batch: Batch
     assert np.all(last - first == np.repeat(slices, slices))
 
 
-def test_windows_hold_each_patch_once_and_are_put_back(batch: Batch) -> None:
-    total = len(PACK.image_patches) + len(PACK.video_patches)
-    flat_index = batch.window_index.reshape(-1)
-    np.testing.assert_array_equal(flat_index[batch.window_position[:total]], np.arange(total))
-    assert len(set(batch.window_position[:total].tolist())) == total
-
-    capacity = window_patches(CONSTANTS)
-    window = batch.window_position[:total] // capacity
-    sizes = [len(w) for time, *side in grids_of(PACK) for _ in range(time) for w in slow_window_order(*side, side=4)]
-    assert min(sizes) < capacity == max(sizes), "no border cuts a window"
-    np.testing.assert_array_equal(np.bincount(window), sizes)
-    keys = batch.window_keys.reshape(-1, 2)[batch.window_position[:total]]
-    np.testing.assert_array_equal(keys[:, 0], 0)
-    np.testing.assert_array_equal(keys[:, 1], np.repeat(sizes, sizes))
-
-
 def test_every_query_sees_a_key_and_padding_sees_only_padding(batch: Batch) -> None:
     total = len(PACK.image_patches) + len(PACK.video_patches)
     padding = {
@@ -150,12 +90,6 @@ def test_every_query_sees_a_key_and_padding_sees_only_padding(batch: Batch) -> N
         everything = getattr(batch, name)
         assert np.all(everything[:, 0] < everything[:, 1])
         assert np.all(keys[:, 0] >= first) and np.all(keys[:, 1] <= last)
-    assert np.all(batch.window_keys[..., 0] < batch.window_keys[..., 1])
-    real = np.zeros(batch.window_index.size, bool)
-    real[batch.window_position[:total]] = True
-    sizes = real.reshape(batch.window_index.shape).sum(axis=1)
-    unused = ~real.reshape(batch.window_index.shape)
-    assert unused.any() and np.all(batch.window_keys[unused][:, 0] == np.repeat(sizes, unused.sum(axis=1)))
 
 
 def test_tokens_see_their_segment_up_to_themselves(batch: Batch) -> None:
@@ -222,7 +156,7 @@ def test_every_value_is_written_whatever_the_memory_held(several: list[Pack | No
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(shards.batch, "_uninitialised_batch", full_of(byte))
                 made.append(make_batch(pack, shape, PACK_CONSTANTS))
-        for name, array, other in zip(Batch._fields, *made, strict=True):
+        for name, array, other in zip(input_names(PACK_CONSTANTS), *made, strict=True):
             np.testing.assert_array_equal(array, other, err_msg=name)
 
 
@@ -230,7 +164,7 @@ def test_an_empty_pack_is_padding_only() -> None:
     shape = shape_for([PACK])
     batch = make_batch(None, shape, CONSTANTS)
     full = make_batch(PACK, shape, CONSTANTS)
-    for name, empty_array, full_array in zip(Batch._fields, batch, full, strict=True):
+    for name, empty_array, full_array in zip(input_names(CONSTANTS), batch, full, strict=True):
         assert (empty_array.shape, empty_array.dtype) == (full_array.shape, full_array.dtype), name
     assert not batch.target_weight.any()
     assert np.all(batch.token_keys[:, 0] < batch.token_keys[:, 1])

@@ -25,6 +25,7 @@ from shards import (
 )
 from shards.convert import convert_shards
 from shards.formats.writer import TEMPORARY_DIR
+from shards.inputs import read_inputs, write_inputs
 from shards.manifest import fingerprint_of
 from tests.shards.datasets import some_packs, write_dataset
 from tests.shards.packs import assert_same, make_pack, packs
@@ -93,6 +94,30 @@ def test_the_manifest_is_that_of_preprocessing_into_the_other_format(source: Pat
     assert after.fingerprint == fingerprint_of(after.inputs) != before.fingerprint
     same = replace(after, format="arrow", inputs=before.inputs, fingerprint=before.fingerprint, shards=before.shards)
     assert same == before
+
+
+def test_of_a_plan_only_the_inputs_are_changed(source: Path, tmp_path: Path) -> None:
+    inputs = {**INPUTS, "locations": {"a": "/a"}}
+    (source / "plan").mkdir()
+    write_inputs(source, inputs)
+    others = {"plan.json": b"\0 nothing that shards know", "samples/part-0.arrow": b"{}", "config.json": b"{}"}
+    for name, content in others.items():
+        (source / "plan" / name).parent.mkdir(exist_ok=True)
+        (source / "plan" / name).write_bytes(content)
+    convert_shards(source, tmp_path / "there", format="mindrecord")
+    assert read_inputs(tmp_path / "there") == {**inputs, "config": {"format": "mindrecord", "seed": 1}}
+    converted = files(tmp_path / "there" / "plan")
+    assert {name: converted[name] for name in others} == others
+
+
+def test_damaged_inputs_are_named(source: Path, tmp_path: Path) -> None:
+    (source / "plan").mkdir()
+    write_inputs(source, INPUTS)
+    path = source / "plan" / "inputs.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ConversionError, match=rf"{path} is damaged"):
+        convert_shards(source, tmp_path / "there", format="mindrecord")
+    assert not (tmp_path / "there").exists()
 
 
 # --- interrupted ---------------------------------------------------------------------------------------------------

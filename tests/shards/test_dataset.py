@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import DamagedShard, Pack, PackStream, PaddedPack, ShardError, ShardSet, mindspore_dataset, open_shards
-from shards.batch import Batch, BatchShape, make_batch
-from shards.dataset import COLUMNS
+from shards.batch import Batch, BatchShape, input_names, make_batch
+from shards.dataset import column_names
 from shards.order import PackOrder
 from tests.shards.packs import CONSTANTS
 from tests.train.tiny_run import make_packs, write_tiny_shards
@@ -48,7 +48,7 @@ def assert_same_rows(got: Sequence[PaddedPack], expected: Sequence[PaddedPack]) 
 
 
 def assert_same_batch(got: Sequence[np.ndarray], expected: Batch) -> None:
-    for name, array, other in zip(Batch._fields, got, expected, strict=True):
+    for name, array, other in zip(input_names(CONSTANTS), got, expected, strict=True):
         assert array.dtype == other.dtype, name
         np.testing.assert_array_equal(array, other, err_msg=name)
 
@@ -199,7 +199,8 @@ def test_mindspore_gives_the_same_rows(folder: Path, shards: ShardSet, share: di
     dataset = mindspore_dataset(folder, **RUN, **share)
     assert len(list(pickle.loads(pickle.dumps(dataset.source)))) == len(expected)
     assert dataset.get_dataset_size() == len(expected)
-    assert dataset.get_col_names() == list(COLUMNS) == [*Batch._fields, "pack_index", "num_tokens", "num_label_tokens"]
+    names = [*input_names(CONSTANTS), "pack_index", "num_tokens", "num_label_tokens"]
+    assert dataset.get_col_names() == list(column_names(CONSTANTS)) == names
     for _ in range(2):
         arrays = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))  # kept, while more are read
         for (*batch, pack_index, num_tokens, num_label_tokens), row in zip(arrays, expected, strict=True):
@@ -208,7 +209,7 @@ def test_mindspore_gives_the_same_rows(folder: Path, shards: ShardSet, share: di
             assert pack_index.dtype == np.int32 and pack_index.shape == ()
     named = list(dataset.create_dict_iterator(num_epochs=1))
     for tensors, row in zip(named, expected, strict=True):
-        assert_same_batch([tensors[name].asnumpy() for name in Batch._fields], row.batch)
+        assert_same_batch([tensors[name].asnumpy() for name in input_names(CONSTANTS)], row.batch)
         assert int(tensors["pack_index"].asnumpy()) == row.pack_index
 
 
@@ -258,4 +259,4 @@ def test_a_process_may_end_while_mindspore_reads_ahead(folder: Path) -> None:
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False
     )
-    assert (done.returncode, done.stdout.strip()) == (0, str(len(COLUMNS))), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, str(len(column_names(CONSTANTS)))), done.stderr

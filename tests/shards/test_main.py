@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from shards import Manifest, read_manifest
-from shards.__main__ import UsageError, main, pack_numbers
+from shards.__main__ import main, pack_numbers
+from shards.errors import FlagError
 
 
 @pytest.fixture
@@ -142,5 +143,5 @@ def test_numbers_of_packs(text: str, numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1,", "-1", "3-1", "1-2-3", "1.5", "10", "0-10", "9" * 30])
 def test_numbers_that_are_no_packs(text: str) -> None:
-    with pytest.raises(UsageError, match="--pack"):
+    with pytest.raises(FlagError, match="--pack"):
         pack_numbers(text, 10)

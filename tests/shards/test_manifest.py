@@ -22,7 +22,7 @@ from shards import (
     read_manifest,
     write_manifest,
 )
-from shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME
+from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME
 from tests.shards.packs import CONSTANTS
 
 MANIFEST = Manifest(

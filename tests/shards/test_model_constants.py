@@ -1,231 +1,35 @@
-"""The constants come from the three JSON files of a model folder; what is missing or contradictory is named."""
+"""Constants come back from JSON, count visual tokens, and say where they differ."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-from demo_build import Demo
 
-from shards import ModelConstants, ModelFolderError, ModelMismatch, read_model_constants
-
-FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
+from shards import ModelConstants, ModelMismatch
+from tests.shards.packs import CONSTANTS
 
 
-@pytest.fixture
-def model(demo: Demo, tmp_path: Path) -> Path:
-    """A copy of the demo's model folder, to be spoiled."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in FILES:
-        shutil.copyfile(demo.model / name, folder / name)
-    return folder
+def test_constants_come_back_from_json() -> None:
+    assert ModelConstants.from_json(json.loads(json.dumps(CONSTANTS.to_json()))) == CONSTANTS
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    record = json.loads(path.read_text())
-    before = json.dumps(record)
-    change(record)
-    assert json.dumps(record) != before
-    path.write_text(json.dumps(record))
+def test_visual_tokens_are_merged_patches() -> None:
+    assert (CONSTANTS.merge_unit, CONSTANTS.num_visual_tokens(24)) == (4, 6)
+    assert CONSTANTS.num_visual_tokens(np.array([24, 0, 40])).tolist() == [6, 0, 10]
+    assert replace(CONSTANTS, merge_size=3).num_visual_tokens(27) == 3
 
 
-def nest(config: dict[str, Any]) -> None:
-    """config.json as newer transformers write it: the language model's values in `text_config`."""
-    stay = {"model_type", "vision_config", "image_token_id", "video_token_id", "architectures"}
-    config["text_config"] = {key: config.pop(key) for key in list(config) if key not in stay}
-    config["text_config"]["model_type"] = "qwen2_5_vl_text"
-
-
-def test_constants_are_those_of_the_files(model: Path) -> None:
-    constants = read_model_constants(model)
-    ids = {
-        token["content"]: token["id"] for token in json.loads((model / "tokenizer.json").read_text())["added_tokens"]
-    }
-    assert len(set(ids.values())) > 7
-    assert constants == ModelConstants(
-        model_type="qwen2_5_vl",
-        vocab_size=1024,
-        patch_size=14,
-        merge_size=2,
-        temporal_patch_size=2,
-        window_size=112,
-        tokens_per_second=2,
-        im_start_token_id=ids["<|im_start|>"],
-        im_end_token_id=ids["<|im_end|>"],
-        pad_token_id=ids["<|endoftext|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        image_mean=(0.48145466, 0.4578275, 0.40821073),
-        image_std=(0.26862954, 0.26130258, 0.27577711),
-        rescale_factor=1 / 255,
-    )
-    assert (constants.grid_factor, constants.image_patch_bytes, constants.video_patch_bytes) == (28, 588, 1176)
-
-
-def test_flat_and_nested_config_say_the_same(model: Path) -> None:
-    flat = read_model_constants(model)
-    edit(model / "config.json", nest)
-    assert "vocab_size" not in json.loads((model / "config.json").read_text())
-    assert read_model_constants(model) == flat
-
-
-def test_qwen2_vl_has_no_windows_and_no_seconds(model: Path) -> None:
-    def older(config: dict[str, Any]) -> None:
-        config["model_type"] = "qwen2_vl"
-        del config["vision_config"]["window_size"], config["vision_config"]["tokens_per_second"]
-
-    edit(model / "config.json", older)
-    constants = read_model_constants(model)
-    assert (constants.model_type, constants.window_size, constants.tokens_per_second) == ("qwen2_vl", 0, 0)
-
-
-def test_constants_come_back_from_json(model: Path) -> None:
-    constants = read_model_constants(model)
-    assert ModelConstants.from_json(json.loads(json.dumps(constants.to_json()))) == constants
-
-
-# --- missing and malformed -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(model: Path, name: str) -> None:
-    (model / name).unlink()
-    with pytest.raises(ModelFolderError, match=rf"{name}: No such file.*Hugging Face model folder"):
-        read_model_constants(model)
-
-
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b"\xff{}", b"[" * 100_000])
-def test_a_file_that_is_no_json_object_is_named(model: Path, name: str, content: bytes) -> None:
-    (model / name).write_bytes(content)
-    with pytest.raises(ModelFolderError, match=rf"{name} (is not JSON|does not hold a JSON object)"):
-        read_model_constants(model)
-
-
-def test_a_model_that_is_no_folder_is_named(model: Path) -> None:
-    with pytest.raises(ModelFolderError, match="Not a directory"):
-        read_model_constants(model / "config.json")
-
-
-VALUES = [
-    ("config.json", None, "model_type"),
-    ("config.json", None, "vocab_size"),
-    ("config.json", None, "vision_config"),
-    ("config.json", "vision_config", "window_size"),
-    ("config.json", "vision_config", "tokens_per_second"),
-    ("preprocessor_config.json", None, "patch_size"),
-    ("preprocessor_config.json", None, "merge_size"),
-    ("preprocessor_config.json", None, "temporal_patch_size"),
-    ("preprocessor_config.json", None, "image_mean"),
-    ("preprocessor_config.json", None, "image_std"),
-]
-SPOILED = {"absent": None, "text": "14", "list": [], "boolean": True}
-
-
-@pytest.mark.parametrize(("name", "section", "key"), VALUES)
-@pytest.mark.parametrize("value", SPOILED.values(), ids=SPOILED)
-def test_a_missing_or_malformed_value_is_named(
-    model: Path, name: str, section: str | None, key: str, value: object
-) -> None:
-    def spoil(record: dict[str, Any]) -> None:
-        inner = record[section] if section else record
-        inner[key] = value
-        if value is None:
-            del inner[key]
-
-    edit(model / name, spoil)
-    with pytest.raises(ModelFolderError, match=rf"{name}: .*{key}"):
-        read_model_constants(model)
-
-
-@pytest.mark.parametrize("size", [0, -14, 14.0])
-def test_sizes_are_positive_integers(model: Path, size: float) -> None:
-    edit(model / "preprocessor_config.json", lambda record: record.update(patch_size=size))
-    with pytest.raises(ModelFolderError, match=f"'patch_size' is {size}, not a positive integer"):
-        read_model_constants(model)
-
-
-@pytest.mark.parametrize("token", ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|vision_start|>", "<|image_pad|>"])
-def test_a_missing_special_token_is_named(model: Path, token: str) -> None:
-    def remove(tokenizer: dict[str, Any]) -> None:
-        tokenizer["added_tokens"] = [added for added in tokenizer["added_tokens"] if added["content"] != token]
-
-    edit(model / "tokenizer.json", remove)
-    with pytest.raises(ModelFolderError) as raised:
-        read_model_constants(model)
-    assert f"tokenizer.json: {token!r} is missing" in str(raised.value)
-
-
-@pytest.mark.parametrize("spoiled", [{"added_tokens": None}, {"added_tokens": [3]}, {"model": {}}, {"model": None}])
-def test_a_tokenizer_of_another_form_is_refused(model: Path, spoiled: dict[str, Any]) -> None:
-    edit(model / "tokenizer.json", lambda tokenizer: tokenizer.update(spoiled))
-    with pytest.raises(ModelFolderError, match=r"is not a tokenizer.json with a vocabulary"):
-        read_model_constants(model)
-
-
-def test_another_kind_of_model_is_refused(model: Path) -> None:
-    edit(model / "config.json", lambda config: config.update(model_type="llama"))
-    with pytest.raises(ModelFolderError, match="model_type 'llama' is not one of qwen2_5_vl, qwen2_vl"):
-        read_model_constants(model)
-
-
-# --- contradictions ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "name"),
-    [
-        ("vision_config", "patch_size", "patch_size"),
-        ("vision_config", "spatial_merge_size", "merge_size"),
-        ("vision_config", "temporal_patch_size", "temporal_patch_size"),
-        (None, "image_token_id", "image_token_id"),
-        (None, "video_token_id", "video_token_id"),
-        (None, "vision_start_token_id", "vision_start_token_id"),
-        (None, "vision_end_token_id", "vision_end_token_id"),
-    ],
-)
-def test_a_number_said_twice_must_agree(model: Path, section: str | None, key: str, name: str) -> None:
-    edit(model / "config.json", lambda config: (config[section] if section else config).update({key: 7}))
-    with pytest.raises(ModelFolderError, match=rf"config.json says {name} is 7,.*the files are of different models"):
-        read_model_constants(model)
-
-
-def test_a_tokenizer_larger_than_the_vocabulary_is_refused(model: Path) -> None:
-    edit(model / "config.json", lambda config: config.update(vocab_size=500))
-    with pytest.raises(ModelFolderError, match=r"token id \d+, config.json says vocab_size is 500"):
-        read_model_constants(model)
-
-
-def test_windows_are_whole_cells(model: Path) -> None:
-    edit(model / "config.json", lambda config: config["vision_config"].update(window_size=100))
-    with pytest.raises(ModelFolderError, match="window_size 100 is no multiple"):
-        read_model_constants(model)
-
-
-def test_only_one_rescale_factor_suits_uint8(model: Path) -> None:
-    edit(model / "preprocessor_config.json", lambda record: record.update(rescale_factor=0.00392156862745098))
-    assert read_model_constants(model).rescale_factor == 0.00392156862745098
-    edit(model / "preprocessor_config.json", lambda record: record.update(rescale_factor=1 / 127.5))
-    with pytest.raises(ModelFolderError, match="is not 1/255"):
-        read_model_constants(model)
-
-
-def test_a_mismatch_names_every_constant_that_differs(model: Path) -> None:
-    constants = read_model_constants(model)
+def test_a_mismatch_names_every_constant_that_differs() -> None:
+    constants = CONSTANTS
     constants.require_equal(replace(constants), mine="the shards", theirs="the model")
-    other = replace(constants, vocab_size=7, image_mean=(0.5, 0.5, 0.5))
+    other = replace(constants, vocab_size=7, image_mean=(0.1, 0.2, 0.3))
     with pytest.raises(ModelMismatch) as raised:
         constants.require_equal(other, mine="the shards", theirs="the model")
     message = str(raised.value)
-    assert "vocab_size is 1024 in the shards and 7 in the model" in message
+    assert "vocab_size is 1000 in the shards and 7 in the model" in message
     assert "image_mean is" in message
     assert "patch_size" not in message
     assert "Preprocess again" in message

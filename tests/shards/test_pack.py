@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from shards import (
     IGNORE_INDEX,
@@ -17,14 +16,12 @@ from shards import (
     Pack,
     PackCounts,
     PackMaxima,
+    UnknownFamily,
     check_pack,
     count_pack,
     measure_pack,
-    num_windows,
 )
-from tests.shards.packs import CONSTANTS, arrays, image_grids, make_pack, packs, video_grids
-
-QWEN2_CONSTANTS = replace(CONSTANTS, model_type="qwen2_vl", window_size=0, tokens_per_second=0)
+from tests.shards.packs import CONSTANTS, arrays, make_pack, packs
 
 
 def valid_pack() -> Pack:
@@ -115,31 +112,6 @@ def test_a_pack_without_samples_is_invalid() -> None:
 # --- counts --------------------------------------------------------------------------------------------------------
 
 
-def windows_counted_slowly(grids: list[tuple[int, int, int]]) -> int:
-    """The windows that hold at least one merged cell, found cell by cell."""
-    side = CONSTANTS.window_size // CONSTANTS.patch_size // CONSTANTS.merge_size
-    found = {
-        (number, time, row // side, column // side)
-        for number, (t, h, w) in enumerate(grids)
-        for time in range(t)
-        for row in range(h // CONSTANTS.merge_size)
-        for column in range(w // CONSTANTS.merge_size)
-    }
-    return len(found)
-
-
-@given(st.lists(st.one_of(image_grids, video_grids), max_size=5))
-def test_num_windows_equals_a_slow_count(grids: list[tuple[int, int, int]]) -> None:
-    assert num_windows(np.array(grids, np.int32).reshape(-1, 3), CONSTANTS) == windows_counted_slowly(grids)
-
-
-def test_windows_cut_at_the_border_count() -> None:
-    whole, cut = np.array([[1, 8, 8]]), np.array([[1, 10, 8]])
-    assert num_windows(whole, CONSTANTS) == 1
-    assert num_windows(cut, CONSTANTS) == 2
-    assert num_windows(cut, QWEN2_CONSTANTS) == 0
-
-
 def test_the_measures_of_a_pack() -> None:
     pack = make_pack(texts=(3, 9), images=[(1, 4, 6), (1, 10, 8)], videos=[(3, 4, 4)])
     assert count_pack(pack) == PackCounts(
@@ -164,6 +136,11 @@ def test_the_measures_of_a_pack() -> None:
         tokens=50,
         label_tokens=2,
     )
+
+
+def test_a_pack_of_an_unknown_family_can_not_be_measured() -> None:
+    with pytest.raises(UnknownFamily, match="model_type 'qwen9_vl' is not one of qwen2_5_vl"):
+        measure_pack(valid_pack(), replace(CONSTANTS, model_type="qwen9_vl"))
 
 
 def test_counts_add_subtract_and_multiply() -> None:

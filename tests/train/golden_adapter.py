@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.train.golden_case import ROOT
 from train.adapters.lora import Adapters, add_adapters
-from train.models.qwen2_5_vl.model import Qwen25VL
+from train.models.trained import TrainedModel
 
 from golden_training_case import CASES  # isort: skip  (tests.train.golden_case makes scripts/ importable)
 
@@ -34,7 +34,7 @@ def modules_by_targets() -> dict[str, list[str]]:
 
 
 def adapt(
-    model: Qwen25VL,
+    model: TrainedModel,
     *,
     targets: str = TARGETS,
     r: int = ADAPTER.r,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from tokenizers import Tokenizer, models
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
-from shards.model_constants import PAD_TOKEN
+from shards.model_folder import PAD_TOKEN
+from train.models.precision import FLOAT32
+from train.models.qwen2_5_vl import build
 from train.models.qwen2_5_vl.config import parse_model_config
-from train.models.qwen2_5_vl.model import Qwen25VL, loss_and_gradients
-from train.weights.parameters import save_model
+from train.models.trained import TrainedModel
+from train.weights.parameters import save_weights
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts" / "golden"))
@@ -101,7 +104,7 @@ def write_golden_model(folder: Path, **changes: Any) -> None:
     }
     vocabulary = {token: id_ for id_, token in tokens.items()}
     Tokenizer(models.WordLevel(vocabulary, unk_token=PAD_TOKEN)).save(str(folder / "tokenizer.json"))
-    save_model(folder, build_golden_model(**changes).get_parameters())
+    save_weights(build_golden_model(**changes).weights(), folder)
 
 
 def pack_samples(samples: list[Sample], keys: list[str] | None = None) -> Pack:
@@ -128,9 +131,14 @@ def shape_for(packs: list[Pack], pack_length: int = PACK_LENGTH) -> BatchShape:
     return BatchShape.holding(maxima, pack_length, CONSTANTS)
 
 
-def build_golden_model(**changes: Any) -> Qwen25VL:
+def empty_golden_model(**changes: Any) -> TrainedModel:
+    """The model of the golden values, with weights of zero."""
+    return build(parse_model_config({**CONFIG, **changes}), CONSTANTS, FLOAT32)
+
+
+def build_golden_model(**changes: Any) -> TrainedModel:
     """The model of the golden values, with their weights."""
-    model = Qwen25VL(parse_model_config({**CONFIG, **changes}), CONSTANTS)
+    model = empty_golden_model(**changes)
     parameters = {parameter.name: parameter for parameter in model.get_parameters()}
     weights = make_weights({name: parameter.shape for name, parameter in parameters.items()})
     for name, parameter in parameters.items():
@@ -138,13 +146,24 @@ def build_golden_model(**changes: Any) -> Qwen25VL:
     return model
 
 
+def compile_step(model: TrainedModel) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
+    """Forward and backward as one graph: batch tensors -> sum of the cross entropy, gradients."""
+    differentiate = model.loss_and_gradients()
+
+    @ms.jit
+    def step(*batch: ms.Tensor) -> Any:
+        return differentiate(*batch)
+
+    return step
+
+
 class CompiledModel:
     """Loss, gradients and logits of packs, each compiled once for one static shape."""
 
-    def __init__(self, model: Qwen25VL, shape: BatchShape) -> None:
+    def __init__(self, model: TrainedModel, shape: BatchShape) -> None:
         self.model = model
         self.shape = shape
-        self._step = loss_and_gradients(model)
+        self._step = compile_step(model)
 
         @ms.jit
         def logits(*batch: ms.Tensor) -> ms.Tensor:

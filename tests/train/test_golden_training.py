@@ -20,6 +20,7 @@ from train.adapters.lora import Adapters
 from train.arguments import TrainArguments
 from train.inputs import open_inputs
 from train.loop import train
+from train.models.qwen2_5_vl import NAMES
 from train.stop import StopRequest
 
 from golden_training_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
@@ -124,7 +125,7 @@ def record_first_positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def assert_adapters_are_close(ours: Path, theirs: Path) -> None:
-    our_adapter, their_adapter = find_adapter(ours), find_adapter(theirs)
+    our_adapter, their_adapter = find_adapter(ours, NAMES), find_adapter(theirs, NAMES)
     assert set(our_adapter.factors) == set(their_adapter.factors)
     for module, factors in their_adapter.factors.items():
         for our_factor, their_factor in zip(our_adapter.factors[module], factors, strict=True):

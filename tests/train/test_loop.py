@@ -9,13 +9,14 @@ from safetensors.numpy import load_file, save_file
 from shards import ModelConstants, load_padded, open_shards
 from shards.batch import BatchShape
 from shards.order import PackOrder
+from tests.train.golden_case import compile_step
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments
 from train.errors import UsageError
 from train.inputs import open_inputs, order_of_run
 from train.loop import choose_device, is_due, train
-from train.models.qwen2_5_vl.model import build_model, loss_and_gradients
+from train.models.folder import build_model
 from train.reports.metrics import EvaluationResult
 from train.steps.evaluate import Evaluation
 from train.steps.step import to_device
@@ -221,7 +222,7 @@ def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Pat
     shards = open_shards(root / "shards")
     model = build_model(root / "model")
     shape = BatchShape.of(shards.manifest)
-    step = loss_and_gradients(model)
+    step = compile_step(model)
     losses, counts, gradients = [], [], []
     for index in order_of_run(run.arguments, len(shards)).packs_of_step(0):
         pack = load_padded(shards, index, shape)

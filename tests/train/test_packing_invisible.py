@@ -125,7 +125,7 @@ def with_loud_padding(batch: Batch, pack: Pack) -> Batch:
     images, videos = batch.image_patches.copy(), batch.video_patches.copy()
     images[len(pack.image_patches) :] = 200
     videos[len(pack.video_patches) :] = 100
-    return batch._replace(input_ids=free_ids, position_ids=free_positions, image_patches=images, video_patches=videos)
+    return replace(batch, input_ids=free_ids, position_ids=free_positions, image_patches=images, video_patches=videos)
 
 
 def test_what_the_padding_holds_changes_nothing(compiled: CompiledModel) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shards import read_model_constants
-from shards.batch import BatchShape, make_batch
+from shards.batch import BatchShape, input_names, make_batch
 from shards.convert import convert_shards
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
@@ -46,7 +46,7 @@ def test_training_reads_the_same_packs(root: Path) -> None:
     assert BatchShape.of(inputs[1].manifest) == shape
     for arrow, mindrecord in zip(*inputs, strict=True):
         batches = [make_batch(pack, shape, constants) for pack in (arrow, mindrecord)]
-        for name, expected, got in zip(batches[0]._fields, *batches, strict=True):
+        for name, expected, got in zip(input_names(constants), *batches, strict=True):
             assert (got.dtype, got.shape, got.tobytes()) == (expected.dtype, expected.shape, expected.tobytes()), name
 
 

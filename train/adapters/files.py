@@ -16,8 +16,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from shards.files.atomic import write_atomically
 from train.errors import WeightsError
-from train.weights.files import StoredWeight, WeightToWrite, flat_name, listing, stored_weights, write_file
+from train.weights.files import StoredWeight, WeightToWrite, listing, stored_weights, write_file
+from train.weights.names import WeightNames
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -79,7 +81,7 @@ class StoredAdapter:
             )
 
 
-def find_adapter(folder: Path) -> StoredAdapter:
+def find_adapter(folder: Path, names: WeightNames) -> StoredAdapter:
     """Raises WeightsError where a file is missing, or holds what this project can't apply."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).exists():
@@ -91,7 +93,7 @@ def find_adapter(folder: Path) -> StoredAdapter:
         suffix = next((suffix for suffix in sides if weight.key.endswith(suffix)), None)
         if suffix is None or not weight.key.startswith(KEY_PREFIX) or len(weight.shape) != 2:
             raise WeightsError(f"{path}: {weight.key} is not a factor of a linear layer ({KEY_PREFIX}*{SUFFIX_A})")
-        sides[suffix][flat_name(weight.key.removeprefix(KEY_PREFIX).removesuffix(suffix))] = weight
+        sides[suffix][names.flat(weight.key.removeprefix(KEY_PREFIX).removesuffix(suffix))] = weight
     alone = sorted(set(sides[SUFFIX_A]) ^ set(sides[SUFFIX_B]))
     if alone or not sides[SUFFIX_A]:
         raise WeightsError(f"{path} lacks a factor of: {listing(alone) or 'every module'}")
@@ -122,7 +124,7 @@ def write_adapter(folder: Path, config: AdapterConfig, weights: Sequence[WeightT
         "use_dora": False,
         "use_rslora": False,
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / CONFIG_FILE, json.dumps(record, indent=2) + "\n")
     write_file(folder / WEIGHTS_FILE, weights)
 
 

@@ -28,11 +28,12 @@ from mindspore import nn, ops
 from train.adapters.files import KEY_PREFIX, SUFFIX_A, SUFFIX_B, AdapterConfig, find_adapter, write_adapter
 from train.arguments import TrainArguments
 from train.errors import UsageError, WeightsError
-from train.models.layers import Linear
-from train.weights.files import WeightToWrite, listing, nested_name
+from train.models.trained import TrainedModel
+from train.weights.files import WeightToWrite, listing
+from train.weights.names import WeightNames
+from train.weights.parameters import weight_of
 
 ALL_LINEAR = "all-linear"
-HEAD = "lm_head"
 
 
 class AdapterDropout(nn.Cell):
@@ -99,6 +100,7 @@ class Adapters:
     """The adapters of a model; `modules` by flat module name."""
 
     config: AdapterConfig
+    names: WeightNames  # of the model
     modules: Mapping[str, LoRA]
     dropout: AdapterDropout | None
     seed: int
@@ -123,25 +125,27 @@ class Adapters:
 
     def save(self, folder: Path) -> None:
         """Write what PEFT's `PeftModel.from_pretrained` reads; the folder must be there."""
-        write_adapter(folder, self.config, [_to_write(each) for each in self.parameters])
+        write_adapter(folder, self.config, [self._to_write(each) for each in self.parameters])
 
     def load(self, folder: Path) -> None:
         """Take the values of an adapter of the same shape, ours or PEFT's. Raises WeightsError, and changes nothing."""
-        stored = find_adapter(folder)
+        stored = find_adapter(folder, self.names)
         for name in ("r", "alpha"):
             theirs, ours = getattr(stored.config, name), getattr(self.config, name)
             if theirs != ours:
                 raise WeightsError(f"{folder} has {name} {theirs}, this run {ours}; give --lora_{name} {theirs}")
         differing = sorted(set(stored.factors) ^ set(self.modules))
         if differing:
-            raise WeightsError(
-                f"{folder} and lora_target_modules name different modules: {listing(list(map(nested_name, differing)))}"
-            )
+            paths = [self.names.nested(module) for module in differing]
+            raise WeightsError(f"{folder} and lora_target_modules name different modules: {listing(paths)}")
         for module, adapter in self.modules.items():
             stored.require_shape(module, (adapter.lora_B.shape[0], adapter.lora_A.shape[1]))
         for module, adapter in self.modules.items():
             for parameter, weight in zip((adapter.lora_A, adapter.lora_B), stored.factors[module], strict=True):
-                ops.assign(parameter, ms.Tensor(weight.read()))
+                weight_of(parameter).write(weight.read())
+
+    def _to_write(self, parameter: ms.Parameter) -> WeightToWrite:
+        return weight_of(parameter, KEY_PREFIX + self.names.nested(parameter.name)).to_write()
 
     def to_line(self) -> str:
         """What the log says at the start."""
@@ -152,7 +156,7 @@ class Adapters:
         )
 
 
-def adapters_of(arguments: TrainArguments, model: nn.Cell) -> Adapters | None:
+def adapters_of(arguments: TrainArguments, model: TrainedModel) -> Adapters | None:
     """The adapters that a run asks for, added to `model`; None without `lora_enable`.
 
     Raises UsageError for targets that the model lacks, WeightsError for a `lora_adapter` that doesn't fit.
@@ -174,27 +178,27 @@ def adapters_of(arguments: TrainArguments, model: nn.Cell) -> Adapters | None:
 
 
 def add_adapters(
-    model: nn.Cell, targets: str, *, base_model: str, r: int, alpha: float, dropout: float, seed: int
+    model: TrainedModel, targets: str, *, base_model: str, r: int, alpha: float, dropout: float, seed: int
 ) -> Adapters:
     """Freeze `model` and put an adapter beside every linear layer that `targets` names. Raises UsageError."""
-    cells = {nested_name(name): (name, cell) for name, cell in model.cells_and_names() if name}
-    is_linear = {path: isinstance(cell, Linear) for path, (_, cell) in cells.items()}
-    target_modules, paths = match_targets(is_linear, targets)
+    layers = {model.names.nested(name): (name, layer) for name, layer in model.adaptable_layers().items()}
+    is_linear = {path: layer is not None for path, (_, layer) in layers.items()}
+    target_modules, paths = match_targets(is_linear, targets, head=model.names.nested(model.names.head))
     config = AdapterConfig(base_model=base_model, r=r, alpha=alpha, dropout=dropout, target_modules=target_modules)
     for parameter in model.get_parameters():
         parameter.requires_grad = False
     shared_dropout = AdapterDropout(dropout) if dropout else None
     modules = {}
-    for path in paths:
-        module, linear = cells[path]
-        modules[module] = LoRA(module, linear.weight.shape, config, seed, shared_dropout)
-        linear.adapter = modules[module]
-        for parameter, suffix in ((linear.adapter.lora_A, SUFFIX_A), (linear.adapter.lora_B, SUFFIX_B)):
+    for module, layer in map(layers.__getitem__, paths):
+        assert layer is not None  # paths are those of linear layers
+        adapter = LoRA(module, layer.weight_shape, config, seed, shared_dropout)
+        modules[module] = layer.adapter = adapter
+        for parameter, suffix in ((adapter.lora_A, SUFFIX_A), (adapter.lora_B, SUFFIX_B)):
             parameter.name = module + suffix
-    return Adapters(config=config, modules=modules, dropout=shared_dropout, seed=seed)
+    return Adapters(config=config, names=model.names, modules=modules, dropout=shared_dropout, seed=seed)
 
 
-def match_targets(is_linear: Mapping[str, bool], targets: str) -> tuple[tuple[str, ...], list[str]]:
+def match_targets(is_linear: Mapping[str, bool], targets: str, *, head: str) -> tuple[tuple[str, ...], list[str]]:
     """`target_modules` for adapter_config.json, and the paths among `is_linear` to adapt, in its order.
 
     PEFT 0.17.1's rules, on the module paths of transformers 4.57.1: in a list with commas, each name stands for the
@@ -204,7 +208,7 @@ def match_targets(is_linear: Mapping[str, bool], targets: str) -> tuple[tuple[st
     """
     linear = [path for path, holds in is_linear.items() if holds]
     if targets == ALL_LINEAR or not re.fullmatch(r"[\w., ]+", targets):
-        paths = [path for path in linear if _is_wanted(path, targets)]
+        paths = [path for path in linear if _is_wanted(path, targets, head)]
         if not paths:
             raise UsageError(f"lora_target_modules {targets!r} matches no linear layer; {_ends(is_linear)}")
         return tuple(paths), paths  # spelled out: PEFT's regular expressions match more than linear layers
@@ -229,9 +233,9 @@ def initial_a(module: str, shape: tuple[int, int], seed: int) -> npt.NDArray[np.
     return random.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def _is_wanted(path: str, targets: str) -> bool:
+def _is_wanted(path: str, targets: str, head: str) -> bool:
     if targets == ALL_LINEAR:
-        return path != HEAD
+        return path != head
     try:
         return re.fullmatch(targets, path) is not None
     except re.error as error:
@@ -247,11 +251,6 @@ def _ends(is_linear: Mapping[str, bool]) -> str:
         candidates = (".".join(parts[-length:]) for length in lengths if not parts[-length].isdigit())
         ends.add(next(end for end in candidates if all(is_linear[p] for p in is_linear if f".{p}".endswith(f".{end}"))))
     return f"linear layers are: {', '.join(sorted(ends))}"
-
-
-def _to_write(parameter: ms.Parameter) -> WeightToWrite:
-    name = KEY_PREFIX + nested_name(parameter.name)
-    return WeightToWrite(name=name, dtype="F32", shape=tuple(parameter.shape), read=parameter.asnumpy)
 
 
 def _hash32(text: str) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from train.adapters.files import StoredAdapter, find_adapter
-from train.errors import ConfigError, TrainingFailed, UsageError, WeightsError
-from train.models.qwen2_5_vl.config import read_model_config
+from train.errors import TrainingFailed, UsageError, WeightsError
+from train.models import family_in
 from train.weights.files import (
     MAX_SHARD_BYTES,
     StoredWeight,
@@ -23,7 +23,6 @@ from train.weights.files import (
     find_weights,
     from_float32,
     listing,
-    nested_name,
     write_weights,
 )
 
@@ -35,16 +34,13 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
     """
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UsageError(f"output_dir {output_dir} is not empty; give a new folder")
-    try:
-        stored_adapter = find_adapter(adapter)
-        weights = plan_merge(model, stored_adapter)
-    except (WeightsError, ConfigError) as error:
-        raise UsageError(str(error)) from error
+    stored_adapter = find_adapter(adapter, family_in(model).NAMES)
+    weights = plan_merge(model, stored_adapter)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         copy_companions(model, output_dir)
         write_weights(output_dir, weights, max_shard_bytes=max_shard_bytes)
-    except OSError as error:
+    except (OSError, WeightsError) as error:  # a weight is read when its turn comes
         raise TrainingFailed(f"{output_dir} can't be written: {error}; it is incomplete, delete it") from error
     return len(stored_adapter.factors)
 
@@ -52,19 +48,21 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
 def plan_merge(model: Path, adapter: StoredAdapter) -> list[WeightToWrite]:
     """Every weight of the merged model, in the order of the files of `model`. Reads headers only.
 
-    Raises WeightsError or ConfigError where the adapter is not one of this model.
+    Raises WeightsError or ModelConfigError where the adapter is not one of this model.
     """
-    stored = find_weights(model)
-    names = {module: f"{module}.weight" for module in adapter.factors}
-    absent = sorted(nested_name(module) for module, name in names.items() if name not in stored)
+    family = family_in(model)
+    stored = find_weights(model, family.NAMES)
+    adapted = {module: f"{module}.weight" for module in adapter.factors}
+    absent = sorted(family.NAMES.nested(module) for module, name in adapted.items() if name not in stored)
     if absent:
         raise WeightsError(f"{adapter.folder} adapts what {model} does not have: {listing(absent)}")
-    if "lm_head" in names and read_model_config(model / "config.json").tie_word_embeddings:
+    head = family.NAMES.head
+    if head in adapted and family.tied_weights(family.read_config(model)):
         raise WeightsError(
-            f"{adapter.folder} adapts lm_head, which {model} ties to the embedding: a merged head would change both"
+            f"{adapter.folder} adapts {head}, which {model} ties to the embedding: a merged head would change both"
         )
     readers = {name: weight.read_stored for name, weight in stored.items()}
-    for module, name in names.items():
+    for module, name in adapted.items():
         adapter.require_shape(module, stored[name].shape)
         readers[name] = partial(read_merged, stored[name], *adapter.factors[module], adapter.config.scaling)
     return [

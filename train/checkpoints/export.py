@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from train.adapters.lora import Adapters
-from train.models.qwen2_5_vl.model import Qwen25VL
+from train.models.trained import TrainedModel
 from train.weights.files import MAX_SHARD_BYTES, copy_companions
-from train.weights.parameters import save_model
+from train.weights.parameters import save_weights
 
 
 def export_model(
     folder: Path,
-    model: Qwen25VL,
+    model: TrainedModel,
     model_folder: Path,
     adapters: Adapters | None,
     *,
@@ -28,4 +28,4 @@ def export_model(
         adapters.save(folder)
         return
     copy_companions(model_folder, folder)
-    save_model(folder, model.get_parameters(), dtype=dtype, max_shard_bytes=max_shard_bytes)
+    save_weights(model.weights(), folder, dtype=dtype, max_shard_bytes=max_shard_bytes)

@@ -12,7 +12,6 @@ is recognised and removed by the next run. Nothing here depends on MindSpore, an
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 
 from shards.files.atomic import sync_folder
-from shards.files.hashing import sha256_of_file
+from shards.files.hashing import sha256_of_file, sync_file
 from train.checkpoints.trainer_state import StoredFile, TrainerState, read_state, write_state
 from train.errors import DamagedCheckpoint
 from train.weights.files import STATE_NAME
@@ -52,7 +51,7 @@ def write_checkpoint(output_dir: Path, state: TrainerState, write_contents: Call
     try:
         partial.mkdir()
         write_contents(partial)
-        files = {path.name: _sync_and_describe(path) for path in sorted(partial.iterdir())}
+        files = {path.name: _describe_and_sync(path) for path in sorted(partial.iterdir())}
         write_state(partial / STATE_NAME, state, files)
         if final.exists():  # a damaged one, which this run did not start from
             delete_checkpoint(final)
@@ -126,10 +125,7 @@ def read_arrays(path: Path, write: Callable[[str, npt.NDArray[np.float32]], None
             write(name, file.get_tensor(name))
 
 
-def _sync_and_describe(path: Path) -> StoredFile:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return StoredFile(num_bytes=path.stat().st_size, sha256=sha256_of_file(path))
+def _describe_and_sync(path: Path) -> StoredFile:
+    described = StoredFile(num_bytes=path.stat().st_size, sha256=sha256_of_file(path))
+    sync_file(path)  # last: it leaves nothing in memory to read again
+    return described

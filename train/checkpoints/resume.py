@@ -7,8 +7,9 @@ checkpoints                                    the newest that is intact goes on
 a run that was stopped before a checkpoint     the run starts again at step 0
 anything else                                  an error
 
-A run goes on only with the shards, the model and the arguments that it began with, but for `trainer_state._FREE`. A
-length that changed is allowed: the learning rates of the steps to come are those of a run of the new length.
+A run goes on only with the shards, the model and the arguments that it began with, but for those that may differ
+(`trainer_state._MAY_DIFFER`). A length that changed is allowed: the learning rates of the steps to come are those of a
+run of the new length.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.manifest import MANIFEST_NAME
+from shards.files.names import CONFIG_NAME, MANIFEST_NAME
 from shards.order import PackOrder
 from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from train.arguments import TrainArguments
@@ -27,7 +28,7 @@ from train.reports.metrics import METRICS_NAME, StepSums
 from train.weights.files import INDEX_FILE, SINGLE_FILE, STATE_NAME
 
 # Files that show that a folder is something already, and that a run would mix with its own.
-_OCCUPYING = (METRICS_NAME, SINGLE_FILE, INDEX_FILE, "config.json", CONFIG_FILE, WEIGHTS_FILE, MANIFEST_NAME)
+_OCCUPYING = (METRICS_NAME, SINGLE_FILE, INDEX_FILE, CONFIG_NAME, CONFIG_FILE, WEIGHTS_FILE, MANIFEST_NAME)
 _NEW_FOLDER = "give a new folder, or delete this one first"
 
 

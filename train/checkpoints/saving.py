@@ -5,11 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import mindspore as ms
-import numpy as np
-import numpy.typing as npt
-from mindspore import ops
-
 from shards.order import PackOrder
 from train.adapters.lora import Adapters
 from train.arguments import TrainArguments
@@ -17,10 +12,11 @@ from train.checkpoints.export import export_model
 from train.checkpoints.folder import OPTIMIZER_NAME, delete_older, read_arrays, write_checkpoint
 from train.checkpoints.trainer_state import RunIdentity, TrainerState
 from train.errors import TrainingFailed
-from train.models.qwen2_5_vl.model import Qwen25VL
+from train.models.trained import TrainedModel
 from train.reports.metrics import StepSums
 from train.steps.optimizer import AdamW
-from train.weights.files import WeightToWrite, write_file
+from train.weights.files import write_file
+from train.weights.parameters import weight_of
 
 
 class Saver:
@@ -31,7 +27,7 @@ class Saver:
         arguments: TrainArguments,
         order: PackOrder,
         identity: RunIdentity,
-        model: Qwen25VL,
+        model: TrainedModel,
         adapters: Adapters | None,
         optimizer: AdamW,
         newest: Path | None = None,
@@ -65,11 +61,7 @@ class Saver:
 
     def _write_contents(self, folder: Path) -> None:
         export_model(folder, self._model, self._arguments.model, self._adapters)
-        write_file(folder / OPTIMIZER_NAME, [_to_write(each) for each in self._optimizer.state])
-
-
-def _to_write(parameter: ms.Parameter) -> WeightToWrite:
-    return WeightToWrite(name=parameter.name, dtype="F32", shape=tuple(parameter.shape), read=parameter.asnumpy)
+        write_file(folder / OPTIMIZER_NAME, [weight_of(each).to_write() for each in self._optimizer.state])
 
 
 def describe_failure(error: OSError) -> str:
@@ -80,14 +72,9 @@ def describe_failure(error: OSError) -> str:
 
 
 def restore_optimizer(optimizer: AdamW, checkpoint: Path, *, step: int) -> None:
-    """Fill the optimizer, whose graph must be compiled already, with what a checkpoint holds."""
-    parameters = {each.name: each for each in optimizer.state}
-
-    def write(name: str, array: npt.NDArray[np.float32]) -> None:
-        # Not set_data: the compiled graph would go on reading the old memory.
-        ops.assign(parameters.pop(name), ms.Tensor(array))
-
-    read_arrays(checkpoint / OPTIMIZER_NAME, write)
-    if parameters:
-        raise ValueError(f"{checkpoint / OPTIMIZER_NAME} lacks {', '.join(parameters)}")
+    """Fill the optimizer, whose graph must be compiled already (with zero moments), with what a checkpoint holds."""
+    weights = {each.name: weight_of(each) for each in optimizer.state}
+    read_arrays(checkpoint / OPTIMIZER_NAME, lambda name, array: weights.pop(name).write(array))
+    if weights:
+        raise ValueError(f"{checkpoint / OPTIMIZER_NAME} lacks {', '.join(weights)}")
     optimizer.num_steps = step

@@ -15,6 +15,9 @@ from typing import Any
 
 from shards import Manifest
 from shards.files.atomic import write_atomically
+from shards.files.differences import differences
+from shards.files.hashing import sha256_of_json
+from shards.files.names import CONFIG_NAME
 from shards.order import PackOrder
 from train.arguments import FIELDS, TrainArguments
 from train.errors import DamagedCheckpoint
@@ -24,9 +27,9 @@ FORMAT_VERSION = 1
 _SAMPLE_BYTES = 1 << 20
 
 # What may differ between a run and its continuation: places, what is shown and kept, and the length of the run.
-_FREE = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
-_FREE |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
-_FREE |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
+_MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
+_MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
+_MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
 # Only their product counts.
 _PACKS_PER_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
@@ -62,12 +65,12 @@ class RunIdentity:
     def differences(self, now: RunIdentity) -> Iterator[str]:
         """What `now` has otherwise, each with both values. Nothing: its steps continue those of this run exactly."""
         if self.shards != now.shards:
-            inputs = list(_differences(self.shards["inputs"], now.shards["inputs"]))
-            num_packs = list(_differences({"packs": self.shards["num_packs"]}, {"packs": now.shards["num_packs"]}))
+            inputs = list(_changes(self.shards["inputs"], now.shards["inputs"]))
+            num_packs = list(_changes({"packs": self.shards["num_packs"]}, {"packs": now.shards["num_packs"]}))
             yield f"the shards ({', '.join(inputs + num_packs) or 'their fingerprint'})"
         if self.model_sha256 != now.model_sha256:
             yield f"the model to start from ({self.arguments['model']} -> {now.arguments['model']})"
-        yield from _differences(_determining(self.arguments), _determining(now.arguments))
+        yield from _changes(_determining(self.arguments), _determining(now.arguments))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,7 @@ def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]
         **asdict(state),
         "files": {name: asdict(entry) for name, entry in files.items()},
     }
-    write_atomically(path, json.dumps({**record, "sha256": _hash_record(record)}, indent=1, sort_keys=True) + "\n")
+    write_atomically(path, json.dumps({**record, "sha256": sha256_of_json(record)}, indent=1, sort_keys=True) + "\n")
 
 
 def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
@@ -123,7 +126,7 @@ def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
         raise DamagedCheckpoint(f"{path} is cut short or not ours") from None
     if version != FORMAT_VERSION:
         raise DamagedCheckpoint(f"{path} has format version {version}, this code reads {FORMAT_VERSION}")
-    if stored_hash != _hash_record({"format_version": version, **record}):
+    if stored_hash != sha256_of_json({"format_version": version, **record}):
         raise DamagedCheckpoint(f"{path} was altered: its hash does not match")
     files = {name: StoredFile(**entry) for name, entry in record.pop("files").items()}
     identity = RunIdentity(**record.pop("identity"))
@@ -136,7 +139,7 @@ def hash_model(folder: Path) -> str:
 
     It is taken of config.json, and of each file of weights its name, size, first and last MiB.
     """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    digest = hashlib.sha256((folder / CONFIG_NAME).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}".encode())
@@ -148,19 +151,11 @@ def hash_model(folder: Path) -> str:
 
 
 def _determining(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in arguments.items() if name not in (*_FREE, *_PACKS_PER_STEP)}
+    kept = {name: value for name, value in arguments.items() if name not in (*_MAY_DIFFER, *_PACKS_PER_STEP)}
     batch, accumulation = (arguments[name] for name in _PACKS_PER_STEP)
     return {**kept, " * ".join(_PACKS_PER_STEP): batch * accumulation}
 
 
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """`name before -> now` of each leaf that differs."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in sorted({*before, *now}):
-            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-    elif before != now:
-        yield f"{name} {before} -> {now}"
-
-
-def _hash_record(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """`name before -> now` of each value that differs."""
+    yield from (f"{name} {old} -> {new}" for name, old, new in differences(before, now))

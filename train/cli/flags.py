@@ -5,35 +5,13 @@ Together with the fields they are all flags that `python -m train` knows; any ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-
-@dataclass(frozen=True)
-class Alias:
-    """Another name of a field."""
-
-    field: str
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """Accepted without effect; a note says why that is harmless."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Would change the result, and this command can't do it."""
-
-    why: str
-
+from shards.flags.elsewhere import Alias, Elsewhere, Ignored, Refused
 
 _FIXED = "belongs to `python -m preprocess run`: the shards fixed it; preprocess again to change it"
 
-ELSEWHERE: Mapping[str, Alias | Ignored | Refused] = MappingProxyType(
+ELSEWHERE: Elsewhere = MappingProxyType(
     {
         "model_name_or_path": Alias("model"),
         "tune_mm_lora": Alias("lora_enable"),  # mindone's name for it

@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from train.cli.command_line import parse_command_line, read_flags
+from shards.errors import FlagError
+from shards.flags.settings import Setting, split_flags
+from train.cli.command_line import parse_command_line
 from train.cluster.environment import ROLE
 from train.cluster.launch.devices import count_devices
 from train.cluster.launch.job import read_job
@@ -52,11 +54,19 @@ def _split(argv: Sequence[str]) -> tuple[int | None, list[str]]:
     """--nproc, and the other flags."""
     nproc: int | None = None
     others: list[str] = []
-    for flag in read_flags(argv):
-        if flag.name != _NPROC:
-            others.append(flag.source if flag.value is None else f"{flag.source}={flag.value}")
-        elif flag.value is None or not flag.value.isdecimal() or int(flag.value) == 0:
-            raise UsageError(f"--nproc: {flag.value!r} is not a number of ranks")
+    try:
+        settings = list(split_flags(argv))
+    except FlagError as error:
+        raise UsageError(str(error)) from None
+    for setting in settings:
+        if setting.flag == _NPROC:
+            nproc = _number_of_ranks(setting)
         else:
-            nproc = int(flag.value)
+            others.append(setting.name if setting.value is None else f"{setting.name}={setting.value}")
     return nproc, others
+
+
+def _number_of_ranks(setting: Setting) -> int:
+    if setting.value is None or not setting.value.isdecimal() or int(setting.value) == 0:
+        raise UsageError(f"{setting.name}: {setting.text!r} is not a number of ranks")
+    return int(setting.value)

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from shards.errors import FlagError
+from shards.flags.fields import read_fields
+from shards.flags.help import help_text
+from shards.flags.settings import read_settings
 from train.adapters.merge import merge
-from train.cli.command_line import read_flags
 from train.errors import UsageError
 
-USAGE = "python -m train merge --model BASE --adapter DIR --output_dir OUT"
-FLAGS = {
-    "model": "the Hugging Face folder of the model that was adapted",
-    "adapter": "the folder of the adapter, made here or by PEFT",
-    "output_dir": "a new or empty folder for the merged model",
-}
+_PROGRAM = "python -m train merge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeArguments:
+    model: Path = field(metadata={"help": "the Hugging Face folder of the model that was adapted"})
+    adapter: Path = field(metadata={"help": "the folder of the adapter, made here or by PEFT"})
+    output_dir: Path = field(metadata={"help": "a new or empty folder for the merged model"})
 
 
 def describe_flags() -> str:
-    lines = [f"  --{name:12}{meaning}" for name, meaning in FLAGS.items()]
-    return "\n".join([f"usage: {USAGE}", "", "Add a LoRA adapter to the weights that it was trained for.", "", *lines])
+    return help_text(
+        MergeArguments,
+        usage=f"{_PROGRAM} --model BASE --adapter DIR --output_dir OUT",
+        about="Add a LoRA adapter to the weights that it was trained for.",
+    )
 
 
 def run(argv: Sequence[str]) -> str:
     """Merge what the command line says. Returns the line to print; raises UsageError or TrainingFailed."""
-    given = {}
-    for flag in read_flags(argv):
-        if flag.name not in FLAGS:
-            raise UsageError(f"{flag.source} is not a flag of merge: {USAGE}")
-        if not flag.value:
-            raise UsageError(f"{flag.source} needs a value: {FLAGS[flag.name]}")
-        given[flag.name] = Path(flag.value)
-    for name, meaning in FLAGS.items():
-        if name not in given:
-            raise UsageError(f"--{name} is missing: give {meaning}")
-    num_merged = merge(given["model"], given["adapter"], given["output_dir"])
-    return f"added {num_merged} adapters to {given['model']}: {given['output_dir']}"
+    try:
+        values = read_fields(read_settings(argv), MergeArguments, program=_PROGRAM).values
+    except FlagError as error:
+        raise UsageError(str(error)) from None
+    for each in fields(MergeArguments):
+        if each.name not in values:
+            raise UsageError(f"--{each.name} is missing: give {each.metadata['help']}")
+    arguments = MergeArguments(**values)
+    num_merged = merge(arguments.model, arguments.adapter, arguments.output_dir)
+    return f"added {num_merged} adapters to {arguments.model}: {arguments.output_dir}"

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from train.cluster.environment import find_place
+from train.cluster.environment import find_place, set_hccl_timeouts
 from train.errors import UsageError
 
 LAUNCHER = "TRAIN_LAUNCHER_PID"  # set by the launcher, for all that it starts
@@ -30,13 +30,14 @@ _STDERR = 2
 
 
 def guard_rank() -> bool:
-    """Call first, in the main thread. Whether this process has a launcher of ours.
+    """Call first, in the main thread, before MindSpore is imported. Whether this process has a launcher of ours.
 
     If so, a second signal must not end it: batch systems signal every process, and the launcher passes its own on, so
     a rank gets two of each. The launcher ends it where that is wanted.
     """
     if find_place(os.environ) is None:
         return False
+    set_hccl_timeouts(os.environ)
     _Watchdog(stop_seconds()).start()
     return end_with_launcher()
 

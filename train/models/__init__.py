@@ -1,0 +1,55 @@
+"""Models, a folder a family, chosen by the `model_type` of config.json. Importing this loads no MindSpore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shards.files.names import CONFIG_NAME
+from train.errors import ModelConfigError
+from train.models.config_file import read_config_file
+from train.weights.names import WeightNames
+
+if TYPE_CHECKING:
+    from shards import ModelConstants
+    from train.models.precision import Precision
+    from train.models.trained import TrainedModel
+
+FAMILIES = {"qwen2_5_vl": "train.models.qwen2_5_vl"}  # model_type -> the package that is a `Family`
+
+
+class Family(Protocol):
+    """What a family's package offers."""
+
+    NAMES: WeightNames
+
+    def read_config(self, folder: Path) -> Any:
+        """The architecture in `folder`/config.json. Raises ModelConfigError naming the file and the key."""
+
+    def tied_weights(self, config: Any) -> Mapping[str, str]:
+        """See `TrainedModel.tied_weights`."""
+
+    def build(self, config: Any, constants: ModelConstants, precision: Precision) -> TrainedModel:
+        """A model whose weights are zero. Loads MindSpore."""
+
+
+def family_of(model_type: str) -> Family:
+    """Raises ModelConfigError naming those that exist."""
+    if model_type not in FAMILIES:
+        raise ModelConfigError(
+            f"models of model_type {model_type!r} can't be trained; these can: {', '.join(FAMILIES)}"
+        )
+    family: Family = import_module(FAMILIES[model_type])
+    return family
+
+
+def family_in(folder: Path) -> Family:
+    """That of a model folder. Raises ModelConfigError naming its config.json."""
+    path = folder / CONFIG_NAME
+    record = read_config_file(path)
+    try:
+        return family_of(record.get("model_type", ""))
+    except ModelConfigError as error:
+        raise ModelConfigError(f"{path}: {error}") from None

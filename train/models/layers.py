@@ -22,7 +22,8 @@ class Linear(nn.Cell):
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__()
-        self.weight = zeros_parameter(out_channels, in_channels)
+        self.weight_shape = (out_channels, in_channels)
+        self.weight = zeros_parameter(*self.weight_shape)
         self.bias = zeros_parameter(out_channels) if bias else None
         self.matmul = ops.MatMul(transpose_b=True)
         self.bias_add = ops.BiasAdd()

@@ -24,7 +24,7 @@ class StepSums:
     num_patches: int = 0
     num_token_slots: int = 0  # tokens and patches that the static shapes had room for
     num_patch_slots: int = 0
-    flops: int = 0  # see `train.steps.flops`
+    flops: int = 0  # see `train.models.trained.Work`
     loss_sum: float = 0.0  # over supervised tokens
     seconds: float = 0.0  # from the end of the step before to the end of this one; saving and evaluating don't count
     data_wait_seconds: float = 0.0  # the part of it that was spent waiting for packs
@@ -73,7 +73,7 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class StepReport:
     """Where the run stands after `step` of `num_steps` steps, with the sums since the report before."""
 
     step: int

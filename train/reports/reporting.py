@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from train.reports.metrics import METRICS_NAME, MetricsFile, Progress, Report
+from train.reports.metrics import METRICS_NAME, MetricsFile, Report, StepReport
 
 RUNS_DIR = "runs"  # TensorBoard's event files, in output_dir; the name that transformers gives it
 
@@ -70,7 +70,7 @@ class Reporting:
         if self._events is not None:
             for tag, value in _scalars(record):
                 self._events.add_scalar(tag, value, report.step)
-        if self._bar is not None and isinstance(report, Progress):
+        if self._bar is not None and isinstance(report, StepReport):
             self._bar.set_postfix_str(report.to_line().partition(" | ")[2])
         else:
             self.say(report.to_line())

@@ -1,0 +1,12 @@
+"""Packs -> new weights.
+
+    stream.py       any items -> the same, made ahead in a thread
+    step.py         `PaddedPack` -> `MicroBatch`; those of a step -> its sums and the norm of its gradient
+    optimizer.py    batch -> gradients, added up; their sums and learning rates -> new weights: two compiled graphs
+    groups.py       a model -> which parameters are trained, and how fast
+    schedule.py     step -> share of the highest learning rate
+    evaluate.py     other shards -> their loss, in a graph of its own
+    peaks.py        device -> operations a second at most
+
+They know a model as `train.models.trained.TrainedModel` alone.
+"""

@@ -13,7 +13,7 @@ import mindspore as ms
 
 from shards import ShardSet, load_padded
 from shards.batch import Batch, BatchShape, make_batch
-from train.models.qwen2_5_vl.model import Qwen25VL
+from train.models.trained import TrainedModel
 from train.reports.metrics import EvaluationResult
 from train.steps.step import micro_batches_of, to_device
 from train.steps.stream import ReadAhead
@@ -25,9 +25,9 @@ READ_AHEAD = 4  # batches
 class Evaluation:
     """`run` gives the loss of the model as it is then."""
 
-    def __init__(self, model: Qwen25VL, shards: ShardSet) -> None:
+    def __init__(self, model: TrainedModel, shards: ShardSet) -> None:
         self.shards = shards
-        self._config = model.config
+        self._work_of = model.work_of
         self._shape = BatchShape.of(shards.manifest)
         self._loss_of_batch = _compile_forward(model)
 
@@ -43,7 +43,7 @@ class Evaluation:
         losses: list[float] = []
         num_label_tokens = 0
         packs = (load_padded(self.shards, index, self._shape) for index in range(len(self.shards)))
-        with ReadAhead(micro_batches_of(packs, self._config), depth=READ_AHEAD) as micro_batches:
+        with ReadAhead(micro_batches_of(packs, self._work_of), depth=READ_AHEAD) as micro_batches:
             for micro_batch in micro_batches:
                 if stop.is_requested:
                     return None
@@ -61,7 +61,7 @@ class Evaluation:
         return float(self._loss_of_batch(*to_device(batch)).asnumpy())
 
 
-def _compile_forward(model: Qwen25VL) -> Callable[..., ms.Tensor]:
+def _compile_forward(model: TrainedModel) -> Callable[..., ms.Tensor]:
     @ms.jit
     def loss_sum(*batch: ms.Tensor) -> ms.Tensor:
         return model(*batch)

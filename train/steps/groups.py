@@ -1,14 +1,14 @@
-"""What is trained, and how fast: every parameter belongs to one of three groups, by its name.
+"""What is trained, and how fast: every parameter belongs to one of three groups; the model says to which.
 
 | group | parameters | trained where | highest learning rate |
 | --- | --- | --- | --- |
-| llm | `model.*`, `lm_head.*` | `tune_mm_llm` | `learning_rate` |
-| mlp | `visual.merger.*` | `tune_mm_mlp` | `mm_projector_lr`, else `learning_rate` |
-| vision | the rest of `visual.*` | `tune_mm_vision` | `vision_tower_lr`, else `learning_rate` |
+| llm | language model and head | `tune_mm_llm` | `learning_rate` |
+| mlp | merger | `tune_mm_mlp` | `mm_projector_lr`, else `learning_rate` |
+| vision | the rest of the vision tower | `tune_mm_vision` | `vision_tower_lr`, else `learning_rate` |
 
-A tied head has no parameter of its own: it is the embedding, of the group llm. What is frozen is left out of the
-differentiation, and so has no gradient, no gradient sum and no moments; MindSpore runs no backward where nothing
-below is trained (a frozen tower's backward is not in the graph: tests/train/steps/test_groups.py).
+What is frozen is left out of the differentiation, and so has no gradient, no gradient sum and no moments; MindSpore
+runs no backward where nothing below is trained (a frozen tower's backward is not in the graph:
+tests/train/steps/test_groups.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from mindspore import Parameter, nn
+from mindspore import Parameter
 
-GROUPS = ("llm", "mlp", "vision")
-_GROUP_OF_PREFIX = (("visual.merger.", "mlp"), ("visual.", "vision"), ("model.", "llm"), ("lm_head.", "llm"))
+from train.models.trained import GROUPS, TrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,25 +31,17 @@ class ParameterGroup:
     frozen: tuple[Parameter, ...]
 
 
-def group_of(parameter_name: str) -> str:
-    """Raises ValueError for a parameter that no group claims: the first prefix that fits decides."""
-    for prefix, group in _GROUP_OF_PREFIX:
-        if parameter_name.startswith(prefix):
-            return group
-    raise ValueError(f"parameter {parameter_name} belongs to none of the groups {', '.join(GROUPS)}")
-
-
-def freeze(model: nn.Cell, trained_groups: Collection[str]) -> None:
+def freeze(model: TrainedModel, trained_groups: Collection[str]) -> None:
     """Set `requires_grad` of every parameter: True in `trained_groups`, False elsewhere."""
     for parameter in model.get_parameters():
-        parameter.requires_grad = group_of(parameter.name) in trained_groups
+        parameter.requires_grad = model.group_of(parameter.name) in trained_groups
 
 
-def group_parameters(model: nn.Cell, peaks: Mapping[str, float]) -> tuple[ParameterGroup, ...]:
+def group_parameters(model: TrainedModel, peaks: Mapping[str, float]) -> tuple[ParameterGroup, ...]:
     """All three groups, in the order of GROUPS; within a group, in the order of the model."""
     members: dict[str, list[Parameter]] = {name: [] for name in GROUPS}
     for parameter in model.get_parameters():
-        members[group_of(parameter.name)].append(parameter)
+        members[model.group_of(parameter.name)].append(parameter)
     return tuple(
         ParameterGroup(
             name=name,
@@ -63,13 +54,13 @@ def group_parameters(model: nn.Cell, peaks: Mapping[str, float]) -> tuple[Parame
 
 
 def indices_of(parameters: Sequence[Parameter], groups: Sequence[ParameterGroup]) -> list[int]:
-    """Which of `groups` each parameter belongs to."""
-    names = [group.name for group in groups]
-    return [names.index(group_of(parameter.name)) for parameter in parameters]
+    """Which of `groups` each parameter is trained in."""
+    index_of = {parameter.name: index for index, group in enumerate(groups) for parameter in group.trained}
+    return [index_of[parameter.name] for parameter in parameters]
 
 
 def is_decayed(parameter: Parameter) -> bool:
-    """Weight decay spares parameters with one axis: biases and the weights of norms."""
+    """Weight decay spares parameters with one axis: biases and the weights of norms. Ask before slicing any."""
     return parameter.ndim > 1
 
 

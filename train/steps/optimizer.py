@@ -21,6 +21,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from train.models.trained import TrainedModel
 from train.steps.groups import is_decayed
 
 # As the kernel sees them: corrections made of 0.999 for moments made of float32(0.999) would be off by 1.3e-5.
@@ -82,12 +83,11 @@ def _update_parameter(
 class AccumulateGradients(nn.Cell):
     """`accumulate(*batch)` returns the model's loss (a sum over tokens) and adds its gradients to `sums`."""
 
-    def __init__(self, model: nn.Cell) -> None:
+    def __init__(self, model: TrainedModel) -> None:
         super().__init__(auto_prefix=False)
-        parameters = ParameterTuple(model.trainable_params())
-        self.sums = zeros_like_parameters(parameters, "gradient_sum")
+        self.sums = zeros_like_parameters(model.trainable_params(), "gradient_sum")
         self.for_each = ops.HyperMap()
-        self.loss_and_gradients = ms.value_and_grad(model, None, parameters)
+        self.loss_and_gradients = model.loss_and_gradients()
 
     @ms.jit
     def construct(self, *batch: Tensor) -> Tensor:

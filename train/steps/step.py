@@ -20,9 +20,8 @@ import mindspore as ms
 from shards import PaddedPack, ShardError
 from shards.batch import Batch
 from train.errors import TrainingFailed
-from train.models.qwen2_5_vl.config import ModelConfig
+from train.models.trained import Work
 from train.reports.metrics import StepSums
-from train.steps.flops import count_work, training_flops
 from train.steps.optimizer import AccumulateGradients, AdamW
 
 
@@ -35,29 +34,23 @@ class MicroBatch:
     sample_keys: tuple[str, ...]
 
 
-def micro_batches_of(packs: Iterable[PaddedPack], config: ModelConfig) -> Iterator[MicroBatch]:
+def micro_batches_of(packs: Iterable[PaddedPack], work_of: Callable[[PaddedPack], Work]) -> Iterator[MicroBatch]:
     """Count what each pack costs. Raises TrainingFailed where one can't be read."""
     try:
         for pack in packs:
-            yield _micro_batch(pack, config)
+            yield _micro_batch(pack, work_of(pack))
     except ShardError as error:
         raise TrainingFailed(str(error)) from error
 
 
-def _micro_batch(pack: PaddedPack, config: ModelConfig) -> MicroBatch:
-    work = count_work(
-        pack.batch,
+def _micro_batch(pack: PaddedPack, work: Work) -> MicroBatch:
+    sums = StepSums(
         num_tokens=pack.num_tokens,
         num_label_tokens=pack.num_label_tokens,
-        merge_unit=config.vision.merge_unit,
-    )
-    sums = StepSums(
-        num_tokens=work.tokens,
-        num_label_tokens=work.label_tokens,
-        num_patches=work.patches,
+        num_patches=work.num_patches,
         num_token_slots=len(pack.batch.input_ids),
-        num_patch_slots=len(pack.batch.patch_index),
-        flops=training_flops(config, work),
+        num_patch_slots=work.num_patch_slots,
+        flops=work.flops,
     )
     return MicroBatch(batch=pack.batch, sums=sums, sample_keys=pack.sample_keys)
 

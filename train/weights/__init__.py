@@ -1,0 +1,7 @@
+"""Weights in a Hugging Face model folder, in and out, one tensor at a time.
+
+names.py         how a family calls its weights: flat, and nested as in transformers
+files.py         folder -> `StoredWeight`s, not yet read; `WeightToWrite`s -> one safetensors file, or several
+bfloat16.py      float32 -> the bits of bfloat16
+parameters.py    folder -> `Weight`s on the device, and back; the one module here that needs MindSpore
+"""

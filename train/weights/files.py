@@ -1,8 +1,7 @@
 """The safetensors files of a Hugging Face model folder, in and out. Needs no MindSpore.
 
-On disk two namings exist: flat, as published (`visual.*`, `model.layers.*`), which is also how our parameters are
-called, and nested, as transformers 4.57.1 calls them in memory (`model.visual.*`, `model.language_model.*`). Both are
-read, flat is written. One file `model.safetensors`, or several with `model.safetensors.index.json`.
+Weights may be called in two ways (`train.weights.names`): both are read, flat is written. One file
+`model.safetensors`, or several with `model.safetensors.index.json`.
 
 Reading and writing take one tensor at a time: nothing here holds the weights of a model.
 """
@@ -23,12 +22,12 @@ import numpy.typing as npt
 from shards.files.atomic import open_atomically, write_atomically
 from train.errors import WeightsError
 from train.weights.bfloat16 import round_to_bfloat16
+from train.weights.names import WeightNames
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 STATE_NAME = "trainer_state.json"  # of a checkpoint, beside its weights
 MAX_SHARD_BYTES = 5 * 10**9  # of one file's tensors, as transformers 4.57.1 splits them
-NESTED_PREFIXES = (("model.visual.", "visual."), ("model.language_model.", "model."))
 STORED_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 MAX_NAMED = 10
 _COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
@@ -86,33 +85,18 @@ def from_float32(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any
     return round_to_bfloat16(values)
 
 
-def find_weights(folder: Path) -> dict[str, StoredWeight]:
+def find_weights(folder: Path, names: WeightNames) -> dict[str, StoredWeight]:
     """Every stored tensor of a model folder by its flat name. Raises WeightsError."""
     found: dict[str, StoredWeight] = {}
     for path in _weight_files(folder):
         for weight in stored_weights(path):
-            name = flat_name(weight.key)
+            name = names.flat(weight.key)
             if name in found:
                 raise WeightsError(
                     f"{found[name].path}: {found[name].key} and {path}: {weight.key} are the same weight"
                 )
             found[name] = weight
     return found
-
-
-def flat_name(key: str) -> str:
-    for nested, flat in NESTED_PREFIXES:
-        if key.startswith(nested):
-            return flat + key.removeprefix(nested)
-    return key
-
-
-def nested_name(name: str) -> str:
-    """The opposite of `flat_name`: what transformers 4.57.1 calls a module or a weight that we call `name`."""
-    for nested, flat in NESTED_PREFIXES:
-        if name.startswith(flat):
-            return nested + name.removeprefix(flat)
-    return name
 
 
 def write_weights(

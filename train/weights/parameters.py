@@ -1,14 +1,18 @@
-"""Hugging Face safetensors -> parameters, and back. The files themselves: `train.weights.files`."""
+"""Hugging Face safetensors -> the weights of a model on the device, and back, one at a time.
+
+The files themselves: `train.weights.files`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import numpy.typing as npt
-from mindspore import nn
+from mindspore import ops
 
 from train.errors import WeightsError
 from train.weights.files import (
@@ -20,52 +24,70 @@ from train.weights.files import (
     listing,
     write_weights,
 )
-
-EMBEDDING = "model.embed_tokens.weight"
-HEAD = "lm_head.weight"
+from train.weights.names import WeightNames
 
 
-def load_weights(model: nn.Cell, folder: Path) -> None:
-    """Fill every parameter of `model` from the safetensors in `folder`.
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """One tensor as a folder holds it, whole, whatever part of it lies in the memory of this process."""
 
-    Raises WeightsError listing missing or unexpected names, or wrong shapes; the model is then partly filled. A head
-    that is tied to the embedding may be absent; if present it must be equal to it.
+    name: str  # in the folder, flat
+    shape: tuple[int, ...]
+    read: Callable[[], npt.NDArray[np.float32]]
+    write: Callable[[npt.NDArray[np.float32]], None]  # at any time: a compiled graph reads what was written
+
+    def to_write(self, dtype: str = "F32") -> WeightToWrite:
+        """To be stored as `dtype`: F32, F16 or BF16. Reads it when it is its turn."""
+
+        def read() -> npt.NDArray[np.generic]:
+            return from_float32(self.read(), dtype)
+
+        return WeightToWrite(name=self.name, dtype=dtype, shape=self.shape, read=read)
+
+
+def weight_of(parameter: ms.Parameter, name: str | None = None) -> Weight:
+    """A float32 parameter that is whole in this process, under its own name or another."""
+
+    def write(values: npt.NDArray[np.float32]) -> None:
+        # Not set_data: a compiled graph would go on reading the old memory.
+        ops.assign(parameter, ms.Tensor(values))
+
+    return Weight(name=name or parameter.name, shape=tuple(parameter.shape), read=parameter.asnumpy, write=write)
+
+
+def load_weights(weights: Iterable[Weight], folder: Path, names: WeightNames, tied: Mapping[str, str]) -> None:
+    """Fill `weights`, all those of a model, from the safetensors in `folder`.
+
+    `tied`: what the model does not have because it is another of its weights, name -> that weight's name. A folder may
+    hold it or not; if present it must be equal to the other. Raises WeightsError listing missing or unexpected names,
+    or wrong shapes; the model is then partly filled.
     """
-    parameters = {parameter.name: parameter for parameter in model.get_parameters()}
-    stored = find_weights(folder)
-    is_tied = HEAD not in parameters
-    expected = {*parameters, HEAD} if is_tied and HEAD in stored else set(parameters)
-    _require_names(folder, expected, stored)
-    for name, parameter in parameters.items():
+    expected = {weight.name: weight for weight in weights}
+    stored = find_weights(folder, names)
+    stored_twice = tied.keys() & stored.keys()
+    _require_names(folder, expected.keys() | stored_twice, stored)
+    for name, weight in expected.items():
         values = stored[name].read()
-        if values.shape != parameter.shape:
+        if values.shape != weight.shape:
             raise WeightsError(
-                f"{stored[name].path}: {stored[name].key} has shape {values.shape}, "
-                f"config.json implies {parameter.shape}"
+                f"{stored[name].path}: {stored[name].key} has shape {values.shape}, config.json implies {weight.shape}"
             )
-        parameter.set_data(ms.Tensor(values))
-    if is_tied and HEAD in stored and not np.array_equal(stored[HEAD].read(), parameters[EMBEDDING].asnumpy()):
-        raise WeightsError(
-            f"{stored[HEAD].path}: {HEAD} differs from {EMBEDDING}, but config.json says tie_word_embeddings"
-        )
+        weight.write(values)
+    for name in sorted(stored_twice):
+        if not np.array_equal(stored[name].read(), expected[tied[name]].read()):
+            raise WeightsError(
+                f"{stored[name].path}: {name} differs from {tied[name]}, but config.json says tie_word_embeddings"
+            )
 
 
-def save_model(
-    folder: Path, parameters: Iterable[ms.Parameter], *, dtype: str = "F32", max_shard_bytes: int = MAX_SHARD_BYTES
+def save_weights(
+    weights: Iterable[Weight], folder: Path, *, dtype: str = "F32", max_shard_bytes: int = MAX_SHARD_BYTES
 ) -> list[Path]:
-    """Write float32 `parameters` under their flat names, as `dtype`: F32, F16 or BF16. Holds one of them at a time.
+    """Write `weights` under their flat names, as `dtype`: F32, F16 or BF16. Holds one of them at a time.
 
-    A tied head is no parameter and so not written, as in the published checkpoints. Files as in `write_weights`; the
-    folder must be there, and hold no other weights.
+    Files as in `write_weights`; the folder must be there, and hold no other weights.
     """
-    return write_weights(folder, [_to_write(each, dtype) for each in parameters], max_shard_bytes=max_shard_bytes)
-
-
-def _to_write(parameter: ms.Parameter, dtype: str) -> WeightToWrite:
-    def read() -> npt.NDArray[np.generic]:
-        return from_float32(parameter.asnumpy(), dtype)
-
-    return WeightToWrite(name=parameter.name, dtype=dtype, shape=tuple(parameter.shape), read=read)
+    return write_weights(folder, [each.to_write(dtype) for each in weights], max_shard_bytes=max_shard_bytes)
 
 
 def _require_names(folder: Path, expected: Iterable[str], stored: Mapping[str, StoredWeight]) -> None:

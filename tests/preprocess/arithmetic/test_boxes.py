@@ -17,8 +17,8 @@ from preprocess.errors import Reason, SampleError
 from preprocess.sample import BoxMode, Turn
 
 # 100 x 200 stored pixels, upright, to 280 x 560
-FRAME = ImageFrame(name="a.png", height=200, width=100, orientation=1, resized_height=560, resized_width=280)
-SAME_SIZE = ImageFrame(name="a.png", height=84, width=112, orientation=1, resized_height=84, resized_width=112)
+FRAME = ImageFrame(name="a.png", height=200, width=100, orientation=1, box_height=560, box_width=280)
+SAME_SIZE = ImageFrame(name="a.png", height=84, width=112, orientation=1, box_height=84, box_width=112)
 
 
 def rewrite(text: str, mode: BoxMode = "original", frames: Sequence[ImageFrame] = (FRAME,)) -> str:
@@ -47,7 +47,7 @@ def test_numbers_are_those_of_the_qwen_notebook_but_for_the_far_edge(
     x1, x2 = sorted(round(share * width) for share in shares[:2])
     y1, y2 = sorted(round(share * height) for share in shares[2:])
     frame = ImageFrame(
-        name="a.png", height=height, width=width, orientation=1, resized_height=new_height, resized_width=new_width
+        name="a.png", height=height, width=width, orientation=1, box_height=new_height, box_width=new_width
     )
     rewritten = json.loads(rewrite(json.dumps({"bbox_2d": [x1, y1, x2, y2]}), frames=[frame]))["bbox_2d"]
     for number, old, side, new_side in zip(
@@ -75,12 +75,12 @@ def test_box(mode: BoxMode, written: str, expected: str) -> None:
 
 
 def test_halves_are_rounded_to_even() -> None:
-    half = replace(FRAME, resized_width=50, resized_height=100)
+    half = replace(FRAME, box_width=50, box_height=100)
     assert rewrite('{"bbox_2d": [1, 3, 5, 7]}', frames=[half]) == '{"bbox_2d": [0, 2, 2, 4]}'
 
 
 def test_a_flip_sorts_the_corners_again() -> None:
-    turned = ImageFrame(name="a.png", height=100, width=200, orientation=7, resized_height=100, resized_width=200)
+    turned = ImageFrame(name="a.png", height=100, width=200, orientation=7, box_height=100, box_width=200)
     assert rewrite('{"bbox_2d": [1, 2, 30, 40]}', frames=[turned]) == '{"bbox_2d": [160, 70, 198, 99]}'
     assert rewrite('{"point_2d": [1, 2]}', frames=[turned]) == '{"point_2d": [198, 99]}'
 

@@ -23,7 +23,7 @@ from preprocess.config import EncodingConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError, FatalError
 from preprocess.plan.measure import PartSummary
-from preprocess.plan.tables import SamplesReader, write_part, write_parts
+from preprocess.plan.tables import SamplesReader, part_path, read_table, write_part, write_parts
 from preprocess.read.registry import Dataset, read_registry
 from preprocess.sample import BoxMode, EncodedSample, MeasuredSample, MediaSource, Sample, Turn
 from shards import IGNORE_INDEX, open_shards
@@ -249,7 +249,7 @@ def test_a_run_rewrites_answers_for_its_own_pixel_limits(demo: Demo, tokenizer: 
 
 def test_bad_boxes_go_to_the_ledger_when_planning(demo: Demo, grounded: Path) -> None:
     assert run(demo, grounded, "original", "out") == 0
-    rejects = PartSummary.read(grounded / "out" / "plan", 0).rejects
+    rejects = PartSummary.of(read_table(part_path(grounded / "out" / "plan", 0))).rejects
     assert [(reject.index, reject.reason) for reject in rejects] == [
         (2, "ambiguous_boxes"),
         (3, "ambiguous_boxes"),

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from preprocess.arithmetic.chat import DEFAULT_SYSTEM, ChatEncoder, EncodedText, load_tokenizer
-from preprocess.arithmetic.rope import TextRun, VisualSpan
+from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.qwen2_5_vl import DEFAULT_SYSTEM
+from preprocess.arithmetic.runs import TextRun, VisualRun
 from preprocess.errors import ConfigError
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
@@ -36,8 +37,8 @@ TRAPS = (
 )
 texts = st.lists(st.one_of(st.sampled_from(TRAPS), st.text(st.characters(max_codepoint=0x17F), max_size=6)), max_size=5)
 plain_texts = texts.map("".join).filter(lambda text: "<image>" not in text and "<video>" not in text)
-IMAGE = VisualSpan(grid_thw=(1, 4, 6), second_per_grid=0.0)
-VIDEO = VisualSpan(grid_thw=(3, 2, 4), second_per_grid=0.5)
+IMAGE = VisualRun(grid_thw=(1, 4, 6), second_per_grid=0.0)
+VIDEO = VisualRun(grid_thw=(3, 2, 4), second_per_grid=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_the_tokens_spell_the_template_and_each_text_verbatim(
     chat: ChatEncoder, tokenizer: Tokenizer, constants: ModelConstants, turns: list[Turn]
 ) -> None:
     encoded = chat.encode(turns)
-    told = turns if turns[0].role == "system" else [DEFAULT_SYSTEM, *turns]
+    told = turns if turns[0].role == "system" else [Turn(role="system", text=DEFAULT_SYSTEM), *turns]
     contents = [unicodedata.normalize("NFC", turn.text) for turn in told]
     expected = "".join(
         f"<|im_start|>{turn.role}\n{text}<|im_end|>\n" for turn, text in zip(told, contents, strict=True)
@@ -125,9 +126,9 @@ def test_runs_and_pads_say_the_same(chat: ChatEncoder, constants: ModelConstants
     encoded = chat.encode(
         dialogue("".join(pieces), "Yes."),
         [IMAGE] * pieces.count("<image>"),
-        [VIDEO] * pieces.count("<video>"),
+        [[VIDEO]] * pieces.count("<video>"),
     )
-    assert [run for run in encoded.runs if isinstance(run, VisualSpan)] == wanted
+    assert [run for run in encoded.runs if isinstance(run, VisualRun)] == wanted
     assert all(type(left) is not type(right) for left, right in pairwise(encoded.runs))
     position = 0
     for run in encoded.runs:
@@ -143,6 +144,24 @@ def test_runs_and_pads_say_the_same(chat: ChatEncoder, constants: ModelConstants
     assert position == len(encoded.input_ids)
     is_pad = np.isin(encoded.input_ids, (constants.image_token_id, constants.video_token_id))
     assert np.count_nonzero(is_pad) == sum(int(np.prod(span.grid_thw)) // 4 for span in wanted)
+
+
+def test_what_a_family_says_of_a_video_is_encoded_together_with_the_words_that_it_touches(
+    chat: ChatEncoder, tokenizer: Tokenizer, constants: ModelConstants
+) -> None:
+    frame = VisualRun(grid_thw=(1, 2, 4), second_per_grid=0.0)
+    encoded = chat.encode(dialogue("Look at th<video>is", "Yes."), videos=[["e 1", frame, "a", "t 2", frame, "th"]])
+
+    def ids_of(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    apart = [*ids_of("Look at th"), *ids_of("e 1")]
+    assert ids_of("Look at the 1") != apart, "this text does not tell"
+    pads = [constants.vision_start_token_id, *[constants.video_token_id] * 2, constants.vision_end_token_id]
+    question = [*ids_of("Look at the 1"), *pads, *ids_of("at 2"), *pads, *ids_of("this")]
+    start = encoded.input_ids.tolist().index(ids_of("Look")[0])
+    assert encoded.input_ids[start : start + len(question)].tolist() == question
+    assert [run for run in encoded.runs if isinstance(run, VisualRun)] == [frame, frame]
 
 
 def test_a_question_that_quotes_an_answer_is_not_trained(chat: ChatEncoder, tokenizer: Tokenizer) -> None:

@@ -14,7 +14,7 @@ from preprocess.arithmetic.geometry import (
     FrameSampling,
     PixelLimits,
     num_temporal_patches,
-    sample_frames,
+    sample_evenly,
     seconds_per_grid,
     smart_resize,
 )
@@ -125,7 +125,7 @@ rates = st.sampled_from([0.5, 10.0, 23.976, 24.0, 25.0, 29.97, 60.0])
 def test_frames_are_evenly_spread_from_the_first_to_the_last(
     num_frames: int, fps: float, sampling: FrameSampling
 ) -> None:
-    indices = sample_frames(num_frames, fps, sampling)
+    indices = sample_evenly(num_frames, fps, sampling)
     assert sampling.min_frames <= len(indices) <= sampling.max_frames or len(indices) == num_frames
     assert all(isinstance(index, int) for index in indices)
     assert list(indices) == sorted(set(indices))
@@ -150,7 +150,7 @@ def test_frames_are_evenly_spread_from_the_first_to_the_last(
 )
 def test_known_choices_of_frames(num_frames: int, fps: float, interval: float, expected: tuple[int, ...]) -> None:
     sampling = FrameSampling(base_interval=interval, min_frames=2, max_frames=6)
-    assert sample_frames(num_frames, fps, sampling) == expected
+    assert sample_evenly(num_frames, fps, sampling) == expected
 
 
 def test_seconds_and_number_of_temporal_patches() -> None:

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
-from preprocess.arithmetic.rope import VisualSpan
+from preprocess.arithmetic.runs import VisualRun
 from preprocess.errors import Reason, SampleError
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
@@ -66,8 +66,8 @@ def encode(chat: ChatEncoder, record: dict[str, Any]) -> EncodedText:
         Turn(role=ROLES[turn.get("from") or turn["role"]], text=turn["value"] if "value" in turn else turn["content"])
         for turn in record["conversations"]
     ]
-    images = [VisualSpan(grid_thw=tuple(grid), second_per_grid=0.0) for grid in record["images"]]
-    videos = [VisualSpan(grid_thw=tuple(grid), second_per_grid=1.0) for grid in record["videos"]]
+    images = [VisualRun(grid_thw=tuple(grid), second_per_grid=0.0) for grid in record["images"]]
+    videos = [[VisualRun(grid_thw=tuple(grid), second_per_grid=1.0)] for grid in record["videos"]]
     return chat.encode(turns, images, videos)
 
 

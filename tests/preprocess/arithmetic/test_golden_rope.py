@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from preprocess.arithmetic.families import FAMILIES
 from preprocess.arithmetic.geometry import num_temporal_patches, seconds_per_grid
-from preprocess.arithmetic.rope import Run, TextRun, VisualSpan, position_ids
+from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from shards import ModelConstants
 from tests.preprocess.golden import read_golden
+
+
+class Counting:
+    def temporal_positions(self, span: VisualRun, constants: ModelConstants) -> np.ndarray:
+        return np.arange(span.grid_thw[0])
+
 
 ROPE = read_golden("rope.json")
 CASES: dict[str, Any] = ROPE["cases"]
@@ -26,7 +34,7 @@ def runs_of(name: str) -> list[Run]:
             runs.append(TextRun(num_tokens=run))
         else:
             t, h, w, *seconds = run
-            runs.append(VisualSpan(grid_thw=(t, h, w), second_per_grid=seconds[0] if seconds else 0.0))
+            runs.append(VisualRun(grid_thw=(t, h, w), second_per_grid=seconds[0] if seconds else 0.0))
     return runs
 
 
@@ -50,7 +58,7 @@ def test_times_of_thousands_of_videos_equal_the_reference(constants: ModelConsta
     for rate, num_sampled, num_frames in product(golden["rates"], golden["num_sampled"], golden["num_frames"]):
         seconds = seconds_per_grid(num_sampled, num_frames / rate, constants.temporal_patch_size)
         grid_t = num_temporal_patches(num_sampled, constants.temporal_patch_size)
-        times = position_ids([VisualSpan(grid_thw=(grid_t, 2, 2), second_per_grid=seconds)], constants)[0].tolist()
+        times = position_ids([VisualRun(grid_thw=(grid_t, 2, 2), second_per_grid=seconds)], constants)[0].tolist()
         seconds_digest.update(np.array(seconds, "<f8").tobytes())
         times_digest.update(np.array(times, "<i8").tobytes())
         count += 1
@@ -76,7 +84,11 @@ def test_transformers_casts_the_seconds_to_an_integer_and_is_not_followed(consta
     assert sorted(set(ours["video_0.5"][0][video])) == [15, 16, 17, 18, 19]
 
 
-def test_qwen2_vl_counts_temporal_patches_instead_of_seconds(constants: ModelConstants) -> None:
-    without_seconds = replace(constants, model_type="qwen2_vl", tokens_per_second=0)
+def test_a_family_that_counts_temporal_patches_instead_of_seconds(
+    constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Qwen2-VL does."""
+    monkeypatch.setitem(FAMILIES, "counting_vl", Counting())
+    without_seconds = replace(constants, model_type="counting_vl", tokens_per_second=0)
     for name, expected in ROPE["transformers_qwen2_vl"].items():
         assert position_ids(runs_of(name), without_seconds).tolist() == expected, name

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocess.arithmetic.rope import Run, TextRun, VisualSpan, position_ids
+from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from shards import ModelConstants
 
 thorough = settings(
@@ -18,7 +17,7 @@ thorough = settings(
 
 text_runs = st.builds(TextRun, num_tokens=st.integers(0, 9))
 grids = st.tuples(st.integers(1, 6), st.integers(1, 5).map(lambda n: 2 * n), st.integers(1, 5).map(lambda n: 2 * n))
-visual_spans = st.builds(VisualSpan, grid_thw=grids, second_per_grid=st.sampled_from([0.0, 0.04, 0.5, 1.0, 1.33, 5.0]))
+visual_spans = st.builds(VisualRun, grid_thw=grids, second_per_grid=st.sampled_from([0.0, 0.04, 0.5, 1.0, 1.33, 5.0]))
 conversations = st.lists(st.one_of(text_runs, visual_spans), max_size=6).map(
     lambda runs: [TextRun(num_tokens=3), *runs]
 )
@@ -69,7 +68,7 @@ def test_text_only_has_three_equal_rows(length: int, constants: ModelConstants) 
 
 
 def test_a_long_video_pushes_the_text_behind_it_by_its_time_not_its_sides(constants: ModelConstants) -> None:
-    video = VisualSpan(grid_thw=(4, 4, 4), second_per_grid=5.0)
+    video = VisualRun(grid_thw=(4, 4, 4), second_per_grid=5.0)
     positions = position_ids([TextRun(num_tokens=3), video, TextRun(num_tokens=1)], constants)
     assert positions[0, 3:-1:4].tolist() == [3, 13, 23, 33]
     assert positions[:, -1].tolist() == [34, 34, 34]
@@ -79,10 +78,4 @@ def test_times_are_multiplied_in_float32(constants: ModelConstants) -> None:
     """165 frames at 25 a second, 12 sampled: 5 * 1.1 * 2 is 11 in float32, and just below it in float64."""
     seconds = 2 / (12 / (165 / 25.0))
     assert int(5 * seconds * 2) == 10
-    assert position_ids([VisualSpan(grid_thw=(6, 2, 2), second_per_grid=seconds)], constants)[0, 5] == 11
-
-
-def test_without_tokens_per_second_each_temporal_patch_is_one_step(constants: ModelConstants) -> None:
-    video = VisualSpan(grid_thw=(3, 2, 4), second_per_grid=5.0)
-    positions = position_ids([TextRun(num_tokens=1), video], replace(constants, tokens_per_second=0))
-    assert positions[0].tolist() == [0, 1, 1, 2, 2, 3, 3]
+    assert position_ids([VisualRun(grid_thw=(6, 2, 2), second_per_grid=seconds)], constants)[0, 5] == 11

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from demo_build import Demo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.cli.arguments import _TRAINING_FLAGS, make_parser, parse_config
+from preprocess.cli.arguments import describe_flags, parse_config
+from preprocess.cli.flags import TRAINING_FLAGS
 from preprocess.config import EncodingConfig, RunConfig
 from preprocess.errors import ConfigError
 from train.arguments import FIELDS
@@ -142,9 +143,9 @@ def test_every_flag_that_training_alone_knows_is_sent_there(flag: str) -> None:
 
 
 def test_what_is_sent_to_training_is_known_there() -> None:
-    assert set(_TRAINING_FLAGS) == set(TRAINED_ONLY) - {"shards"}  # train.sh takes the shards as its first word
-    assert set(REFUSED) < set(_TRAINING_FLAGS)
-    assert len(_TRAINING_FLAGS) == len(set(_TRAINING_FLAGS))
+    assert set(TRAINING_FLAGS) == set(TRAINED_ONLY) - {"shards"}  # train.sh takes the shards as its first word
+    assert set(REFUSED) < set(TRAINING_FLAGS)
+    assert len(TRAINING_FLAGS) == len(set(TRAINING_FLAGS))
 
 
 def test_packing_can_be_switched_off_by_either_name() -> None:
@@ -170,7 +171,7 @@ def test_defaults_are_those_of_the_configuration() -> None:
 
 
 def test_every_field_is_a_flag_and_is_described() -> None:
-    shown = make_parser("run").format_help()
+    shown = describe_flags("run")
     for field in fields(RunConfig):
         assert f"--{field.name} " in shown
         assert field.metadata["help"]
@@ -178,7 +179,7 @@ def test_every_field_is_a_flag_and_is_described() -> None:
 
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_the_help_says_what_must_be_given_and_no_types_of_python(command: str) -> None:
-    shown = " ".join(make_parser(command).format_help().split())
+    shown = " ".join(describe_flags(command).split())
     assert shown.count("(required)") == len(REQUIRED)
     for field in fields(RunConfig):
         [(_, _, described)] = [shown.partition(f" --{field.name} ")]
@@ -250,12 +251,15 @@ def test_text_stays_text() -> None:
         (["--model_name=x"], "unknown flag --model_name; did you mean --model"),
         (["--colour"], "unknown flag --colour; python -m preprocess run --help lists them"),
         (["--="], "unknown flag --; "),
-        (["run.yaml"], "'run.yaml' stands alone; flags look like --max_pixels 802816"),
+        (["run.yaml"], "'run.yaml' stands alone; flags look like --name value"),
         (["-c", "run.yaml"], "'-c' stands alone"),
         (["--"], "'--' stands alone"),
         (["--seed", "1", "2"], "'2' stands alone"),
         (["--seed=1.5"], "--seed 1.5: say a whole number, or a product such as 576*28*28"),
-        (["--seed"], "--seed true: say a whole number"),
+        (["--seed"], "--seed needs a value"),
+        (["--reuse"], "--reuse needs a value"),
+        (["--reuse="], "--reuse '': say a path"),
+        (["--config"], "--config needs a YAML file"),
         (["--seed=null"], "--seed null: say a whole number"),
         (["--seed="], "--seed '': say a whole number"),
         (["--seed=1\n2"], "--seed '1\\n2': say a whole number"),
@@ -279,6 +283,12 @@ def test_text_stays_text() -> None:
 )
 def test_a_wrong_flag_is_refused_in_one_line(words: list[str], message: str) -> None:
     assert message in refusal(*REQUIRED, *words)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("name", [name for name, kind in get_type_hints(RunConfig).items() if kind is float])
+def test_no_field_takes_what_is_no_number(name: str, number: str) -> None:
+    assert refusal(*REQUIRED, f"--{name}={number}").startswith(f"{name} is {number}; ")
 
 
 def test_what_is_missing_is_named() -> None:
@@ -352,6 +362,7 @@ def test_all_kinds_of_values_in_a_file(tmp_path: Path) -> None:
         ("seed: [1", "can't be read as YAML"),
         ("[" * 500, "can't be read as YAML"),
         ("seed: 1\nseed: 2", "'seed' stands twice"),
+        ("max_pixels: 1\nmax-pixels: 2", "FILE: max_pixels stands twice; keep one"),
         ("seed:", "seed must be one value, not nothing"),
         ("seed: null", "seed must be one value, not null"),
         ("seed: ~", "seed must be one value, not ~"),

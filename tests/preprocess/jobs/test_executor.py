@@ -139,6 +139,8 @@ def test_a_decoder_that_always_crashes_costs_its_own_sample_only(bench: Bench, e
 def test_a_decoder_that_hangs_is_killed_and_costs_its_own_sample_only(bench: Bench) -> None:
     manifest = bench.run("hang", EncodeObeys, sample_timeout=2.0)
     assert manifest.datasets["grey"].rejects == {"timeout": 1}
+    [reject] = read_ledger(bench.folder / "out" / "rejects.jsonl")
+    assert reject.detail.startswith(f"{bench.folder / 'grey.png'}: ")
     assert bench.written == ALL_BUT_FAULTY
 
 

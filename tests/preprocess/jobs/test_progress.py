@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from preprocess.jobs import progress
-from preprocess.jobs.progress import Progress
+from preprocess.jobs.progress import StageProgress
 
 
 def test_a_line_says_how_far_how_fast_and_how_long() -> None:
-    shown = Progress("materialise", total=400)
+    shown = StageProgress("materialise", total=400)
     for _ in range(100):
         shown.take_up()
     shown.finish_job(num_bytes=50_000_000, rejects=3)
@@ -19,7 +19,7 @@ def test_a_line_says_how_far_how_fast_and_how_long() -> None:
 
 
 def test_what_was_done_before_is_no_work_left() -> None:
-    shown = Progress("plan", total=400)
+    shown = StageProgress("plan", total=400)
     shown.skip(300)
     for _ in range(50):
         shown.take_up()
@@ -32,7 +32,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with Progress("plan", total=1000) as shown:
+    with StageProgress("plan", total=1000) as shown:
         for second in range(1, 151):
             now[0] = float(second)
             shown.take_up()
@@ -41,7 +41,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(
 
 
 def test_samples_that_ran_again_never_make_the_time_left_negative() -> None:
-    shown = Progress("plan", total=1)
+    shown = StageProgress("plan", total=1)
     for _ in range(5):
         shown.take_up()
     assert shown.line(elapsed=1.0).endswith("0:00:00 left")

@@ -20,15 +20,15 @@ def slurm(number: int, *, first: int = 0, step: int = 1, count: int) -> dict[str
 
 
 def test_a_share_comes_from_the_flag_or_from_slurm() -> None:
-    assert Share.of_job(None, slurm(7, first=1, step=2, count=4)) == Share(index=3, of=4)
-    assert Share.of_job("1/2", slurm(7, first=1, step=2, count=4)) == SECOND, "the flag wins"
-    assert Share.of_job(None, {}) == Share(index=0, of=1)
+    assert Share.of_array_job(None, slurm(7, first=1, step=2, count=4)) == Share(index=3, of=4)
+    assert Share.of_array_job("1/2", slurm(7, first=1, step=2, count=4)) == SECOND, "the flag wins"
+    assert Share.of_array_job(None, {}) == Share(index=0, of=1)
 
 
 @pytest.mark.parametrize("task", ["2/2", "x/2", "1", "1/0", "-1/2", ""])
 def test_a_share_that_does_not_exist_is_refused(task: str) -> None:
     with pytest.raises(ConfigError, match="i/N"):
-        Share.of_job(task, {})
+        Share.of_array_job(task, {})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_share_that_does_not_exist_is_refused(task: str) -> None:
 )
 def test_slurm_jobs_that_are_no_regular_array_are_refused(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="say --task i/N"):
-        Share.of_job(None, environment)
+        Share.of_array_job(None, environment)
 
 
 def test_what_one_job_claims_is_not_the_other_s_until_it_is_released(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_worker_whose_pipe_is_gone_ends_quietly(tmp_path: Path, capfd: pytest.
     assert worker.receive(LOAD_SECONDS) == ("item", None)
     worker.connection.close()
     open(tmp_path / "wait", "w").close()
-    assert worker.bury() == 0
+    assert worker.wait_for_end() == 0
     assert capfd.readouterr().err == ""
 
 
@@ -183,4 +183,4 @@ def test_signals_of_a_terminal_or_a_queue_are_left_to_the_parent(tmp_path: Path)
     worker.send("load", FaultyStage(tmp_path))
     assert worker.receive(LOAD_SECONDS) == ("loaded", None)
     worker.kill()
-    worker.bury()
+    worker.wait_for_end()

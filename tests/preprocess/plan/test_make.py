@@ -20,6 +20,8 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader, read_table
 from preprocess.run import choose_executor
 from shards import PackCounts, count_pack
+from shards.inputs import without_format
+from shards.manifest import fingerprint_of
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
 
@@ -172,7 +174,17 @@ def test_the_fingerprint_is_of_what_determines_the_bytes_and_nothing_else(worksh
     workshop.dataset([talk(), talk("Two")])
     assert fingerprint() == base
     config = workshop.config()
-    assert make_plan(config, open_sources(config), tmp_path / "plan", ThisProcess()).fingerprint == base
+    plan = make_plan(config, open_sources(config), tmp_path / "plan", ThisProcess())
+    assert plan.run_fingerprint("arrow") == base != plan.run_fingerprint("mindrecord")
+    assert fingerprint(format="mindrecord") == plan.run_fingerprint("mindrecord")
+
+
+def test_the_plan_is_the_same_for_every_file_format(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.dataset([talk("<image>", image=workshop.image())] * 3)
+    for format in ("arrow", "mindrecord"):
+        config = workshop.config(format=format)
+        make_plan(config, open_sources(config), tmp_path / format, ThisProcess())
+    assert contents(tmp_path / "arrow") == contents(tmp_path / "mindrecord")
 
 
 def test_packs_are_in_seeded_order_and_not_in_order_of_length(workshop: Workshop) -> None:
@@ -325,11 +337,12 @@ def test_the_plan_on_disk_says_where_each_medium_is(workshop: Workshop) -> None:
     [image] = measured.images
     status = (workshop.media / name).stat()
     assert image.source.path == str(workshop.media / name)
-    assert (image.stamp.num_bytes, image.stamp.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert (image.stamp.num_bytes, image.stamp.version) == (status.st_size, status.st_mtime_ns)
     assert (image.height, image.width, image.grid_thw) == (90, 60, (1, 6, 4))
 
 
 def test_plan_json_is_readable(demo_run: Outcome) -> None:
     record = json.loads((demo_run.folder / "plan" / "plan.json").read_text())
     assert record["inputs"]["config"]["pack_length"] == record["pack_length"]
-    assert record["fingerprint"] == demo_run.manifest.fingerprint
+    assert record["fingerprint"] == fingerprint_of(record["inputs"])
+    assert without_format(demo_run.manifest.inputs) == record["inputs"] != demo_run.manifest.inputs

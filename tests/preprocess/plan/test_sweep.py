@@ -12,21 +12,22 @@ import pytest
 from PIL import Image, ImageFile
 
 import shards.formats.mindrecord
-from preprocess.cli.arguments import parse_plan
 from preprocess.cli.commands import main
+from preprocess.cli.sweep_arguments import parse_plan
 from preprocess.config import SWEEPABLE, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError
 from preprocess.jobs.executor import ThisProcess
+from preprocess.plan.gather import MeasuredTotals
 from preprocess.plan.inputs import open_sources
-from preprocess.plan.make import Tally, make_plan
+from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.sweep import Outcome, run_sweep
+from preprocess.plan.sweep import SweepLine, run_sweep
 from preprocess.sample import MeasuredSample, Sample
 from shards import RowTooLarge
 
 
-def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, Tally, list[Outcome]]:
+def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, MeasuredTotals, list[SweepLine]]:
     config, sweep = parse_plan(flags, lambda line: None)
     assert sweep is not None
     folder.mkdir()
@@ -55,15 +56,15 @@ def numbers(plan: PlanSummary) -> dict[str, Any]:
 
 def assert_lines_are_plans(flags: list[str], folder: Path) -> list[dict[str, Any]]:
     """Compare every combination with a plan of its own; the numbers of all, for what else a test wants to know."""
-    sweep, _, outcomes = sweep_of(flags, folder / "sweep")
+    sweep, _, sweep_lines = sweep_of(flags, folder / "sweep")
     lines = []
-    for combination, outcome in zip(sweep.combinations, outcomes, strict=True):
+    for combination, line in zip(sweep.combinations, sweep_lines, strict=True):
         name = "-".join(("plan", *combination.values)).replace("*", "x")
         plan = plan_of(replace(combination.config, workers=0), folder / name)
         lines.append(numbers(plan))
-        said = {name: getattr(outcome, name) for name in lines[-1]}
+        said = {name: getattr(line, name) for name in lines[-1]}
         assert said == lines[-1], combination.values
-        assert outcome.num_steps == outcome.num_packs
+        assert line.num_steps == line.num_packs
     return lines
 
 
@@ -151,10 +152,10 @@ def test_many_combinations_measure_each_sample_once_and_decode_no_pixel(
     monkeypatch.setattr(SampleEncoder, "measure", counting)
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
     sweep = ["--sweep", "max_pixels=25088,50176,100352", "pack_length=256,512,1024"]
-    _, tally, outcomes = sweep_of([*flags, "--dataset_use", "charts,scenes", *sweep], tmp_path / "sweep")
-    assert len(outcomes) == 9
-    assert all_differ([vars(outcome) for outcome in outcomes if outcome.pack_length == 1024], "num_tokens")
-    assert len(measured) == len(set(measured)) == tally.num_records
+    _, totals, sweep_lines = sweep_of([*flags, "--dataset_use", "charts,scenes", *sweep], tmp_path / "sweep")
+    assert len(sweep_lines) == 9
+    assert all_differ([vars(line) for line in sweep_lines if line.pack_length == 1024], "num_tokens")
+    assert len(measured) == len(set(measured)) == totals.num_records
 
 
 def test_a_line_says_where_run_refuses_its_configuration(
@@ -162,17 +163,17 @@ def test_a_line_says_where_run_refuses_its_configuration(
 ) -> None:
     monkeypatch.setattr(shards.formats.mindrecord, "MAX_PAGE_BYTES", 1_000_000)
     swept = ["--format", "mindrecord", "--sweep", "packing=none,global", "max_pixels=3136,401408"]
-    sweep, _, outcomes = sweep_of([*flags, *swept], tmp_path / "sweep")
+    sweep, _, sweep_lines = sweep_of([*flags, *swept], tmp_path / "sweep")
     refused = []
-    for combination, outcome in zip(sweep.combinations, outcomes, strict=True):
+    for combination, line in zip(sweep.combinations, sweep_lines, strict=True):
         try:
             plan_of(replace(combination.config, workers=0), tmp_path / "-".join(combination.values))
-            assert outcome.values == combination.values
+            assert line.values == combination.values
         except RowTooLarge:
             *others, last = combination.values
-            assert outcome.values == (*others, f"{last} (refused: a pack is over a MindRecord page)")
+            assert line.values == (*others, f"{last} (refused: a pack is over a MindRecord page)")
             refused.append(combination)
-    assert 0 < len(refused) < len(outcomes)
+    assert 0 < len(refused) < len(sweep_lines)
 
 
 def test_a_folder_without_a_usable_sample_gives_lines_of_zeros(flags: list[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Measured samples come back from the plan as they went in; packs and tasks cover everything once."""
+"""Measured samples come back from the plan as they went in; packs and rows cover everything once."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from hypothesis import strategies as st
 
 from preprocess.plan.tables import (
     SamplesReader,
+    cut_into_shards,
     read_part,
     read_table,
     write_packs,
     write_part,
     write_parts,
-    write_tasks,
 )
 from preprocess.sample import (
     BoxMode,
-    FileStamp,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
+    MediaStamp,
     Sample,
     Turn,
 )
 
 FILE = MediaSource(path="/media/数据 1.png")
 CELL = MediaSource(path="/d.parquet", row=2**40, column="images", item=3)
-STAMP = FileStamp(num_bytes=2**40, mtime_ns=1_700_000_000_123_456_789, sha256="ab" * 32)
+STAMP = MediaStamp(num_bytes=2**40, version=1_700_000_000_123_456_789, sha256="ab" * 32)
 IMAGE = MeasuredImage(source=FILE, stamp=STAMP, height=90, width=60, orientation=6, grid_thw=(1, 6, 4))
 VIDEO = MeasuredVideo(
     source=CELL,
@@ -130,25 +130,25 @@ def test_packs_hold_every_item_once_in_given_order(
         }
 
 
-def test_no_items_are_no_packs_and_no_tasks(tmp_path: Path) -> None:
+def test_no_items_are_no_packs_and_no_shards(tmp_path: Path) -> None:
     nothing = np.zeros(0, np.int64)
     assert len(write_packs(tmp_path / "packs.arrow", nothing, nothing, nothing, nothing, nothing)) == 0
-    assert len(write_tasks(tmp_path / "tasks.arrow", nothing, 100)) == 0
+    assert len(cut_into_shards(tmp_path / "tasks.arrow", nothing, 100)) == 0
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 500))
-def test_tasks_cut_the_packs_into_runs_of_about_that_size(
+def test_shards_cut_the_packs_into_runs_of_about_that_size(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], shard_bytes: int
 ) -> None:
-    path = tmp_path_factory.mktemp("tasks") / "tasks.arrow"
-    write_tasks(path, np.array(sizes), shard_bytes)
-    tasks = read_table(path).to_pylist()
-    assert tasks[0]["first_pack"] == 0
-    ends = [task["first_pack"] + task["num_packs"] for task in tasks]
-    assert [task["first_pack"] for task in tasks[1:]] == ends[:-1]
+    path = tmp_path_factory.mktemp("shards") / "tasks.arrow"
+    cut_into_shards(path, np.array(sizes), shard_bytes)
+    rows = read_table(path).to_pylist()
+    assert rows[0]["first_pack"] == 0
+    ends = [row["first_pack"] + row["num_packs"] for row in rows]
+    assert [row["first_pack"] for row in rows[1:]] == ends[:-1]
     assert ends[-1] == len(sizes)
-    for task in tasks:
-        inside = sizes[task["first_pack"] :][: task["num_packs"]]
+    for row in rows:
+        inside = sizes[row["first_pack"] :][: row["num_packs"]]
         assert inside
         assert sum(inside[:-1]) < shard_bytes, "a shard goes on after it is full"
-    assert len(tasks) <= sum(sizes) // shard_bytes + 1
+    assert len(rows) <= sum(sizes) // shard_bytes + 1

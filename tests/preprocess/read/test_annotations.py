@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.errors import AnnotationError, FatalError, Reason, SampleError
-from preprocess.media.sources import has_bytes, open_medium
+from preprocess.media.parquet_cells import EmbeddedMedium
+from preprocess.media.store import open_medium, reveal
 from preprocess.read.annotations import open_annotations
-from preprocess.read.parquet_records import EmbeddedMedium
 from preprocess.sample import MediaSource
 from tests.preprocess.workshop import MEDIUM, TURNS, talk
 
@@ -236,11 +236,11 @@ def conversations(num_rows: int) -> pa.Array:
     return pa.array([talk(f"Question {n}")["conversations"] for n in range(num_rows)], TURNS)
 
 
-def content_of(medium: EmbeddedMedium) -> bytes | str | None:
+def content_of(medium: EmbeddedMedium) -> Any:
     """The bytes of a cell; the path in it where it holds none."""
-    source = MediaSource(path=medium.path, row=medium.row, column=medium.column, item=medium.item)
-    if not has_bytes(source):
-        return medium.written
+    source = reveal(medium)
+    if not isinstance(source, MediaSource):
+        return source
     with open_medium(source) as file:
         return file.read()
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.errors import Reason, SampleError
+from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.forms.near_miss import edit_distance, ignored_keys, near_miss
 from preprocess.read.forms.qwen import KNOWN_KEYS
-from preprocess.read.parquet_records import EmbeddedMedium
 from preprocess.read.records import parse_record, split_members
 from preprocess.read.registry import Dataset
 from preprocess.sample import MediaSource, Sample, Turn
@@ -325,6 +325,10 @@ def test_special_tokens_in_text_are_text() -> None:
         ("Conversatons", "conversations"),
         ("message", "messages"),
         ("mesages", "messages"),
+        # Two errors: in words of 8 letters and more.
+        ("convrsatins", "conversations"),
+        ("cnoversatiosn", "conversations"),
+        ("mesage", "messages"),
     ],
 )
 def test_a_near_miss_of_a_known_key_is_refused(key: str, meant: str) -> None:
@@ -344,6 +348,8 @@ HARMLESS = [
     "page",
     "conversation_id",
     "img",
+    "imges2",
+    "convrsatin",
     "meta",
     "",
     "图",

@@ -39,7 +39,7 @@ PLAN = PlanSummary(
 
 
 def test_the_plan_table() -> None:
-    assert plan_table(PLAN, merge_size=2).splitlines() == [
+    assert plan_table(PLAN, CONSTANTS).splitlines() == [
         "dataset  samples   tokens  visual tokens  label tokens  images  videos  rejects",
         "coco       1,200  900,000        600,100        40,000   1,300       2    1,007",
         "数据             3      100              0             9       0       0        0",
@@ -52,7 +52,7 @@ def test_the_plan_table() -> None:
 
 
 def test_one_dataset_needs_no_sum() -> None:
-    table = plan_table(replace(PLAN, datasets={"coco": COCO}, rejects={}), merge_size=2)
+    table = plan_table(replace(PLAN, datasets={"coco": COCO}, rejects={}), CONSTANTS)
     assert "all " not in table
     assert table.splitlines()[-1] == "rejects: none"
 
@@ -69,7 +69,7 @@ def test_a_plan_of_nothing_is_shown() -> None:
         pack_patches=0,
         largest_unit_patches=0,
     )
-    assert plan_table(nothing, merge_size=2).splitlines()[1:] == [
+    assert plan_table(nothing, CONSTANTS).splitlines()[1:] == [
         "coco           0       0              0             0       0       0        0",
         "0 packs: 0.0% of 4,096 tokens and 0.0% of 0 patches used; 0 shards, about 0 B",
         "rejects: none",
@@ -77,7 +77,7 @@ def test_a_plan_of_nothing_is_shown() -> None:
 
 
 def lines_about(word: str, **changes: Any) -> list[str]:
-    return [line for line in plan_table(replace(PLAN, **changes), merge_size=2).splitlines() if word in line]
+    return [line for line in plan_table(replace(PLAN, **changes), CONSTANTS).splitlines() if word in line]
 
 
 def test_where_the_largest_sample_sets_the_capacity_the_plan_says_so() -> None:

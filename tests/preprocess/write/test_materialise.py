@@ -100,7 +100,7 @@ def test_joined_samples_keep_their_order_and_boundaries() -> None:
 
 
 class PlannedRun:
-    """A plan in one folder, whose tasks run with an encoder that fails on chosen records."""
+    """A plan in one folder, whose indexes run with an encoder that fails on chosen records."""
 
     def __init__(self, workshop: Workshop, *, failing: set[int] = frozenset(), **changes: Any) -> None:
         self.config = workshop.config(**changes)
@@ -110,11 +110,11 @@ class PlannedRun:
         self.taken_up = 0
         self._failing = failing
 
-    def run_task(self, task: int) -> ShardSidecar:
-        return ShardStage(config=self.config).load().do_job(task, self._encode, self._count)
+    def write_shard(self, index: int) -> ShardSidecar:
+        return ShardStage(config=self.config).load().do_job(index, self._encode, self._count)
 
-    def packs(self, task: int) -> list[Pack]:
-        shard = ArrowShard(self.config.output_dir / f"shard-{task:06d}.arrow", self.sources.constants)
+    def packs(self, index: int) -> list[Pack]:
+        shard = ArrowShard(self.config.output_dir / f"shard-{index:06d}.arrow", self.sources.constants)
         return [shard[row] for row in range(len(shard))]
 
     def _encode(self, measured: MeasuredSample) -> EncodedSample:
@@ -130,8 +130,8 @@ def test_a_sample_that_fails_is_left_out_and_its_pack_keeps_place_and_order(work
     workshop.dataset([talk("one " * (5 * n)) for n in range(20)])
     whole = PlannedRun(workshop, output_dir=tmp_path / "whole")
     short = PlannedRun(workshop, output_dir=tmp_path / "short", failing={3, 11, 19})
-    assert whole.run_task(0).rejects == ()
-    sidecar = short.run_task(0)
+    assert whole.write_shard(0).rejects == ()
+    sidecar = short.write_shard(0)
     lost = {"d:3", "d:11", "d:19"}
     assert len(whole.packs(0)) == len(short.packs(0)) > 2
     for before, after in zip(whole.packs(0), short.packs(0), strict=True):
@@ -149,7 +149,7 @@ def test_an_emptied_pack_is_dropped_and_the_others_move_up(workshop: Workshop) -
     workshop.dataset([talk(f"number {n}") for n in range(6)])
     run = PlannedRun(workshop, packing="none", failing={1, 4})
     assert run.plan.num_packs == 6
-    sidecar = run.run_task(0)
+    sidecar = run.write_shard(0)
     assert sidecar.shard is not None
     assert sidecar.shard.num_packs == 4
     assert {key for pack in run.packs(0) for key in pack.sample_keys} == {"d:0", "d:2", "d:3", "d:5"}
@@ -159,9 +159,9 @@ def test_a_shard_of_which_nothing_is_left_has_a_sidecar_and_no_file(workshop: Wo
     workshop.dataset([talk("number " * n) for n in range(4)])
     run = PlannedRun(workshop, packing="none", shard_bytes=1, failing={0, 1, 2, 3})
     assert run.plan.num_shards == 4
-    for task in range(4):
-        assert run.run_task(task).shard is None
-    assert read_sidecar(run.config.output_dir, 3) == run.run_task(3)
+    for index in range(4):
+        assert run.write_shard(index).shard is None
+    assert read_sidecar(run.config.output_dir, 3) == run.write_shard(3)
     assert not list(run.config.output_dir.glob("*.arrow"))
 
 
@@ -175,9 +175,9 @@ def test_a_run_with_empty_shards_publishes_the_others(workshop: Workshop) -> Non
     assert "differs from the plan: 1 samples" in outcome.out
 
 
-def test_rejects_of_a_task_name_the_record(workshop: Workshop) -> None:
+def test_rejects_of_a_shard_name_the_record(workshop: Workshop) -> None:
     workshop.dataset([talk(), [talk("member"), talk("member")]])
-    sidecar = PlannedRun(workshop, failing={1}).run_task(0)
+    sidecar = PlannedRun(workshop, failing={1}).write_shard(0)
     assert sorted(map(Reject.from_json, sidecar.rejects), key=lambda reject: reject.member or 0) == [
         Reject(dataset="d", index=1, member=member, reason="undecodable", detail="record 1 is broken")
         for member in (0, 1)
@@ -200,27 +200,27 @@ def test_counts_that_differ_from_the_plan_stop_the_run_and_leave_no_shard(worksh
     assert not list(run.config.output_dir.glob("*.arrow"))
 
 
-def test_tasks_know_nothing_of_each_other(workshop: Workshop, tmp_path: Path) -> None:
+def test_shards_know_nothing_of_each_other(workshop: Workshop, tmp_path: Path) -> None:
     workshop.dataset([talk("one " * n) for n in range(12)])
     forward = PlannedRun(workshop, output_dir=tmp_path / "a", packing="none", shard_bytes=3000)
     backward = PlannedRun(workshop, output_dir=tmp_path / "b", packing="none", shard_bytes=3000)
-    tasks = range(forward.plan.num_shards)
-    assert len(tasks) > 2
-    for task in tasks:
-        forward.run_task(task)
-    for task in [*reversed(tasks), 1]:  # one of them twice
-        backward.run_task(task)
-    for task in tasks:
-        name = f"shard-{task:06d}.arrow"
+    indexes = range(forward.plan.num_shards)
+    assert len(indexes) > 2
+    for index in indexes:
+        forward.write_shard(index)
+    for index in [*reversed(indexes), 1]:  # one of them twice
+        backward.write_shard(index)
+    for index in indexes:
+        name = f"shard-{index:06d}.arrow"
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-        one, other = (read_sidecar(tmp_path / folder, task) for folder in ("a", "b"))
+        one, other = (read_sidecar(tmp_path / folder, index) for folder in ("a", "b"))
         assert one is not None and other is not None
         assert replace(one, slowest=()) == replace(other, slowest=())
 
 
 def test_sums_of_the_sidecars_are_those_of_the_packs(demo_run: Outcome) -> None:
-    for task, entry in enumerate(demo_run.manifest.shards):
-        sidecar = read_sidecar(demo_run.folder, task)
+    for index, entry in enumerate(demo_run.manifest.shards):
+        sidecar = read_sidecar(demo_run.folder, index)
         assert sidecar is not None
         assert sidecar.shard == entry
         packs = ArrowShard(demo_run.folder / entry.name, demo_run.manifest.model)

@@ -29,7 +29,7 @@ def materialised(config: RunConfig) -> tuple[Sources, PlanSummary]:
     return sources, plan
 
 
-def test_a_task_without_a_sidecar_is_not_published(workshop: Workshop) -> None:
+def test_a_shard_without_a_sidecar_is_not_published(workshop: Workshop) -> None:
     workshop.dataset([talk("one " * n) for n in range(6)])
     config = workshop.config(packing="none", shard_bytes=1)
     sources, plan = materialised(config)
@@ -115,7 +115,7 @@ def test_rejects_of_the_plan_and_of_shards_stand_in_the_order_of_the_annotations
     assert outcome.manifest.num_rejects == 8
 
 
-def test_what_interrupted_tasks_left_is_removed(workshop: Workshop) -> None:
+def test_what_interrupted_jobs_left_is_removed(workshop: Workshop) -> None:
     workshop.dataset([talk()])
     config = workshop.config()
     sources, plan = materialised(config)

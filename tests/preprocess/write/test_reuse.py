@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import preprocess.plan.inputs
 import preprocess.plan.tables
 import preprocess.write.reuse
 from preprocess.cli.commands import main
+from preprocess.sample import MeasuredVideo, MediaSource, MediaStamp
+from preprocess.write.reuse import Key, Medium, content_key, source_key
 from shards import open_shards
 from tests.preprocess.workshop import published
 
@@ -112,6 +116,45 @@ def test_changed_content_is_decoded_again_where_size_and_time_do_not_tell(
     decoded = count_decoded(monkeypatch)
     assert run(own_demo, tmp_path / "new", *flags, "--reuse", str(tmp_path / "old")) == 0
     assert {Path(image.source.path).name for image in decoded} == {changed.name}
+
+
+CLIP = MeasuredVideo(
+    source=MediaSource(path="/media/clip.mp4"),
+    stamp=MediaStamp(num_bytes=9, version=5, sha256="ab"),
+    height=56,
+    width=84,
+    grid_thw=(4, 4, 6),
+    num_frames=8,
+    fps=2.0,
+    frame_indices=tuple(range(8)),
+    second_per_grid=1.0,
+)
+
+
+@pytest.mark.parametrize("key", [source_key, content_key])
+@pytest.mark.parametrize("frames", [tuple(range(7)), (0, 1, 2, 3, 4, 5, 6, 8)])
+def test_other_frames_of_a_video_have_another_key_though_their_grid_is_the_same(
+    key: Callable[[Medium], Key], frames: tuple[int, ...]
+) -> None:
+    other = replace(CLIP, frame_indices=frames)
+    assert other.grid_thw == CLIP.grid_thw == video_grid_of(len(frames))
+    assert key(other) != key(CLIP)
+    assert key(replace(CLIP, second_per_grid=2.0)) == key(CLIP), "what no pixel depends on"
+
+
+def video_grid_of(num_frames: int) -> tuple[int, int, int]:
+    """Of CLIP with so many frames, two of which make a temporal patch."""
+    return (num_frames + 1) // 2, *CLIP.grid_thw[1:]
+
+
+def test_keys_are_those_of_runs_before() -> None:
+    """Recorded by the version that first wrote them: an old run can still be reused."""
+    cell = replace(CLIP, source=MediaSource(path="/d.parquet", row=3, column="video", item=1))
+    assert [source_key(CLIP), source_key(cell), content_key(CLIP)] == [
+        (12832422772410887455, 10087936644716963579),
+        (948452455917047815, 9913717525760438815),
+        (13595327068851906496, 13022488517670606510),
+    ]
 
 
 def test_each_old_shard_is_verified_once_and_only_if_it_is_needed(

@@ -116,6 +116,35 @@ def test_a_row_says_its_own_counts(tmp_path: Path) -> None:
     ]
 
 
+class WatchedReader:
+    """Arrow's reader, and whether another thread could have come in while it was at a batch."""
+
+    def __init__(self, shard: ArrowShard) -> None:
+        self.reader, self.lock = shard._reader, shard._one_at_a_time
+        self.could_enter: list[bool] = []
+
+    @property
+    def num_record_batches(self) -> int:
+        return self.reader.num_record_batches
+
+    def get_batch(self, row: int) -> pa.RecordBatch:
+        self.could_enter.append(entered := self.lock.acquire(blocking=False))
+        if entered:
+            self.lock.release()
+        return self.reader.get_batch(row)
+
+
+def test_threads_come_to_the_reader_of_arrow_one_at_a_time(tmp_path: Path) -> None:
+    shard = write(tmp_path / "shard.arrow", [make_pack(seed=1), make_pack(seed=2)])
+    shard._reader = watched = WatchedReader(shard)
+    assert_same(shard[1], make_pack(seed=2))
+    with pytest.raises(IndexError):
+        shard[2]
+    assert_same(shard[0], make_pack(seed=1))
+    assert watched.could_enter == [False, False]
+    assert watched.lock.acquire(blocking=False), "it is free afterwards"
+
+
 # --- files that are no shard ---------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mindspore.mindrecord import FileWriter
 
 from shards import DamagedShard, Pack, PackMaxima, RowTooLarge, check_pack, count_pack, measure_pack
 from shards.formats.mindrecord import (
@@ -227,6 +229,41 @@ def test_videos_and_images_of_different_packs_are_not_added_up() -> None:
 def test_a_row_that_no_page_holds_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too small to save a blob row"):
         write(tmp_path, [make_pack(images=[(1, 100, 100)])], 1 << 20)
+
+
+# --- a full disk, of which FileWriter says nothing ---
+
+
+def test_packs_that_were_not_written_are_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raw_data = FileWriter.write_raw_data
+    given: list[Any] = []
+
+    def lose_the_second(writer: FileWriter, rows: list[Any]) -> None:
+        given.append(rows)
+        if len(given) != 2:
+            write_raw_data(writer, rows)
+
+    monkeypatch.setattr(FileWriter, "write_raw_data", lose_the_second)
+    with pytest.raises(OSError, match=r"MindSpore could not write: 2 of 3 packs were written.*shard-000000") as raised:
+        write(tmp_path, VARIED[:3])
+    assert raised.value.errno == errno.EIO
+    assert len(given) == 3
+
+
+@pytest.mark.parametrize("keep", [0.3, 0])
+def test_a_file_that_was_cut_short_is_an_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float
+) -> None:
+    commit = FileWriter.commit
+
+    def cut(writer: FileWriter) -> None:
+        commit(writer)
+        os.truncate(tmp_path / NAME, int(keep * (tmp_path / NAME).stat().st_size))
+
+    monkeypatch.setattr(FileWriter, "commit", cut)
+    with pytest.raises(OSError, match=r"MindSpore could not write: .*shard-000000") as raised:
+        write(tmp_path, VARIED[:3])
+    assert raised.value.errno == errno.EIO
 
 
 # --- files that are no shard ---------------------------------------------------------------------------------------

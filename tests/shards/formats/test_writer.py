@@ -130,6 +130,32 @@ def test_a_failed_rename_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert everything_in(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("format", "renamed"),
+    [("arrow", ["shard-000000.arrow"]), ("mindrecord", ["shard-000000.mindrecord.db", "shard-000000.mindrecord"])],
+)
+def test_an_index_appears_before_its_shard_and_the_folder_is_synced_after_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, renamed: list[str]
+) -> None:
+    events: list[str] = []
+    replace_file, fsync = os.replace, os.fsync
+
+    def noting_replace(source: Path, target: Path) -> None:
+        replace_file(source, target)
+        events.append(Path(target).name)
+
+    def noting_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        events.append("folder" if path == tmp_path else f"{path.parent.parent.name}/{path.name}")
+
+    monkeypatch.setattr(os, "replace", noting_replace)
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    write_shard(tmp_path, 0, [GOOD], CONSTANTS, format=format, largest_row_bytes=1 << 20)
+    assert events[-len(renamed) - 1 :] == [*renamed, "folder"]
+    assert set(events[: -len(renamed) - 1]) == {f".writing/{name}" for name in renamed}, "content is on the disk first"
+
+
 def test_a_shard_without_packs_is_no_file(tmp_path: Path) -> None:
     written = write_shard(tmp_path, 0, [], CONSTANTS)
     assert written.entry is None
@@ -137,7 +163,7 @@ def test_a_shard_without_packs_is_no_file(tmp_path: Path) -> None:
     assert everything_in(tmp_path) == []
 
 
-def test_what_an_interrupted_task_left_is_overwritten_and_another_at_work_is_left_alone(tmp_path: Path) -> None:
+def test_what_an_interrupted_job_left_is_overwritten_and_another_at_work_is_left_alone(tmp_path: Path) -> None:
     leftover = tmp_path / ".writing" / "shard-000000-by-another"
     leftover.mkdir(parents=True)
     (leftover / "shard-000000.arrow").write_bytes(b"half a shard")
@@ -159,7 +185,7 @@ def test_shards_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "shard-000000.arrow").stat().st_mode & 0o777 == 0o640
 
 
-def test_names_sort_in_order_of_the_tasks() -> None:
+def test_names_sort_in_order_of_the_shards() -> None:
     assert [shard_name(index) for index in (0, 12, 99_999)] == [
         "shard-000000.arrow",
         "shard-000012.arrow",
@@ -193,7 +219,7 @@ def test_a_sidecar_may_tell_of_no_shard(tmp_path: Path) -> None:
     assert read_sidecar(tmp_path, 0) == sidecar
 
 
-def test_a_task_that_did_not_end_has_no_sidecar(tmp_path: Path) -> None:
+def test_a_job_that_did_not_end_has_no_sidecar(tmp_path: Path) -> None:
     write_shard(tmp_path, 0, [GOOD], CONSTANTS)
     assert not sidecar_path(tmp_path, 0).exists()
     assert read_sidecar(tmp_path, 0) is None

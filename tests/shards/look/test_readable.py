@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import PackCounts
-from shards.look.readable import aligned, dataset_table, readable_bytes, reasons_of, share, visible
+from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of, visible
+from tests.shards.packs import CONSTANTS
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_bytes_are_readable(number: int, text: str) -> None:
 
 
 def test_shares() -> None:
-    assert (share(1, 3), share(3, 3), share(0, 0)) == ("33.3%", "100.0%", "0.0%")
+    assert (percentage(1, 3), percentage(3, 3), percentage(0, 0)) == ("33.3%", "100.0%", "0.0%")
 
 
 def test_columns_stand_under_each_other() -> None:
@@ -79,7 +80,7 @@ def test_columns_stand_under_each_other() -> None:
 
 def test_the_table_of_datasets_sums_all_and_counts_rejects() -> None:
     counts = PackCounts(num_samples=2, num_tokens=1000, num_label_tokens=9, num_images=1, num_image_patches=40)
-    table = dataset_table({"a\x1b": counts, "b": PackCounts(num_samples=1)}, {"b": {"x": 2, "y": 1}}, merge_size=2)
+    table = dataset_table({"a\x1b": counts, "b": PackCounts(num_samples=1)}, {"b": {"x": 2, "y": 1}}, CONSTANTS)
     assert table.splitlines() == [
         "dataset  samples  tokens  visual tokens  label tokens  images  videos  rejects",
         "a\\x1b          2   1,000             10             9       1       0        0",

@@ -24,8 +24,8 @@ from tests.train.golden_case import (
 from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from train.adapters.lora import AdapterDropout, Adapters, initial_a
 from train.errors import UsageError, WeightsError
+from train.models.qwen2_5_vl import NAMES
 from train.steps.optimizer import AccumulateGradients
-from train.weights.files import nested_name
 
 PACK = pack_samples([make_samples()["image"]])
 SHAPE = shape_for([PACK])
@@ -58,7 +58,7 @@ def adapted() -> Adapted:
 @pytest.mark.parametrize("targets", modules_by_targets())
 def test_targets_are_the_layers_that_peft_adapts(targets: str) -> None:
     adapters = adapt(build_golden_model(), targets=targets)
-    assert sorted(map(nested_name, adapters.modules)) == modules_by_targets()[targets]
+    assert sorted(map(NAMES.nested, adapters.modules)) == modules_by_targets()[targets]
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ from train.__main__ import main
 from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from train.adapters.merge import merge
 from train.errors import TrainingFailed
-from train.models.qwen2_5_vl.model import build_model
+from train.models.folder import build_model
+from train.models.qwen2_5_vl import NAMES
 from train.weights.files import INDEX_FILE, SINGLE_FILE, find_weights, from_float32, to_float32
-from train.weights.parameters import save_model
+from train.weights.parameters import save_weights
 
 Q_PROJ = "model.layers.0.self_attn.q_proj"
 
@@ -96,9 +97,9 @@ def test_the_folder_is_a_whole_model_folder(base: Path, merged: Path) -> None:
 
 def test_bfloat16_stays_bfloat16_and_is_rounded_once(base: Path, tmp_path: Path) -> None:
     narrow = shutil.copytree(base, tmp_path / "base")
-    save_model(narrow, build_model(base).get_parameters(), dtype="BF16")
+    save_weights(build_model(base).weights(), narrow, dtype="BF16")
     merge(narrow, TRAINED, tmp_path / "merged")
-    before, after = find_weights(narrow), find_weights(tmp_path / "merged")
+    before, after = find_weights(narrow, NAMES), find_weights(tmp_path / "merged", NAMES)
     assert {weight.dtype for weight in after.values()} == {"BF16"}
     a, b = adapter_factors()[Q_PROJ]
     exact = to_float32(before[f"{Q_PROJ}.weight"].read_stored(), "BF16") + np.float32(2) * (b @ a)
@@ -109,11 +110,11 @@ def test_bfloat16_stays_bfloat16_and_is_rounded_once(base: Path, tmp_path: Path)
 def test_sharded_models_are_read_and_written(base: Path, merged: Path, tmp_path: Path) -> None:
     sharded = shutil.copytree(base, tmp_path / "base")
     (sharded / SINGLE_FILE).unlink()
-    save_model(sharded, build_model(base).get_parameters(), max_shard_bytes=50_000)
+    save_weights(build_model(base).weights(), sharded, max_shard_bytes=50_000)
     merge(sharded, TRAINED, tmp_path / "merged", max_shard_bytes=100_000)
     assert 1 < len(list((tmp_path / "merged").glob("*.safetensors"))) < len(list(sharded.glob("*.safetensors")))
     assert (tmp_path / "merged" / INDEX_FILE).exists()
-    stored, expected = find_weights(tmp_path / "merged"), load_file(merged / SINGLE_FILE)
+    stored, expected = find_weights(tmp_path / "merged", NAMES), load_file(merged / SINGLE_FILE)
     assert set(stored) == set(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(stored[name].read(), value)
@@ -134,11 +135,14 @@ def test_the_command_runs_without_mindspore(base: Path, tmp_path: Path) -> None:
     ("argv", "words"),
     [
         (["--model", "{base}", "--adapter", "{adapter}"], "--output_dir is missing: give a new"),
-        (["--modle", "{base}"], "--modle is not a flag of merge: python -m train merge --model"),
+        (["--modle", "{base}"], "unknown flag --modle; did you mean --model?"),
         (["--model", "--adapter"], "--model needs a value"),
         (["--model", "{base}", "--adapter", "{adapter}", "--output_dir", "{base}"], "is not empty"),
         (["--model", "{base}", "--adapter", "{base}", "--output_dir", "{out}"], f"base has no {CONFIG_FILE}"),
-        (["--model", "{adapter}", "--adapter", "{adapter}", "--output_dir", "{out}"], f"has neither {SINGLE_FILE}"),
+        (
+            ["--model", "{adapter}", "--adapter", "{adapter}", "--output_dir", "{out}"],
+            "config.json does not exist; the model must be",
+        ),
     ],
 )
 def test_wrong_usage_ends_with_code_2_and_one_line(
@@ -192,6 +196,16 @@ def test_a_full_disk_says_so_and_leaves_no_weights(base: Path, tmp_path: Path, m
     monkeypatch.setattr("shards.files.atomic.os.fsync", fail)
     with pytest.raises(TrainingFailed, match="No space left on device; it is incomplete"):
         merge(base, TRAINED, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*safetensors*"))
+
+
+def test_weights_that_end_early_are_found_when_they_are_read(base: Path, tmp_path: Path) -> None:
+    """The header, which is checked before anything is written, says nothing of it."""
+    cut = shutil.copytree(base, tmp_path / "cut")
+    (weights,) = cut.glob("*.safetensors")
+    os.truncate(weights, weights.stat().st_size - 4)
+    with pytest.raises(TrainingFailed, match=r"model\.safetensors ends within .*; it is incomplete, delete it"):
+        merge(cut, TRAINED, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*safetensors*"))
 
 

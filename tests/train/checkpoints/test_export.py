@@ -24,7 +24,8 @@ from tests.train.golden_case import (
 from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from train.adapters.merge import merge
 from train.checkpoints.export import export_model
-from train.models.qwen2_5_vl.model import Qwen25VL, build_model
+from train.models.folder import build_model
+from train.models.trained import TrainedModel
 from train.weights.files import INDEX_FILE, SINGLE_FILE
 
 ORACLE = "ORACLE_PYTHON"  # an interpreter that has the extra `oracle`
@@ -39,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained_model() -> Qwen25VL:
+def trained_model() -> TrainedModel:
     model = build_golden_model()
     for parameter in model.get_parameters():
         ops.assign(parameter, parameter + Tensor(noise(parameter.name, parameter.shape)))

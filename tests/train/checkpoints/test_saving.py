@@ -14,7 +14,8 @@ from train.checkpoints.folder import read_checkpoint
 from train.checkpoints.saving import Saver, restore_optimizer
 from train.errors import TrainingFailed
 from train.inputs import open_inputs
-from train.models.qwen2_5_vl.model import Qwen25VL, build_model
+from train.models.folder import build_model
+from train.models.trained import TrainedModel
 from train.reports.metrics import StepSums
 from train.steps.optimizer import AdamW, zeros_like_parameters
 
@@ -27,17 +28,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(root: Path) -> Qwen25VL:
+def model(root: Path) -> TrainedModel:
     return build_model(root / "model")
 
 
-def make_optimizer(model: Qwen25VL) -> AdamW:
+def make_optimizer(model: TrainedModel) -> AdamW:
     parameters = model.trainable_params()
     sums = zeros_like_parameters(parameters, "sum")
     return AdamW(parameters, sums, groups=[0] * len(parameters), weight_decay=0.0, max_grad_norm=0.0)
 
 
-def make_saver(root: Path, output_dir: Path, model: Qwen25VL, **changes: object) -> tuple[Saver, AdamW]:
+def make_saver(root: Path, output_dir: Path, model: TrainedModel, **changes: object) -> tuple[Saver, AdamW]:
     arguments = TrainArguments(shards=root / "shards", model=root / "model", output_dir=output_dir, **changes)
     output_dir.mkdir(exist_ok=True)
     optimizer = make_optimizer(model)
@@ -46,7 +47,7 @@ def make_saver(root: Path, output_dir: Path, model: Qwen25VL, **changes: object)
     return Saver(arguments, inputs.order, inputs.identity, model, None, optimizer, newest), optimizer
 
 
-def test_weights_and_moments_come_back_bit_for_bit(root: Path, model: Qwen25VL, tmp_path: Path) -> None:
+def test_weights_and_moments_come_back_bit_for_bit(root: Path, model: TrainedModel, tmp_path: Path) -> None:
     saver, optimizer = make_saver(root, tmp_path, model)
     rng = np.random.default_rng(0)
     for parameter in optimizer.state:
@@ -68,7 +69,7 @@ def test_weights_and_moments_come_back_bit_for_bit(root: Path, model: Qwen25VL, 
         assert (saved.name, saved.asnumpy().tobytes()) == (read.name, read.asnumpy().tobytes())
 
 
-def test_the_number_of_checkpoints_is_limited(root: Path, model: Qwen25VL, tmp_path: Path) -> None:
+def test_the_number_of_checkpoints_is_limited(root: Path, model: TrainedModel, tmp_path: Path) -> None:
     saver, _ = make_saver(root, tmp_path, model, save_total_limit=2)
     lines = [saver.save(step, StepSums(), is_evaluated=True) for step in (1, 2, 3)]
     assert lines[2].endswith("s, deleted checkpoint-1")
@@ -89,7 +90,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_checkpoint(
-    root: Path, model: Qwen25VL, small_disk: Path
+    root: Path, model: TrainedModel, small_disk: Path
 ) -> None:
     saver, _ = make_saver(root, small_disk / "out", model)
     saver.save(1, StepSums(), is_evaluated=True)
@@ -102,7 +103,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_checkpoint(
 
 @pytest.mark.parametrize("name", ["write_file", "export_model"])
 def test_whatever_cannot_be_written_is_one_clear_error(
-    name: str, root: Path, model: Qwen25VL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, root: Path, model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saver, _ = make_saver(root, tmp_path, model)
     saver.save(1, StepSums(), is_evaluated=True)

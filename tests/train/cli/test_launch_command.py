@@ -80,9 +80,9 @@ def test_what_a_platform_says_of_ranks_does_not_hinder_a_launch(monkeypatch: pyt
     ("words", "message"),
     [
         (["--nproc", "0"], "--nproc: '0' is not a number of ranks"),
-        (["--nproc"], "--nproc: None"),
+        (["--nproc"], "--nproc: 'true' is not a number of ranks"),
         (["--nproc", "8"], "--nproc is 8, but this node has 4 NPUs"),
-        (["--learnin_rate", "1"], "did you mean learning_rate?"),
+        (["--learnin_rate", "1"], "did you mean --learning_rate?"),
     ],
 )
 def test_wrong_flags_are_refused_before_anything_starts(words: list[str], message: str) -> None:

@@ -18,8 +18,8 @@ from train.arguments import TrainArguments
 from train.errors import UsageError
 from train.inputs import open_inputs
 from train.loop import train
+from train.models.folder import build_model
 from train.models.precision import BFLOAT16, FLOAT32, Precision, choose_precision
-from train.models.qwen2_5_vl.model import build_model
 from train.steps.optimizer import AccumulateGradients
 from train.steps.step import to_device
 from train.stop import StopRequest

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from train.reports.metrics import EvaluationResult, MetricsFile, Progress, StepSums
+from train.reports.metrics import EvaluationResult, MetricsFile, StepReport, StepSums
 
 
-def progress(**changes: object) -> Progress:
+def step_report(**changes: object) -> StepReport:
     sums = StepSums(
         num_tokens=80,
         num_label_tokens=4,
@@ -18,13 +18,15 @@ def progress(**changes: object) -> Progress:
         seconds=2.0,
         data_wait_seconds=0.5,
     )
-    return Progress(
+    return StepReport(
         **{"step": 3, "num_steps": 9, "epoch": 0.5, "learning_rate": 1e-3, "grad_norm": 2.0} | changes, sums=sums
     )
 
 
 def test_sums_add_up_and_shares_are_of_the_sums() -> None:
-    both = progress().sums + StepSums(num_tokens=20, num_label_tokens=6, num_token_slots=100, loss_sum=5.0, seconds=3.0)
+    both = step_report().sums + StepSums(
+        num_tokens=20, num_label_tokens=6, num_token_slots=100, loss_sum=5.0, seconds=3.0
+    )
     assert both.loss == 1.5
     assert both.tokens_per_second == 20.0
     assert both.padding_share == 0.5
@@ -34,25 +36,25 @@ def test_sums_add_up_and_shares_are_of_the_sums() -> None:
 
 
 def test_a_line_tells_what_people_watch() -> None:
-    assert progress().to_line() == (
+    assert step_report().to_line() == (
         "step 3/9 | loss 2.5000 | lr 1.00e-03 | 40 tokens/s | padding 20.0% | data wait 25.0% (500 ms)"
     )
 
 
 def test_learning_rates_of_groups_are_told_where_they_differ() -> None:
     rates = {"llm": 1e-3, "vision": 1e-5}
-    several = progress(learning_rates=rates)
+    several = step_report(learning_rates=rates)
     assert "lr llm 1.00e-03, vision 1.00e-05 |" in several.to_line()
     assert several.to_json()["learning_rates"] == rates
-    assert "learning_rates" not in progress().to_json()
+    assert "learning_rates" not in step_report().to_json()
 
 
 def test_utilisation_is_told_where_the_peak_is_known() -> None:
-    known = progress(peak_flops=2000.0)
+    known = step_report(peak_flops=2000.0)
     assert known.to_line().endswith("| MFU 25.0%")
     assert known.to_json()["flops_utilisation"] == 0.25
-    assert "MFU" not in progress().to_line()
-    assert "flops_utilisation" not in progress().to_json()
+    assert "MFU" not in step_report().to_line()
+    assert "flops_utilisation" not in step_report().to_json()
 
 
 def test_an_evaluation_weighs_by_supervised_token() -> None:

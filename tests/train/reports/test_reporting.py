@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.reports.test_metrics import progress
+from tests.train.reports.test_metrics import step_report
 from train.arguments import TrainArguments
 from train.reports.metrics import EvaluationResult
 from train.reports.reporting import Reporting
@@ -34,7 +34,7 @@ def report_two_steps(arguments: TrainArguments, *, first_step: int) -> list[str]
         reporting.say("begun")
         for step in (first_step + 1, first_step + 2):
             reporting.advance()
-            reporting.report(progress(step=step, learning_rates={"llm": 1e-3, "vision": 1e-5}))
+            reporting.report(step_report(step=step, learning_rates={"llm": 1e-3, "vision": 1e-5}))
         reporting.report(evaluation(first_step + 2))
         reporting.sync()
     return lines
@@ -56,8 +56,8 @@ def test_every_report_is_a_line_and_a_record(arguments: TrainArguments) -> None:
     lines = report_two_steps(arguments, first_step=0)
     assert lines == [
         "begun",
-        progress(step=1, learning_rates={"llm": 1e-3, "vision": 1e-5}).to_line(),
-        progress(step=2, learning_rates={"llm": 1e-3, "vision": 1e-5}).to_line(),
+        step_report(step=1, learning_rates={"llm": 1e-3, "vision": 1e-5}).to_line(),
+        step_report(step=2, learning_rates={"llm": 1e-3, "vision": 1e-5}).to_line(),
         evaluation(2).to_line(),
     ]
     records = [json.loads(line) for line in (arguments.output_dir / "metrics.jsonl").read_text().splitlines()]

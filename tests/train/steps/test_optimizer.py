@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops, value_and_grad
 from mindspore.common.api import ms_compile_cache
 
 from train.steps.optimizer import AccumulateGradients, AdamW, zeros_like_parameters
@@ -29,6 +29,9 @@ class Line(nn.Cell):
 
     def construct(self, x, y):
         return ((x @ self.weight + self.bias - y) ** 2).sum()
+
+    def loss_and_gradients(self):
+        return value_and_grad(self, None, ParameterTuple(self.trainable_params()))
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda run: f"decay{run['weight_decay']}-clip{run['max_grad_norm']}")

@@ -8,7 +8,7 @@ from shards import DamagedShard, PackStream, measure_pack, open_shards
 from shards.order import PackOrder
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.errors import TrainingFailed
-from train.models.qwen2_5_vl.config import read_model_config
+from train.models.folder import build_model
 from train.reports.metrics import StepSums
 from train.steps.step import MicroBatch, make_step, micro_batches_of
 
@@ -65,7 +65,7 @@ def test_a_pack_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "shards" / "shard-000001.arrow").unlink()
     packs = PackStream(shards, PackOrder(num_packs=2, seed=0, packs_per_step=2, num_positions=2))
     with pytest.raises(TrainingFailed, match=r"^\S+shard-000001\.arrow is missing") as error:
-        list(micro_batches_of(packs, read_model_config(tmp_path / "model" / "config.json")))
+        list(micro_batches_of(packs, build_model(tmp_path / "model").work_of))
     assert isinstance(error.value.__cause__, DamagedShard)
 
 
@@ -75,7 +75,7 @@ def test_what_a_pack_adds_to_its_step_is_counted_with_and_without_padding(tmp_pa
     write_tiny_shards(tmp_path / "shards", packs, constants)
     order = PackOrder(num_packs=4, seed=0, packs_per_step=3, num_positions=4)
     stream = PackStream(open_shards(tmp_path / "shards"), order)
-    batches = list(micro_batches_of(stream, read_model_config(tmp_path / "model" / "config.json")))
+    batches = list(micro_batches_of(stream, build_model(tmp_path / "model").work_of))
     taken = [index for step in range(order.num_steps) for index in order.packs_of_step(step)]
     assert None in taken
     for micro_batch, index in zip(batches, taken, strict=True):

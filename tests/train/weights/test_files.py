@@ -10,31 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from train.models.qwen2_5_vl import NAMES
 from train.weights.files import (
     STORED_DTYPES,
     WeightToWrite,
     find_weights,
-    flat_name,
     from_float32,
-    nested_name,
     to_float32,
     write_file,
     write_weights,
 )
-
-
-@pytest.mark.parametrize(
-    ("flat", "nested"),
-    [
-        ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight"),
-        ("model.layers.1.self_attn.q_proj", "model.language_model.layers.1.self_attn.q_proj"),
-        ("model.norm.weight", "model.language_model.norm.weight"),
-        ("lm_head.weight", "lm_head.weight"),
-    ],
-)
-def test_both_namings_stand_for_each_other(flat: str, nested: str) -> None:
-    assert nested_name(flat) == nested
-    assert flat_name(nested) == flat == flat_name(flat)
 
 
 @given(st.floats(width=32, allow_nan=False, min_value=2.0**-126, max_value=2.0**127))
@@ -74,7 +59,7 @@ def test_each_tensor_is_asked_for_once_when_it_is_written_and_starts_at_a_multip
     ]
     [path] = write_weights(tmp_path, weights)
     assert sorted(asked) == ["half", "narrow", "scalar", "wide"]
-    stored = find_weights(tmp_path)
+    stored = find_weights(tmp_path, NAMES)
     for weight in weights:
         assert stored[weight.name].offset % STORED_DTYPES[weight.dtype].itemsize == 0
         np.testing.assert_array_equal(stored[weight.name].read_stored(), weight.read())

@@ -8,30 +8,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from tests.train.golden_case import CONFIG, CONSTANTS, build_golden_model
+from tests.train.golden_case import build_golden_model, empty_golden_model
 from train.errors import WeightsError
-from train.models.qwen2_5_vl.config import parse_model_config
-from train.models.qwen2_5_vl.model import Qwen25VL
+from train.models.trained import TrainedModel
 from train.weights.files import INDEX_FILE, SINGLE_FILE, from_float32, to_float32
-from train.weights.parameters import load_weights, save_model
+from train.weights.parameters import load_weights, save_weights, weight_of
 
 Weights = dict[str, np.ndarray]
 
 
-def weights_of(model: Qwen25VL) -> Weights:
+def weights_of(model: TrainedModel) -> Weights:
     return {parameter.name: parameter.asnumpy() for parameter in model.get_parameters()}
 
 
 WEIGHTS = weights_of(build_golden_model())
 
 
-def empty_model(**changes: object) -> Qwen25VL:
-    return Qwen25VL(parse_model_config({**CONFIG, **changes}), CONSTANTS)
+def load(model: TrainedModel, folder: Path) -> None:
+    load_weights(model.weights(), folder, model.names, model.tied_weights)
 
 
 def nested(weights: Weights) -> Weights:
@@ -59,7 +60,7 @@ def write_sharded(folder: Path, weights: Weights) -> None:
     (folder / INDEX_FILE).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
-def assert_loaded(model: Qwen25VL, expected: Weights) -> None:
+def assert_loaded(model: TrainedModel, expected: Weights) -> None:
     loaded = weights_of(model)
     assert set(loaded) == set(expected)
     for name, value in expected.items():
@@ -75,8 +76,8 @@ def test_both_namings_load_from_one_file_and_from_several(
     stored = rename(WEIGHTS)
     assert ("model.visual.patch_embed.proj.weight" in stored) == (rename is nested)
     write(tmp_path, stored)
-    model = empty_model()
-    load_weights(model, tmp_path)
+    model = empty_golden_model()
+    load(model, tmp_path)
     assert_loaded(model, WEIGHTS)
 
 
@@ -105,15 +106,15 @@ def test_a_tied_head_may_be_stored_or_not(with_head: bool, tmp_path: Path) -> No
     expected = {name: value for name, value in WEIGHTS.items() if name != "lm_head.weight"}
     stored = {**expected, "lm_head.weight": expected["model.embed_tokens.weight"]} if with_head else expected
     write_single(tmp_path, stored)
-    model = empty_model(tie_word_embeddings=True)
-    load_weights(model, tmp_path)
+    model = empty_golden_model(tie_word_embeddings=True)
+    load(model, tmp_path)
     assert_loaded(model, expected)
 
 
 def test_a_tied_head_that_differs_from_the_embedding_is_an_error(tmp_path: Path) -> None:
     write_single(tmp_path, WEIGHTS)
     with pytest.raises(WeightsError, match=r"lm_head.weight differs from model.embed_tokens.weight"):
-        load_weights(empty_model(tie_word_embeddings=True), tmp_path)
+        load(empty_golden_model(tie_word_embeddings=True), tmp_path)
 
 
 def without(name: str) -> Weights:
@@ -137,13 +138,13 @@ def without(name: str) -> Weights:
 def test_weights_that_do_not_fit_are_an_error_that_names_them(stored: Weights, message: str, tmp_path: Path) -> None:
     write_single(tmp_path, stored)
     with pytest.raises(WeightsError, match=message) as raised:
-        load_weights(empty_model(), tmp_path)
+        load(empty_golden_model(), tmp_path)
     assert str(tmp_path) in str(raised.value)
 
 
 def test_files_that_are_missing_or_broken_are_errors(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=f"has neither {SINGLE_FILE}"):
-        load_weights(empty_model(), tmp_path)
+        load(empty_golden_model(), tmp_path)
 
     whole = tmp_path / SINGLE_FILE
     write_single(tmp_path, WEIGHTS)
@@ -151,22 +152,22 @@ def test_files_that_are_missing_or_broken_are_errors(tmp_path: Path) -> None:
     for broken, message in ((content[:-8], "ends within"), (content[:100], "not a safetensors"), (b"", "not a safe")):
         whole.write_bytes(broken)
         with pytest.raises(WeightsError, match=message):
-            load_weights(empty_model(), tmp_path)
+            load(empty_golden_model(), tmp_path)
 
     write_sharded(tmp_path, WEIGHTS)
     os.remove(tmp_path / "model-00002-of-00003.safetensors")
     with pytest.raises(WeightsError, match="model-00002-of-00003"):
-        load_weights(empty_model(), tmp_path)
+        load(empty_golden_model(), tmp_path)
     (tmp_path / INDEX_FILE).write_text("{}")
     with pytest.raises(WeightsError, match="is not an index"):
-        load_weights(empty_model(), tmp_path)
+        load(empty_golden_model(), tmp_path)
 
 
 def test_float16_becomes_float32(tmp_path: Path) -> None:
     half = {name: value.astype(np.float16) for name, value in WEIGHTS.items()}
     write_single(tmp_path, half)
-    model = empty_model()
-    load_weights(model, tmp_path)
+    model = empty_golden_model()
+    load(model, tmp_path)
     assert_loaded(model, {name: value.astype(np.float32) for name, value in half.items()})
 
 
@@ -176,8 +177,8 @@ def test_bfloat16_becomes_the_float32_whose_upper_half_it_is(tmp_path: Path) -> 
     write_bfloat16(tmp_path / SINGLE_FILE, truncated)
     with safe_open(tmp_path / SINGLE_FILE, "np") as file:
         assert file.get_slice("model.norm.weight").get_dtype() == "BF16"
-    model = empty_model()
-    load_weights(model, tmp_path)
+    model = empty_golden_model()
+    load(model, tmp_path)
     assert_loaded(model, truncated)
     special = np.array([0x3F80, 0xC000, 0x7F80, 0x0001], np.uint16)
     np.testing.assert_array_equal(to_float32(special, "BF16"), np.array([1, -2, np.inf, 2.0**-133], np.float32))
@@ -195,9 +196,9 @@ def write_bfloat16(path: Path, weights: Weights) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + payload)
 
 
-def save(folder: Path, model: Qwen25VL, **options: Any) -> list[str]:
+def save(folder: Path, model: TrainedModel, **options: Any) -> list[str]:
     folder.mkdir(exist_ok=True)
-    paths = save_model(folder, model.get_parameters(), **options)
+    paths = save_weights(model.weights(), folder, **options)
     assert sorted(os.listdir(folder)) == sorted(path.name for path in paths), "a temporary file was left"
     return [path.name for path in paths]
 
@@ -206,8 +207,8 @@ def test_saving_and_loading_again_gives_the_same_model(tmp_path: Path) -> None:
     assert save(tmp_path / "out", build_golden_model()) == [SINGLE_FILE]
     stored = load_file(tmp_path / "out" / SINGLE_FILE)
     assert set(stored) == set(WEIGHTS) and all(value.dtype == np.float32 for value in stored.values())
-    model = empty_model()
-    load_weights(model, tmp_path / "out")
+    model = empty_golden_model()
+    load(model, tmp_path / "out")
     assert_loaded(model, WEIGHTS)
 
 
@@ -222,16 +223,16 @@ def test_a_large_model_is_saved_in_several_files_with_an_index(tmp_path: Path) -
     assert index["metadata"]["total_size"] == sum(value.nbytes for value in WEIGHTS.values())
     sizes = [sum(value.nbytes for value in shard.values()) for shard in shards.values()]
     assert len(sizes) > 3 and max(sizes) <= limit
-    model = empty_model()
-    load_weights(model, tmp_path)
+    model = empty_golden_model()
+    load(model, tmp_path)
     assert_loaded(model, WEIGHTS)
 
 
 def test_bfloat16_weights_are_saved_and_load_as_what_they_were_rounded_to(tmp_path: Path) -> None:
     save(tmp_path, build_golden_model(), dtype="BF16")
     assert (tmp_path / SINGLE_FILE).stat().st_size < 0.6 * sum(value.nbytes for value in WEIGHTS.values())
-    model = empty_model()
-    load_weights(model, tmp_path)
+    model = empty_golden_model()
+    load(model, tmp_path)
     assert_loaded(model, {name: to_float32(from_float32(value, "BF16"), "BF16") for name, value in WEIGHTS.items()})
 
 
@@ -239,8 +240,8 @@ def test_a_tied_model_is_saved_without_its_head(tmp_path: Path) -> None:
     model = build_golden_model(tie_word_embeddings=True)
     save(tmp_path, model)
     assert "lm_head.weight" not in load_file(tmp_path / SINGLE_FILE)
-    again = empty_model(tie_word_embeddings=True)
-    load_weights(again, tmp_path)
+    again = empty_golden_model(tie_word_embeddings=True)
+    load(again, tmp_path)
     assert_loaded(again, weights_of(model))
 
 
@@ -252,9 +253,28 @@ def test_saving_that_fails_leaves_an_older_file_whole(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("shards.files.atomic.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_model(tmp_path, build_golden_model().get_parameters())
+        save_weights(build_golden_model().weights(), tmp_path)
     assert os.listdir(tmp_path) == [SINGLE_FILE]
     assert set(load_file(tmp_path / SINGLE_FILE)) == {"old"}
     monkeypatch.undo()
     save(tmp_path, build_golden_model())
     assert set(load_file(tmp_path / SINGLE_FILE)) == set(WEIGHTS)
+
+
+def test_a_compiled_graph_computes_with_what_is_written() -> None:
+    parameter = ms.Parameter(ms.Tensor(np.ones(3, np.float32)), name="scale")
+
+    class Scale(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__(auto_prefix=False)
+            self.scale = parameter
+
+        @ms.jit
+        def construct(self, x: ms.Tensor) -> ms.Tensor:
+            return x * self.scale
+
+    scale, weight, x = Scale(), weight_of(parameter), ms.Tensor(np.full(3, 2, np.float32))
+    assert scale(x).asnumpy().tolist() == [2, 2, 2]
+    weight.write(np.array([1, 2, 3], np.float32))
+    assert scale(x).asnumpy().tolist() == [2, 4, 6]
+    assert weight.read().tolist() == [1, 2, 3]

@@ -1,0 +1,35 @@
+"""Qwen2.5-VL. Importing this loads no MindSpore.
+
+config.py      config.json, flat or nested -> ModelConfig
+names.py       how weights are called, and which group each belongs to
+vision.py      uint8 patches -> visual embeddings
+language.py    embeddings -> hidden states
+model.py       Batch -> sum of the cross entropy, as a `train.models.trained.TrainedModel`
+flops.py       what a pack costs
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shards.files.names import CONFIG_NAME
+from train.models.qwen2_5_vl.config import ModelConfig, read_model_config
+from train.models.qwen2_5_vl.names import NAMES, tied_weights
+
+if TYPE_CHECKING:
+    from shards import ModelConstants
+    from train.models.precision import Precision
+    from train.models.trained import TrainedModel
+
+__all__ = ["NAMES", "build", "read_config", "tied_weights"]
+
+
+def read_config(folder: Path) -> ModelConfig:
+    return read_model_config(folder / CONFIG_NAME)
+
+
+def build(config: ModelConfig, constants: ModelConstants, precision: Precision) -> TrainedModel:
+    from train.models.qwen2_5_vl.model import Qwen25VL  # loads MindSpore
+
+    return Qwen25VL(config, constants, precision)

@@ -6,13 +6,13 @@ as transformers 4.57.1 writes it. Both give the same `ModelConfig`. What the mod
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.errors import ConfigError
+from train.errors import ModelConfigError
+from train.models.config_file import read_config_file
 
 MODEL_TYPE = "qwen2_5_vl"
 HIDDEN_ACT = "silu"
@@ -106,23 +106,16 @@ class ModelConfig:
 
 
 def read_model_config(path: Path) -> ModelConfig:
-    """Read a config.json, flat or nested. Raises ConfigError naming `path` and the key."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; the model must be a Hugging Face model folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise ConfigError(f"{path} is not a JSON object")
+    """Read a config.json, flat or nested. Raises ModelConfigError naming `path` and the key."""
+    record = read_config_file(path)
     try:
         return parse_model_config(record)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except ModelConfigError as error:
+        raise ModelConfigError(f"{path}: {error}") from None
 
 
 def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
-    """The configuration in a parsed config.json. Raises ConfigError naming the key."""
+    """The configuration in a parsed config.json. Raises ModelConfigError naming the key."""
     _require_value(record, "model_type", (MODEL_TYPE,))
     # Newer files repeat some of the language model's keys at the top; text_config is what transformers reads.
     text = {**record, **_optional_object(record, "text_config")}
@@ -169,13 +162,13 @@ def _parse_vision_config(record: Mapping[str, Any]) -> VisionConfig:
             window_size=_need_size(record, "window_size"),
             fullatt_block_indexes=tuple(_need_sizes(record, "fullatt_block_indexes")),
         )
-    except ConfigError as error:
-        raise ConfigError(f"{prefix}{error}") from None
+    except ModelConfigError as error:
+        raise ModelConfigError(f"{prefix}{error}") from None
 
 
 def _require(holds: bool, key: str, message: str) -> None:
     if not holds:
-        raise ConfigError(f"{key} {message}")
+        raise ModelConfigError(f"{key} {message}")
 
 
 def _require_value(
@@ -183,13 +176,13 @@ def _require_value(
 ) -> None:
     value = record.get(key, default)
     if value is None:
-        raise ConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
+        raise ModelConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
     _require(value in supported, prefix + key, f"is {value!r}; supported: {', '.join(map(repr, supported))}")
 
 
 def _need(record: Mapping[str, Any], key: str, prefix: str = "") -> Any:
     if record.get(key) is None:
-        raise ConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
+        raise ModelConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
     return record[key]
 
 

@@ -1,35 +1,36 @@
 """Qwen2.5-VL: a `Batch` -> the sum of its cross entropy.
 
     model = build_model(Path("Qwen2.5-VL-3B-Instruct"))
-    step = loss_and_gradients(model)
-    loss_sum, gradients = step(*(ms.Tensor(array) for array in batch))
+    loss_sum = model(*(ms.Tensor(array) for array in batch))
 
-The loss is a sum over supervised tokens: divide it, and the gradients, by their number in the whole global batch.
-Gradients are in the order of `model.trainable_params()`; a parameter that a batch doesn't use gets zeros. Every
+The loss is a sum over supervised tokens: divide it, and the gradients, by their number in the whole global batch. Every
 parameter is float32 and has its name in the Hugging Face checkpoint (`visual.*`, `model.*`, `lm_head.weight` unless
 tied).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import mindspore as ms
 from mindspore import nn, ops
 
-from shards import ModelConstants, read_model_constants
+from shards import ModelConstants, PaddedPack
 from train.models.layers import Linear
 from train.models.precision import FLOAT32, Precision
-from train.models.qwen2_5_vl.config import ModelConfig, read_model_config
+from train.models.qwen2_5_vl.config import ModelConfig
+from train.models.qwen2_5_vl.flops import work_of
 from train.models.qwen2_5_vl.language import LanguageModel
+from train.models.qwen2_5_vl.names import NAMES, group_of, tied_weights
 from train.models.qwen2_5_vl.vision import VisionTower
-from train.weights.parameters import load_weights
+from train.models.trained import AdaptableLayer, Work
+from train.weights.parameters import Weight, weight_of
 
 
 class Qwen25VL(nn.Cell):
-    """The whole model. Its weights are zero until `train.weights.parameters.load_weights` fills them."""
+    """The whole model, as a `TrainedModel`. Its weights are zero until they are written."""
+
+    names = NAMES
 
     def __init__(self, config: ModelConfig, constants: ModelConstants, precision: Precision = FLOAT32) -> None:
         super().__init__()
@@ -41,13 +42,28 @@ class Qwen25VL(nn.Cell):
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
         self.matmul = ops.MatMul(transpose_b=True)
 
-    def recompute_layers(self) -> None:
-        """Have the backward compute each block and layer again from its input, in place of keeping what is inside.
+    def loss_and_gradients(self) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
+        return ms.value_and_grad(self, None, ms.ParameterTuple(self.trainable_params()))
 
-        Set `requires_grad` first: outside of graphs, MindSpore looks at it here.
-        """
+    def group_of(self, parameter_name: str) -> str:
+        return group_of(parameter_name)
+
+    def recompute_layers(self) -> None:
         for layer in (*self.visual.blocks, *self.model.layers):
             layer.recompute()
+
+    def adaptable_layers(self) -> dict[str, AdaptableLayer | None]:
+        return {name: cell if isinstance(cell, Linear) else None for name, cell in self.cells_and_names() if name}
+
+    def weights(self) -> Iterator[Weight]:
+        return map(weight_of, self.get_parameters())
+
+    @property
+    def tied_weights(self) -> Mapping[str, str]:
+        return tied_weights(self.config)
+
+    def work_of(self, pack: PaddedPack) -> Work:
+        return work_of(pack, self.config)
 
     def construct(
         self,
@@ -105,28 +121,3 @@ class Qwen25VL(nn.Cell):
         else:
             logits_NV = self.lm_head(hidden_NC)
         return ops.cast(logits_NV, ms.float32)
-
-
-def build_model(model_folder: Path, precision: Precision = FLOAT32) -> Qwen25VL:
-    """The model of a Hugging Face folder, with its weights as float32, whatever dtype it computes in.
-
-    Raises ConfigError, WeightsError or shards.ModelFolderError, naming file and key.
-    """
-    config = read_model_config(model_folder / "config.json")
-    model = Qwen25VL(config, read_model_constants(model_folder), precision)
-    load_weights(model, model_folder)
-    return model
-
-
-def loss_and_gradients(model: Qwen25VL) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
-    """Compile forward and backward into one graph: step(*batch tensors) -> (loss_sum, gradients).
-
-    Set requires_grad=False on frozen parameters first: gradients are those of the parameters trainable now.
-    """
-    differentiate = ms.value_and_grad(model, None, weights=ms.ParameterTuple(model.trainable_params()))
-
-    @ms.jit
-    def step(*batch: ms.Tensor) -> Any:
-        return differentiate(*batch)
-
-    return step

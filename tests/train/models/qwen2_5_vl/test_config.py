@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from train.errors import ConfigError
+from train.errors import ModelConfigError
 from train.models.qwen2_5_vl.config import ModelConfig, parse_model_config, read_model_config
 
 # As published with Qwen2.5-VL-3B-Instruct.
@@ -149,7 +149,7 @@ REQUIRED = [
 def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(changed(path, ...)))
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(ModelConfigError) as raised:
         read_model_config(file)
     assert str(file) in str(raised.value) and f"{path} is missing" in str(raised.value)
 
@@ -183,7 +183,7 @@ def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: 
     ],
 )
 def test_an_unsupported_value_is_an_error_that_names_the_key(path: str, value: Any) -> None:
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(ModelConfigError) as raised:
         parse_model_config(changed(path, value))
     key = "rope_scaling" if isinstance(value, dict) else path
     assert str(raised.value).startswith(key)
@@ -196,5 +196,5 @@ def test_a_file_that_is_no_config(content: str | None, message: str, tmp_path: P
     file = tmp_path / "config.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ModelConfigError, match=message):
         read_model_config(file)

@@ -15,7 +15,8 @@ from tests.train.golden_case import (
     pack_samples,
     shape_for,
 )
-from train.steps.groups import GROUPS, freeze
+from train.models.trained import GROUPS
+from train.steps.groups import freeze
 
 Result = tuple[float, dict[str, np.ndarray]]
 LOSS_TOLERANCE = 1e-5

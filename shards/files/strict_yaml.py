@@ -1,4 +1,4 @@
-"""YAML files that people write. What PyYAML lets pass (a key given twice) or raises in many ways is a ConfigError."""
+"""YAML files that people write. What PyYAML lets pass (a key given twice) or raises in many ways is a ValueError."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from preprocess.errors import ConfigError
 
 
 class _UniqueKeys:
@@ -33,11 +31,11 @@ class _VerbatimLoader(_UniqueKeys, yaml.BaseLoader):
 
 def read_yaml_mapping(path: Path, text: str, *, verbatim: bool = False) -> dict[Any, Any]:
     """The mapping that `text`, the content of `path`, holds. `verbatim` keeps every scalar as the text that stands
-    there (007, no, 2026-01-31). Raises ConfigError in one line."""
+    there (007, no, 2026-01-31). Raises ValueError in one line that names the file."""
     try:
         values = yaml.load(text, _VerbatimLoader if verbatim else _TypedLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must be a YAML mapping of names to values")
+        raise ValueError(f"{path} must be a YAML mapping of names to values")
     return values

@@ -10,7 +10,7 @@ from shards import ModelConstants, Pack, PackMaxima, measure_pack
 from shards.batch import BatchShape, make_batch
 from tests.train.tiny_run import PACK_LENGTH, make_packs, write_tiny_model
 from train.models.qwen2_5_vl.config import ModelConfig, read_model_config
-from train.steps.flops import Work, count_work, peak_flops, training_flops
+from train.models.qwen2_5_vl.flops import Counts, count_real, training_flops
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,13 @@ def test_only_what_is_real_counts(constants: ModelConstants) -> None:
     for pack in packs:
         grids = np.concatenate([pack.image_grid_thw, pack.video_grid_thw]).tolist()
         lengths = np.diff(pack.cu_seqlens).tolist()
-        work = count_work(
+        counts = count_real(
             make_batch(pack, shape, constants),
             num_tokens=pack.num_tokens,
             num_label_tokens=pack.num_label_tokens,
             merge_unit=constants.merge_size**2,
         )
-        assert work == Work(
+        assert counts == Counts(
             tokens=pack.num_tokens,
             token_pairs=sum(length * (length + 1) // 2 for length in lengths),
             label_tokens=pack.num_label_tokens,
@@ -73,9 +73,9 @@ def replace_grid(pack: Pack, constants: ModelConstants, grid: tuple[int, int, in
 
 def test_an_empty_pack_is_no_work(constants: ModelConstants, config: ModelConfig) -> None:
     shape = BatchShape.holding(PackMaxima(patches=16, windows=2), PACK_LENGTH, constants)
-    work = count_work(make_batch(None, shape, constants), num_tokens=0, num_label_tokens=0, merge_unit=4)
-    assert work == Work(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
-    assert training_flops(config, work) == 0
+    counts = count_real(make_batch(None, shape, constants), num_tokens=0, num_label_tokens=0, merge_unit=4)
+    assert counts == Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
+    assert training_flops(config, counts) == 0
 
 
 def test_every_weight_counts_once_for_each_row_that_it_meets(folder: Path, config: ModelConfig) -> None:
@@ -87,7 +87,7 @@ def test_every_weight_counts_once_for_each_row_that_it_meets(folder: Path, confi
             sizes[part] += weight.size
     assert set(sizes) == {"visual.patch_embed", "visual.blocks", "visual.merger", "model.embed_tokens", "model.layers"}
 
-    nothing = Work(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
+    nothing = Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
     assert training_flops(config, replace(nothing, tokens=7)) == 6 * 7 * sizes["model.layers"]
     assert training_flops(config, replace(nothing, label_tokens=7)) == 6 * 7 * sizes["model.embed_tokens"]  # tied
     cells = 3
@@ -101,15 +101,7 @@ def test_attention_counts_two_products_of_the_width_for_each_pair_and_layer(conf
     """By hand: 2 layers of width 32; a tower of 2 blocks of width 16, of which the last one attends fully."""
     assert (config.num_hidden_layers, config.hidden_size) == (2, 32)
     assert (config.vision.depth, config.vision.hidden_size, config.vision.fullatt_block_indexes) == (2, 16, (1,))
-    nothing = Work(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
+    nothing = Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
     assert training_flops(config, replace(nothing, token_pairs=10)) == 3 * 2 * 2 * 2 * 32 * 10
     assert training_flops(config, replace(nothing, slice_pairs=10)) == 3 * 2 * 1 * 2 * 16 * 10
     assert training_flops(config, replace(nothing, window_pairs=10)) == 3 * 2 * 1 * 2 * 16 * 10
-
-
-def test_peaks_are_known_for_ascend_910_only() -> None:
-    assert peak_flops("Ascend910B3") == 354e12
-    assert peak_flops("Ascend910_9392") == 354e12
-    assert peak_flops("Ascend910ProA") == 256e12
-    assert peak_flops("CPU") is None
-    assert peak_flops("Ascend310P") is None

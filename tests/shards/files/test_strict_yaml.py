@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from preprocess.errors import ConfigError
-from preprocess.read.strict_yaml import read_yaml_mapping
+from shards.files.strict_yaml import read_yaml_mapping
 
 PATH = Path("some.yaml")
 
@@ -60,7 +59,7 @@ def test_impossible_values_are_refused(text: str) -> None:
 
 
 def refusal(text: str, **options: Any) -> str:
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(ValueError) as raised:
         read_yaml_mapping(PATH, text, **options)
     message = str(raised.value)
     assert message.startswith("some.yaml ")

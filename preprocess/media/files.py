@@ -1,0 +1,93 @@
+"""Media that are files of their own: the kind of source that takes whatever no other kind does.
+
+`MediaSource.path` is the absolute path; the other fields are not used. The version of a file is the time of its last
+change, in nanoseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media.paths import resolve_path
+from preprocess.sample import MediaSource, MediaStamp
+
+_FIRST_TIME, _LAST_TIME = -(1 << 63), (1 << 63) - 1  # that a plan can hold, in nanoseconds: from 1677 to 2262
+# Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
+_ABOUT_THE_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+
+
+def owns(_: MediaSource) -> bool:
+    return True
+
+
+def locate(written: str, data_path: Path | None, *, follow_links: bool) -> MediaSource:
+    """Raises SampleError (path_outside, missing_file); touches no file unless links must not be followed."""
+    return MediaSource(path=resolve_path(written, data_path, follow_links=follow_links))
+
+
+def describe(source: MediaSource) -> str:
+    return source.path
+
+
+def open_medium(source: MediaSource) -> IO[bytes]:
+    try:
+        return open(source.path, "rb")
+    except (OSError, ValueError) as error:
+        raise read_error(source, error) from None
+
+
+def local_path(source: MediaSource) -> str:
+    return source.path
+
+
+def stamp_of(source: MediaSource) -> MediaStamp:
+    return stamp_of_file(source.path, describe(source))
+
+
+def stamped(source: MediaSource) -> str:
+    return source.path
+
+
+def describe_version(version: int) -> str:
+    return str(np.datetime64(version, "ns"))
+
+
+def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError | FatalError:
+    return error_of_file(describe(source), error)
+
+
+def stamp_of_file(path: str, medium: str) -> MediaStamp:
+    """Size and time of the file in which a medium stands that messages call `medium`.
+
+    Raises SampleError (missing_file) where there is no regular file.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise error_of_file(medium, error) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise SampleError(Reason.MISSING_FILE, f"{path} is not a regular file", medium)
+    return MediaStamp(num_bytes=status.st_size, version=min(max(status.st_mtime_ns, _FIRST_TIME), _LAST_TIME))
+
+
+def error_of_file(medium: str, error: OSError | ValueError) -> SampleError | FatalError:
+    """Tell a path that is wrong (a reject) from a disk or machine that fails (fatal)."""
+    if isinstance(error, ValueError) or error.errno in _ABOUT_THE_PATH:
+        return SampleError(Reason.MISSING_FILE, f"{medium}: {getattr(error, 'strerror', None) or error}", medium)
+    return FatalError(f"{medium}: {error}; the disk or machine failed, not this sample: mend it and run again")

@@ -1,0 +1,157 @@
+"""The media store: all that is done with a source of media, whatever its kind.
+
+`KINDS` lists the kinds; each is a module that gives what `Kind` says, and it alone knows what the fields of its sources
+mean. Everybody else passes sources on and asks here. A new kind is one such module and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media import files, parquet_cells
+from preprocess.sample import MediaSource, MediaStamp
+from shards.files.hashing import sha256_of
+
+
+class Kind(Protocol):
+    """What a module of one kind of source gives."""
+
+    def owns(self, source: MediaSource, /) -> bool:
+        """Whether the source is of this kind; the first kind that says so has it."""
+
+    def locate(self, written: str, data_path: Path | None, /, *, follow_links: bool) -> MediaSource | None:
+        """The source that a text in an annotation names; None where the text is another kind's.
+
+        Raises SampleError (path_outside, missing_file); reads nothing of the medium.
+        """
+
+    def describe(self, source: MediaSource, /) -> str:
+        """What messages call it."""
+
+    def open_medium(self, source: MediaSource, /) -> IO[bytes]:
+        """Its bytes, seekable. Raises SampleError (missing_file) or FatalError (disk, machine)."""
+
+    def local_path(self, source: MediaSource, /) -> str | None:
+        """A file on this machine that holds these bytes and nothing else, for decoders that are faster with one."""
+
+    def stamp_of(self, source: MediaSource, /) -> MediaStamp:
+        """Size and version, without a hash, from metadata alone. Raises SampleError (missing_file) or FatalError."""
+
+    def stamped(self, source: MediaSource, /) -> str:
+        """What messages call that of which the stamp is."""
+
+    def describe_version(self, version: int, /) -> str:
+        """What messages call a version."""
+
+    def read_error(self, source: MediaSource, error: OSError | ValueError, /) -> SampleError | FatalError:
+        """Tell a source that is wrong (a reject) from a disk or machine that fails (fatal)."""
+
+
+# The last one takes what the others leave.
+KINDS: tuple[Kind, ...] = (
+    parquet_cells,
+    files,
+)
+
+
+def _kind_of(source: MediaSource) -> Kind:
+    return next(kind for kind in KINDS if kind.owns(source))
+
+
+def reveal(value: Any) -> Any:
+    """A value of a record with what it stands for: a source, or what is written, where it is a reader's placeholder.
+
+    Any other value as it is. Raises FatalError.
+    """
+    return value.reveal() if isinstance(value, parquet_cells.EmbeddedMedium) else value
+
+
+def locate(written: str, data_path: Path | None, *, follow_links: bool) -> MediaSource:
+    """The medium that a text in an annotation names, by the rules of its kind; for files those of `paths.py`.
+
+    Raises SampleError (path_outside, missing_file).
+    """
+    sources = (kind.locate(written, data_path, follow_links=follow_links) for kind in KINDS)
+    return next(source for source in sources if source is not None)
+
+
+def describe(source: MediaSource) -> str:
+    """What messages call it."""
+    return _kind_of(source).describe(source)
+
+
+def open_medium(source: MediaSource) -> IO[bytes]:
+    """The bytes of a medium, seekable. Raises SampleError (missing_file) or FatalError (disk)."""
+    return _kind_of(source).open_medium(source)
+
+
+def local_path(source: MediaSource) -> str | None:
+    """A file on this machine that holds the bytes of the medium and nothing else, if there is one."""
+    return _kind_of(source).local_path(source)
+
+
+def stamp_of(source: MediaSource, *, hash_content: bool = False) -> MediaStamp:
+    """Size and version of the source, and on demand the hash of the medium's bytes.
+
+    Raises SampleError (missing_file) where it is not there, or FatalError.
+    """
+    stamp = _kind_of(source).stamp_of(source)
+    if not hash_content:
+        return stamp
+    with open_medium(source) as file:
+        return replace(stamp, sha256=sha256_of(file))
+
+
+def check_unchanged(source: MediaSource, measured: MediaStamp, key: str) -> None:
+    """Raises FatalError, naming the sample by its `key`, where the medium is not the one that was measured.
+
+    Nothing that was planned for it holds then, and a mount that went away for an hour must not leave rejects for good.
+    """
+    kind = _kind_of(source)
+    try:
+        now = stamp_of(source, hash_content=bool(measured.sha256))
+        if now == measured or (measured.sha256 and now.sha256 == measured.sha256):
+            return
+        found = f"{kind.stamped(source)} is {_describe_stamp(kind, now)}"
+    except SampleError as error:
+        found = error.detail
+    raise FatalError(
+        f"{key}: {found}; it was {_describe_stamp(kind, measured)} when it was planned. Mend the mount or bring the "
+        "file back, and run the same command again; or remove the output folder to measure all media again"
+    )
+
+
+def _describe_stamp(kind: Kind, stamp: MediaStamp) -> str:
+    content = f", sha256 {stamp.sha256[:8]}" if stamp.sha256 else ""
+    return f"{stamp.num_bytes:,} bytes of {kind.describe_version(stamp.version)}{content}"
+
+
+def reuse_key(source: MediaSource, stamp: MediaStamp) -> list[Any]:
+    """What tells this version of this medium from all others, as JSON: the same in every run."""
+    place = [source.path, source.row, source.column, source.item]
+    return [place, stamp.num_bytes, stamp.version]
+
+
+@contextmanager
+def naming(source: MediaSource) -> Iterator[None]:
+    """What is wrong with a sample inside is wrong with this medium: its name goes before the detail."""
+    try:
+        yield
+    except SampleError as error:
+        raise reject_of(source, error.reason, error.detail) from None
+
+
+def reject_of(source: MediaSource, reason: Reason, detail: str) -> SampleError:
+    """A reject that this medium is the cause of: its name goes before the detail."""
+    name = describe(source)
+    return SampleError(reason, f"{name}: {detail}", name)
+
+
+def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError | FatalError:
+    """Tell a source that is wrong (a reject) from a disk or machine that fails (fatal)."""
+    return _kind_of(source).read_error(source, error)

@@ -1,0 +1,14 @@
+"""What a text must be to be a path."""
+
+from __future__ import annotations
+
+
+def path_flaw(path: str) -> str | None:
+    """What keeps a text from being a path, if anything does."""
+    if "\0" in path:
+        return "holds a NUL character, which no path can"
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not UTF-8; rename the file or folder"
+    return None

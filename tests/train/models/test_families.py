@@ -1,0 +1,25 @@
+"""Which family a model folder belongs to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from train.errors import ModelConfigError
+from train.models import family_in, family_of
+
+
+def test_a_model_type_has_its_family() -> None:
+    assert family_of("qwen2_5_vl").NAMES.head == "lm_head"
+
+
+@pytest.mark.parametrize("record", [{"model_type": "qwen2_vl"}, {}])
+def test_a_model_type_without_family_is_refused_naming_those_that_exist(record: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ModelConfigError) as error:
+        family_in(tmp_path)
+    what = f"models of model_type {record.get('model_type', '')!r} can't be trained; these can: qwen2_5_vl"
+    assert str(error.value) == f"{path}: {what}"

@@ -1,0 +1,22 @@
+"""config.json of a Hugging Face model folder, before any family has looked at it. Loads no MindSpore."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from train.errors import ModelConfigError
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The parsed file. Raises ModelConfigError naming `path`."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelConfigError(f"{path} does not exist; the model must be a Hugging Face model folder") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ModelConfigError(f"{path} is not a JSON object")
+    return record
