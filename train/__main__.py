@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from train.cli import launch_command, merge_command
 from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
-from train.cluster.rank import guard_rank
+from train.cluster.rank import guard_rank, say_done
 from train.errors import TrainError
 from train.inputs import open_inputs
 from train.stop import StopRequest
@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
             train(command_line.arguments, inputs, _log, stop)
+        say_done()
     except TrainError as error:
         _say(f"{error.kind}: {error}")
         return error.exit_code
