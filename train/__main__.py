@@ -1,8 +1,7 @@
-"""`python -m train`, `python -m train launch` (the same with several processes) and `python -m train merge`.
+"""`python -m train`, `python -m train launch` (the same with several processes), `preflight` and `merge`.
 
-from train.cluster.environment import find_place
-from train.cluster.rank import guard_rank
-from train.errors import TrainError
+Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`). Of a launcher that
+of the process that failed, or 128 + N where signal N ended it; its logs are written in any case.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from train.cli import launch_command, merge_command, preflight_command
 from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
-from train.cluster.rank import guard_rank
+from train.cluster.rank import guard_rank, say_done
 from train.errors import TrainError
 from train.inputs import follow_global_batch, open_inputs
 from train.stop import StopRequest
@@ -60,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
             train(arguments, inputs, _log, stop)
+        say_done()
     except TrainError as error:
         _say(f"{error.kind}: {error}")
         return error.exit_code

@@ -216,7 +216,7 @@ def run_launcher(ranks: int, log_dir: Path) -> int:
 
 
 def add_numbers() -> None:
-    from train.cluster.rank import guard_rank
+    from train.cluster.rank import guard_rank, say_done
     from train.stop import StopRequest
 
     with StopRequest(second_ends=not guard_rank()) as stop:
@@ -228,6 +228,7 @@ def add_numbers() -> None:
             step += 1
             total += float(world.sum(world.rank))
         print(f"stopped after {step} additions: {total}", flush=True)
+    say_done()
 
 
 def free_port() -> int:

@@ -53,3 +53,10 @@ def test_training_that_was_killed_ends_with_the_same_bits(tmp_path: Path) -> Non
     assert set(result) == {"kills", "identical"}
     assert result["kills"] >= 1
     assert result["identical"] is True
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_rank_or_launcher(tmp_path: Path) -> None:
+    result = run_quickly("kill_ranks", tmp_path)
+    assert result["slowest_seconds"] < 10
+    assert (result["orphans"], result["wrong_endings"]) == (0, 0)

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from shards.errors import FlagError
-from shards.flags.settings import split_flags
+from shards.flags.settings import Setting, split_flags
 from train.cli.command_line import parse_command_line
-from train.cluster.environment import find_place
+from train.cluster.environment import ROLE
 from train.cluster.launch.devices import count_devices
 from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
@@ -41,7 +41,7 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
     Raises UsageError or TrainingFailed where the job can't begin.
     """
     nproc, flags = _split(argv)
-    if find_place(os.environ) is not None:  # somebody else's launcher, as msrun, started this as a rank
+    if ROLE in os.environ:  # somebody else's launcher, as msrun, started this as a rank
         return flags
     arguments = parse_command_line(flags).arguments  # said once, not by each rank
     job = read_job(os.environ, nproc, (lambda: 0) if arguments.device == "CPU" else count_devices)
@@ -58,11 +58,15 @@ def _split(argv: Sequence[str]) -> tuple[int | None, list[str]]:
         settings = list(split_flags(argv))
     except FlagError as error:
         raise UsageError(str(error)) from None
-    for flag in settings:
-        if flag.flag != _NPROC:
-            others.append(flag.name if flag.value is None else f"{flag.name}={flag.value}")
-        elif flag.value is None or not flag.value.isdecimal() or int(flag.value) == 0:
-            raise UsageError(f"--nproc: {flag.value!r} is not a number of ranks")
+    for setting in settings:
+        if setting.flag == _NPROC:
+            nproc = _number_of_ranks(setting)
         else:
-            nproc = int(flag.value)
+            others.append(setting.name if setting.value is None else f"{setting.name}={setting.value}")
     return nproc, others
+
+
+def _number_of_ranks(setting: Setting) -> int:
+    if setting.value is None or not setting.value.isdecimal() or int(setting.value) == 0:
+        raise UsageError(f"{setting.name}: {setting.text!r} is not a number of ranks")
+    return int(setting.value)

@@ -63,7 +63,10 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
 
 
 def set_hccl_timeouts(environment: MutableMapping[str, str]) -> None:
-    """Give ranks the time that compiling takes, whoever launched them. What the user set stays. Before HCCL starts."""
+    """Give ranks the time that compiling takes, whoever launched them. What the user set stays.
+
+    Call it before MindSpore is imported, which sets a connect timeout of its own, 600.
+    """
     for name, seconds in _HCCL_TIMEOUTS.items():
         environment.setdefault(name, str(seconds))
 

@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
-from train.cluster.environment import find_place
+from train.cluster.environment import find_place, set_hccl_timeouts
 from train.errors import UsageError
 
 LAUNCHER = "TRAIN_LAUNCHER_PID"  # set by the launcher, for all that it starts
+DONE = "TRAIN_DONE_FD"  # too: a pipe to it
 STOP_SECONDS = "TRAIN_STOP_SECONDS"
 # One step and one checkpoint: 880 GB, those of 72B, take this long at 0.5 GB/s. Batch systems kill sooner.
 _DEFAULT_STOP_SECONDS = 1800.0
@@ -30,13 +32,14 @@ _STDERR = 2
 
 
 def guard_rank() -> bool:
-    """Call first, in the main thread. Whether this process has a launcher of ours.
+    """Call first, in the main thread, before MindSpore is imported. Whether this process has a launcher of ours.
 
     If so, a second signal must not end it: batch systems signal every process, and the launcher passes its own on, so
     a rank gets two of each. The launcher ends it where that is wanted.
     """
     if find_place(os.environ) is None:
         return False
+    set_hccl_timeouts(os.environ)
     _Watchdog(stop_seconds()).start()
     return end_with_launcher()
 
@@ -52,6 +55,17 @@ def end_with_launcher() -> bool:
     if os.getppid() != int(launcher):  # it died before the kernel was asked
         sys.exit(1)
     return True
+
+
+def say_done() -> None:
+    """Tell the launcher that this rank has done all that it had to: what happens to it from now on is no failure.
+
+    MindSpore (2.7.0, on CPU) takes seconds to end a process that had a collective, and crashes in one of some twenty.
+    """
+    pipe = os.environ.get(DONE)
+    if pipe is not None:
+        with suppress(OSError):  # nobody listens: the launcher is gone, and this process about to be
+            os.write(int(pipe), b".")
 
 
 def stop_seconds(environment: Mapping[str, str] = os.environ) -> float:

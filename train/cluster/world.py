@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from train.cluster.environment import find_place, set_hccl_timeouts
+from train.cluster.environment import find_place
 from train.errors import TrainingFailed, UsageError
 
 
@@ -75,7 +75,6 @@ def connect() -> World:
         return World.single(device)
     from mindspore.communication import get_group_size, get_rank, init
 
-    set_hccl_timeouts(os.environ)
     try:
         init()
         if place.is_scheduler:

@@ -71,11 +71,16 @@ def test_what_msrun_started_is_a_rank_already(monkeypatch: pytest.MonkeyPatch) -
     assert launch_command.run(FLAGS, print) == GIVEN
 
 
+def test_what_a_platform_says_of_ranks_does_not_hinder_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK_SIZE", "8")
+    assert launched(*FLAGS).job.size == 4
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--nproc", "0"], "--nproc: '0' is not a number of ranks"),
-        (["--nproc"], "--nproc: None"),
+        (["--nproc"], "--nproc: 'true' is not a number of ranks"),
         (["--nproc", "8"], "--nproc is 8, but this node has 4 NPUs"),
         (["--learnin_rate", "1"], "did you mean --learning_rate?"),
     ],

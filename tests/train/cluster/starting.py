@@ -31,10 +31,11 @@ def start_launcher(
     nproc: int, folder: Path, command: Sequence[str], scheduler: Sequence[str] | None = SLEEPING, **variables: str
 ) -> subprocess.Popen[str]:
     """Logs go to folder/logs. `scheduler` None is MindSpore's."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HCCL")}  # MindSpore sets one
     arguments = [str(nproc), str(folder / "logs"), repr(list(command)), repr(scheduler and list(scheduler))]
     return subprocess.Popen(
         [sys.executable, "-c", _LAUNCHER, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        env={**inherited, "PYTHONPATH": str(ROOT), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

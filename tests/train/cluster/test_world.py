@@ -38,6 +38,8 @@ def test_alone_graphs_hold_no_collectives() -> None:
 
 RANK = """
 import json, os, sys
+from train.cluster.rank import guard_rank
+guard_rank()
 import numpy as np
 from train.cluster.world import connect
 world = connect()

@@ -139,7 +139,8 @@ class _Running:
             if told_to_stop is None and self._signals.count:
                 told_to_stop = time.monotonic()
                 self._pass_on()
-            failed = next((each for each in [*self._ranks, *self._scheduler] if each.poll()), None)
+            needed = [] if all(rank.had_done() for rank in self._ranks) else self._scheduler
+            failed = next((each for each in [*self._ranks, *needed] if each.poll()), None)
             if failed is not None:
                 return self._failed(failed)
             failure = self._nodes.failure()
@@ -152,6 +153,8 @@ class _Running:
                     has_said_done = True
                 if self._nodes.is_done():
                     self._copy_log()
+                    for crash in filter(None, (rank.crash_after_its_work() for rank in self._ranks)):
+                        self._say(f"note: {crash}")
                     return 0, None
             if told_to_stop is not None and time.monotonic() - told_to_stop > patience:
                 stuck = ", ".join(rank.name for rank in self._ranks if rank.poll() is None)

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from train.cluster.environment import ROLE, SCHEDULER, SIZE, WORKER
 from train.cluster.launch.job import Job
-from train.cluster.rank import LAUNCHER
+from train.cluster.rank import DONE, LAUNCHER
 
 SCHEDULER_COMMAND = (sys.executable, "-m", "train.cluster.launch.scheduler")
 _KILL_SECONDS = 10.0  # a process in the middle of a driver's call takes a moment to die
@@ -68,19 +68,38 @@ class Process:
         self.name = name
         self.log = log_dir / f"{name.replace(' ', '_')}.log"
         self._begin = time.monotonic()
+        self._is_done = False
+        self._done, theirs = os.pipe()
+        os.set_blocking(self._done, False)
         with self.log.open("ab") as log:
             date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
             log.write(f"--- {date} {name} of {environment[SIZE]} on {socket.gethostname()}\n".encode())
             log.flush()
             self.log_start = log.tell()
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env={**environment, DONE: str(theirs)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(theirs,),
             )
+        os.close(theirs)
         self.pid = self._process.pid
 
     def poll(self) -> int | None:
-        """Its exit code, negative after a signal; None while it runs."""
-        return self._process.poll()
+        """Its exit code, negative after a signal; None while it runs. 0 once it had done its work, however it ended."""
+        code = self._process.poll()
+        return 0 if code and self.had_done() else code
+
+    def crash_after_its_work(self) -> str | None:
+        """What became of a process that had done its work, where it did not end as it should."""
+        code = self._process.poll()
+        if not code or not self.had_done():
+            return None
+        end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"{self.name} had done its work when it ended with {end}: nothing is lost"
 
     def stop(self) -> None:
         """Ask it to stop, as a batch system would."""
@@ -99,6 +118,12 @@ class Process:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def had_done(self) -> bool:
+        """Whether it has said that it did all its work."""
+        with suppress(BlockingIOError):
+            self._is_done = self._is_done or os.read(self._done, 1) != b""
+        return self._is_done
 
     def describe_end(self) -> str:
         """Such as: rank 1 ended with exit code 1 after 12 s."""

@@ -150,6 +150,15 @@ def test_a_rank_that_is_killed_ends_all(tmp_path: Path) -> None:
     assert "is memory short?" in err
 
 
+def test_a_crash_after_the_work_is_no_failure(tmp_path: Path) -> None:
+    crash = "if rank == '1':\n    {}os.kill(os.getpid(), signal.SIGSEGV)"
+    done = run_launcher(2, tmp_path, python(crash.format("os.write(int(os.environ['TRAIN_DONE_FD']), b'.')\n    ")))
+    assert done.returncode == 0
+    assert "note: rank 1 had done its work when it ended with SIGSEGV: nothing is lost" in done.stderr
+    failed = run_launcher(2, tmp_path, python(crash.format("")))
+    assert failed.returncode == 128 + signal.SIGSEGV
+
+
 def test_what_a_rank_started_ends_with_it(tmp_path: Path) -> None:
     process = start(tmp_path, f"subprocess.Popen({list(SLEEPING)!r})\n{WAIT}")
     os.kill(pid_of_rank(tmp_path, 0), signal.SIGKILL)
