@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -13,18 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
-from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.chat import ChatEncoder, EncodedText
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
-from preprocess.arithmetic.patches import patchify_video
-from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
-from preprocess.media.images import encode_image, measure_image, resize_frame
+from preprocess.media.containers import check_video_pixels
+from preprocess.media.images import encode_image, measure_image
 from preprocess.media.store import check_unchanged, describe, naming, reject_of, stamp_of
+from preprocess.media.upright import Frame
 from preprocess.media.video import VideoHeader, decode_frames, probe_video
+from preprocess.pixels import resize_video
 from preprocess.sample import (
     EncodedSample,
     MeasuredImage,
@@ -33,6 +36,7 @@ from preprocess.sample import (
     MediaSource,
     MediaStamp,
     Sample,
+    Turn,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
 from shards.files.names import TOKENIZER_NAME
@@ -56,6 +60,7 @@ class SampleEncoder:
     constants: ModelConstants
     chat: ChatEncoder
     old_patches: OldPatches | None = None
+    most_text_tokens: int | None = None  # texts that have more for sure are refused before they are tokenized
 
     @classmethod
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
@@ -93,6 +98,8 @@ class SampleEncoder:
         text = self._encode_text(sample, images, videos)
         if not text.num_answer_tokens:
             raise SampleError(Reason.NOTHING_TO_LEARN, "every answer is empty")
+        if num_positions(text.runs, self.constants) > 1 << 31:
+            raise SampleError(Reason.TOO_LONG, "its videos last too long together: positions are 32-bit integers")
         return MeasuredSample(
             sample=sample,
             images=images,
@@ -150,6 +157,7 @@ class SampleEncoder:
     def _sampled(self, source: MediaSource, stamp: MediaStamp, header: VideoHeader) -> MeasuredVideo:
         config, constants = self.config, self.constants
         indices = sample_frames(header.num_frames, header.fps, config.frame_sampling, constants)
+        check_video_pixels(len(indices), header.height, header.width)
         return MeasuredVideo(
             source=source,
             stamp=stamp,
@@ -166,26 +174,44 @@ class SampleEncoder:
 
     def _encode_video(self, video: MeasuredVideo) -> npt.NDArray[np.uint8]:
         """(gt * gh * gw, 1176)"""
-        frames = decode_frames(video.source, video.frame_indices, self.config.video_decoder)
-        if frames.shape[1:3] != (video.height, video.width):
-            raise reject_of(
-                video.source,
-                Reason.UNDECODABLE,
-                f"frames are {frames.shape[2]}x{frames.shape[1]} pixels, the first one was "
-                f"{video.width}x{video.height}; encode it again",
-            )
         size = grid_size(video.grid_thw, self.constants)
-        return patchify_video([resize_frame(frame, size) for frame in frames], self.constants)
+        return resize_video(self._frames(video), len(video.frame_indices), size, self.constants)
+
+    def _frames(self, video: MeasuredVideo) -> Iterator[Frame]:
+        """Of the planned size, one after another."""
+        for frame in decode_frames(video.source, video.frame_indices, self.config.video_decoder):
+            if frame.shape[:2] != (video.height, video.width):
+                raise reject_of(
+                    video.source,
+                    Reason.UNDECODABLE,
+                    f"frames are {frame.shape[1]}x{frame.shape[0]} pixels, the first one was "
+                    f"{video.width}x{video.height}; encode it again",
+                )
+            yield frame
 
     def _encode_text(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
     ) -> EncodedText:
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
+        turns = rewrite_answers(sample.turns, sample.boxes, frames)
+        self._refuse_long(turns)
         return self.chat.encode(
-            rewrite_answers(sample.turns, sample.boxes, frames),
+            turns,
             [VisualRun(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [self._pieces(video) for video in videos],
         )
+
+    def _refuse_long(self, turns: Sequence[Turn]) -> None:
+        """Raises SampleError. To tokenize tens of megabytes takes minutes, and memory for a hundred times as much."""
+        if self.most_text_tokens is None:
+            return
+        least = self.chat.least_tokens(turns)
+        if least > self.most_text_tokens:
+            raise SampleError(
+                Reason.TOO_LONG,
+                f"its text has {sum(len(turn.text) for turn in turns):,} characters, which are at least {least:,} "
+                f"tokens; pack_length is {self.most_text_tokens}; split the conversation",
+            )
 
     def _pieces(self, video: MeasuredVideo) -> Sequence[str | VisualRun]:
         family = family_of(self.constants.model_type)

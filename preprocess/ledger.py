@@ -14,7 +14,10 @@ from preprocess.media.store import describe
 from preprocess.sample import MediaSource, Sample, sample_key
 from shards.files.atomic import open_atomically
 from shards.files.names import LEDGER_NAME
+from shards.files.text import shortened
 
+_LONG_TEXT = 1_000_000  # characters that take seconds to tokenize: then no medium is blamed
+LONGEST_DETAIL = 300  # characters
 LOST_NAME = "lost.jsonl"  # in the plan's folder: what was rejected while decoding
 
 
@@ -34,14 +37,19 @@ class Reject:
 
     @classmethod
     def of(cls, dataset: str, index: int, member: int | None, error: SampleError) -> Reject:
-        return cls(dataset=dataset, index=index, member=member, reason=error.reason.value, detail=error.detail)
+        """`detail` is cut: what annotations hold may be of any length."""
+        detail = shortened(error.detail, LONGEST_DETAIL)
+        return cls(dataset=dataset, index=index, member=member, reason=error.reason.value, detail=detail)
 
     @classmethod
     def of_sample(cls, sample: Sample, error: SampleError) -> Reject:
         media = {describe(source): source for source in (*sample.images, *sample.videos)}
         if error.reason in (Reason.CRASH, Reason.TIMEOUT):  # the process that knew which file it was is gone
-            detail = f"{', '.join(map(describe, (*sample.images, *sample.videos))) or 'text alone'}: {error.detail}"
-            error = SampleError(error.reason, detail, next(iter(media), None))
+            names, num_characters = [*media], sum(len(turn.text) for turn in sample.turns)
+            if num_characters >= _LONG_TEXT:
+                names.append(f"text of {num_characters:,} characters")
+            detail = f"{', '.join(names) or 'text alone'}: {error.detail}"
+            error = SampleError(error.reason, detail, names[0] if num_characters < _LONG_TEXT and names else None)
         source = media.get(error.medium) if error.medium is not None else None
         return replace(cls.of(sample.dataset, sample.index, sample.member, error), source=source)
 

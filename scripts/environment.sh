@@ -11,6 +11,7 @@ prepare_environment() {
     wanted=$(cat "$root/setup.cfg" "$root/constraints.txt" | sha256sum)
     # What was installed with extras serves without them too.
     if [ -x "$python" ] && grep -qsF "$wanted" "$stamp"*; then
+        build_library
         return
     fi
     if [ ! -x "$python" ]; then
@@ -21,7 +22,16 @@ prepare_environment() {
     echo "installing into .venv (about 3.5 GB, mostly MindSpore; a minute or two)" >&2
     "$python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$root${extras:+[$extras]}"
+    build_library
     echo "$wanted" > "$stamp"
+}
+
+# The C library beside its source, if it isn't there or older; without a compiler this says so, and goes on.
+build_library() {
+    local library=$root/preprocess/pixels/resize.native.so
+    if [ ! -e "$library" ] || [ -n "$(find "$root"/setup.py "$root"/preprocess/pixels/*.[ch] -newer "$library")" ]; then
+        (cd "$root" && "$python" setup.py --quiet build_ext --inplace --force) >&2
+    fi
 }
 
 find_python() {

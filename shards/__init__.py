@@ -15,6 +15,7 @@ from shards.errors import (
     RowTooLarge,
     ShardError,
     UnknownFamily,
+    UnreadableShard,
     UnsupportedVersion,
 )
 from shards.families import read_model_constants
@@ -45,6 +46,7 @@ __all__ = [
     "ShardError",
     "ShardSet",
     "UnknownFamily",
+    "UnreadableShard",
     "UnsupportedVersion",
     "check_pack",
     "count_pack",

@@ -1,6 +1,6 @@
 """python -m shards info|verify|show|convert.
 
-Exit codes: 0 done; 1 damaged; 2 wrong usage, or not a dataset.
+Exit codes: 0 done; 1 damaged, or the system failed; 2 wrong usage, or not a dataset; 141 nobody read on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,21 +18,29 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from shards.errors import DamagedShard, FlagError, ShardError
+from shards.errors import DamagedShard, FlagError, ShardError, UnreadableShard
+from shards.files.text import visible
 from shards.look.info import info_text
-from shards.look.readable import readable_bytes, visible
+from shards.look.readable import readable_bytes
 from shards.manifest import read_manifest
 from shards.model_folder import ModelFolderError
 from shards.reader import open_shards
+
+_ENDED_BY_READER = 128 + signal.SIGPIPE  # what a shell shows of programs that the signal ends
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()  # so that a failure to write is one that is caught here
+        return code
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        return _ENDED_BY_READER
     except (ShardError, ModelFolderError, FlagError) as error:
         print(f"shards: error: {visible(str(error))}", file=sys.stderr)
-        return 1 if isinstance(error, DamagedShard) else 2
+        return 1 if isinstance(error, (DamagedShard, UnreadableShard)) else 2
     except OSError as error:
         print(f"shards: stopped: {visible(str(error))}", file=sys.stderr)
         return 1
@@ -68,7 +77,7 @@ def _count(text: str) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    print(info_text(read_manifest(options.folder), options.folder))
+    _say(info_text(read_manifest(options.folder), options.folder))
     return 0
 
 
@@ -78,16 +87,16 @@ def _verify(options: argparse.Namespace) -> int:
     with _bar("verify") as bar:
         problems = verify(options.folder, quick=options.quick, workers=options.workers, on_shard=partial(_advance, bar))
     for problem in problems:
-        print(visible(str(problem)))
+        _say(problem)
     if problems:
         files = len({problem.file for problem in problems})
-        print(f"{options.folder} is damaged: {len(problems):,} problems in {files:,} files")
+        _say(f"{options.folder} is damaged: {len(problems):,} problems in {files:,} files")
         return 1
     manifest = read_manifest(options.folder)
     num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
     holds = f"{len(manifest.shards):,} shards, {manifest.num_packs:,} packs, {num_bytes}"
     checked = "hashes of all files; rows were not decoded" if options.quick else "hashes, rows and sums"
-    print(f"{options.folder} is whole: {holds} ({checked})")
+    _say(f"{options.folder} is whole: {holds} ({checked})")
     return 0
 
 
@@ -101,7 +110,7 @@ def _show(options: argparse.Namespace) -> int:
     if options.html is not None:
         from shards.look.page import packs_page, write_page
 
-        print(write_page(options.html, packs_page(shards, numbers, transcriber)))
+        _say(write_page(options.html, packs_page(shards, numbers, transcriber)))
         return 0
     marks = COLOUR if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else PLAIN
     for position, number in enumerate(numbers):
@@ -137,11 +146,15 @@ def _convert(options: argparse.Namespace) -> int:
             on_shard=partial(_advance, bar, num_shards),
         )
     num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
-    print(
+    _say(
         f"wrote {manifest.num_packs:,} packs, {num_bytes} in {len(manifest.shards):,} shards ({manifest.format}) "
         f"to {options.target}"
     )
     return 0
+
+
+def _say(text: object) -> None:
+    print(visible(str(text), keep="\n\t"))
 
 
 def _bar(name: str) -> tqdm[NoReturn]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,11 +20,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from shards.errors import ConversionError, DamagedShard
+from shards.errors import ConversionError, DamagedShard, InvalidPack, UnreadableShard
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_file
 from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
-from shards.formats.kinds import check_row_fits, open_shard
+from shards.files.plain import copy_plain, copy_plain_tree, open_plain, plain_tree, read_plain
+from shards.files.records import Record
+from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
 from shards.formats.writer import (
     DONE_DIR,
@@ -31,6 +35,7 @@ from shards.formats.writer import (
     is_finished,
     read_sidecar,
     shard_index,
+    sidecar_path,
     write_shard,
     write_sidecar,
 )
@@ -38,7 +43,7 @@ from shards.inputs import names_format, read_inputs, with_format, write_inputs
 from shards.manifest import CONVERSION_NAME, FORMATS, Manifest, ShardEntry, fingerprint_of, write_manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
-from shards.reader import open_shards
+from shards.reader import open_entry, open_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,27 +56,43 @@ class _Conversion:
     constants: ModelConstants
     largest_row_bytes: int
     inputs: Mapping[str, Any]  # of the converted dataset
-    fingerprint: str
+    fingerprint: str  # of the converted dataset
+    source_fingerprint: str
 
     def convert(self, entry: ShardEntry) -> None:
-        """One shard and its sidecar, which is written last. Raises DamagedShard."""
+        """One shard and its sidecar, which is written last. Raises DamagedShard or UnreadableShard."""
         for name, _, sha256 in entry.files():
-            if sha256_of_file(self.source / name) != sha256:
+            try:
+                found = sha256_of_file(self.source / name)
+            except OSError as error:
+                raise UnreadableShard.of(self.source / name, error) from None
+            if found != sha256:
                 raise DamagedShard(f"{self.source / name} does not match the manifest; copy it again")
-        shard = open_shard(self.source / entry.name, self.constants)
+        shard = open_entry(self.source, entry, self.constants)
         index = shard_index(entry.name)
-        written = write_shard(
-            self.target,
-            index,
-            (shard[row] for row in range(len(shard))),
-            self.constants,
-            format=self.format,
-            largest_row_bytes=self.largest_row_bytes,
-        )
-        sidecar = read_sidecar(self.source, index) or _NO_SIDECAR
+        try:
+            written = write_shard(
+                self.target,
+                index,
+                (shard[row] for row in range(len(shard))),
+                self.constants,
+                format=self.format,
+                largest_row_bytes=self.largest_row_bytes,
+            )
+        except InvalidPack as error:
+            raise DamagedShard(f"{self.source / entry.name}: {error}; preprocess again") from None
+        sidecar = _sidecar_of(self.source, entry, self.source_fingerprint) or _NO_SIDECAR
         write_sidecar(self.target, index, replace(sidecar, fingerprint=self.fingerprint, shard=written.entry))
 
 
+def _sidecar_of(source: Path, entry: ShardEntry, fingerprint: str) -> ShardSidecar | None:
+    """The one that tells of this very shard, if it is there and whole."""
+    sidecar = read_sidecar(source, shard_index(entry.name))
+    is_ours = sidecar is not None and sidecar.fingerprint == fingerprint and sidecar.shard == entry
+    return sidecar if is_ours else None
+
+
+# Says that a shard is finished as long as the conversion lasts. It never stays: the next run would publish its sums.
 _NO_SIDECAR = ShardSidecar(
     fingerprint="", shard=None, maxima=PackMaxima(), datasets={}, rejects=(), num_media=0, num_reused=0
 )
@@ -94,6 +115,7 @@ def convert_shards(
     row_bytes = largest_row_bytes(manifest.maxima, manifest.model)
     check_row_fits(format, row_bytes)
     run_inputs = _read_inputs(source)
+    _check_plain(source)
     _occupy(source, target, format)
     inputs = with_format(manifest.inputs, format) if names_format(manifest.inputs) else manifest.inputs
     conversion = _Conversion(
@@ -104,6 +126,7 @@ def convert_shards(
         largest_row_bytes=row_bytes,
         inputs=inputs,
         fingerprint=manifest.fingerprint if inputs == manifest.inputs else fingerprint_of(inputs),
+        source_fingerprint=manifest.fingerprint,
     )
     missing = [
         entry for entry in manifest.shards if not is_finished(target, shard_index(entry.name), conversion.fingerprint)
@@ -123,6 +146,18 @@ def _read_inputs(source: Path) -> Mapping[str, Any] | None:
         raise ConversionError(f"{source / PLAN_DIR / INPUTS_NAME} is damaged ({error}); copy it again") from None
 
 
+def _check_plain(source: Path) -> None:
+    """What stands beside the shards is copied: refuse links, devices and the like before anything is written."""
+    try:
+        for folder in (source / PLAN_DIR, source / MODEL_DIR):
+            if os.path.lexists(folder):
+                deque(plain_tree(folder), maxlen=0)
+        if os.path.lexists(source / LEDGER_NAME):
+            open_plain(source / LEDGER_NAME, follow_links=False).close()
+    except OSError as error:
+        raise ConversionError(f"{error.filename} can't be copied: it is {error.strerror}") from None
+
+
 def _occupy(source: Path, target: Path, format: str) -> None:
     """Begin in an empty folder, or go on in one that holds the same conversion."""
     state = {
@@ -131,11 +166,15 @@ def _occupy(source: Path, target: Path, format: str) -> None:
         "manifest_sha256": sha256_of_file(source / MANIFEST_NAME),
     }
     path = target / CONVERSION_NAME
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if any(before.get(key) != state[key] for key in ("format", "manifest_sha256")):
+    if os.path.lexists(path):
+        try:
+            before = Record.parse(read_plain(path))
+            began = {name: before.text(name) for name in state}
+        except (OSError, ValueError) as error:
+            raise ConversionError(f"{path} is damaged ({error}); remove {target}, or name another folder") from None
+        if any(began[key] != state[key] for key in ("format", "manifest_sha256")):
             raise ConversionError(
-                f"{target} holds an unfinished conversion of {before.get('source')} to {before.get('format')}; "
+                f"{target} holds an unfinished conversion of {began['source']} to {began['format']}; "
                 "finish it, remove it, or name another folder"
             )
         return
@@ -190,14 +229,13 @@ def _publish(conversion: _Conversion, manifest: Manifest, run_inputs: Mapping[st
         shards=tuple(entries),
     )
     shutil.rmtree(target / TEMPORARY_DIR, ignore_errors=True)
-    if (source / PLAN_DIR).is_dir():
-        _copy_plan(source / PLAN_DIR, target / PLAN_DIR)
+    _copy_plan(source, target, manifest)
     if run_inputs is not None:
         write_inputs(target, with_format(run_inputs, conversion.format))
     if (source / MODEL_DIR).is_dir():
-        shutil.copytree(source / MODEL_DIR, target / MODEL_DIR, dirs_exist_ok=True)
+        copy_plain_tree(source / MODEL_DIR, target / MODEL_DIR)
     if (source / LEDGER_NAME).is_file():
-        shutil.copyfile(source / LEDGER_NAME, target / LEDGER_NAME)
+        copy_plain(source / LEDGER_NAME, target / LEDGER_NAME)
     write_manifest(target, converted)
     if not (source / PLAN_DIR).is_dir():
         shutil.rmtree(target / PLAN_DIR, ignore_errors=True)  # nothing but our own sidecars
@@ -205,12 +243,18 @@ def _publish(conversion: _Conversion, manifest: Manifest, run_inputs: Mapping[st
     return converted
 
 
-def _copy_plan(source: Path, target: Path) -> None:
-    """All of it but the sidecars, which tell of the shards."""
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=lambda folder, names: _converted(folder, names, target))
+def _copy_plan(source: Path, target: Path, manifest: Manifest) -> None:
+    """All of it but the sidecars, which tell of the shards.
 
-
-def _converted(folder: str, names: Sequence[str], target: Path) -> list[str]:
-    if Path(folder).name != DONE_DIR:
-        return []
-    return [name for name in names if (target / DONE_DIR / name).exists()]
+    Where the source lacks one, so does the copy: the next run makes that shard again, as it would in the source.
+    """
+    if not (source / PLAN_DIR).is_dir():
+        return
+    done = target / PLAN_DIR / DONE_DIR
+    ours = {Path(DONE_DIR, sidecar_path(target, shard_index(entry.name)).name) for entry in manifest.shards}
+    copy_plain_tree(source / PLAN_DIR, target / PLAN_DIR, skip=ours.__contains__)
+    for entry in manifest.shards:
+        if _sidecar_of(source, entry, manifest.fingerprint) is None:
+            sidecar_path(target, shard_index(entry.name)).unlink(missing_ok=True)
+    if not any(done.iterdir()):
+        done.rmdir()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shards.batch import Batch, BatchShape, input_names, make_batch
-from shards.errors import DamagedShard, ShardError
+from shards.errors import ShardError, UnreadableShard, reading_advice
 from shards.model_constants import ModelConstants
 from shards.order import PackOrder, num_positions
 from shards.reader import ShardSet, open_packs, open_shards
@@ -50,8 +50,8 @@ def load_padded(shards: ShardSet, pack_index: int | None, shape: BatchShape) -> 
     except ShardError:
         raise
     except OSError as error:
-        raise DamagedShard(
-            f"pack {pack_index} of {shards.folder} can't be read ({error}); check the disk, or copy the folder again"
+        raise UnreadableShard(
+            f"pack {pack_index} of {shards.folder} can't be read ({error}); {reading_advice(error)}"
         ) from error
     except Exception as error:
         raise RuntimeError(f"pack {pack_index} of {shards.folder} can't be padded: {error}") from error

@@ -2,27 +2,51 @@
 
 The manifest holds these inputs, and its fingerprint is taken of them. From the beginning of a run they stand in
 plan/inputs.json too, with more that only the run needs. Whoever preprocesses says what is in them; one value is known
-here, `config.format`, the file format: a conversion changes it, and nothing else of a plan depends on it.
+here, `config.format`, the file format: a conversion changes it, and nothing else of a plan depends on it. MindRecord is
+written by MindSpore, so that `versions.mindspore` stands in the inputs of that format alone.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from shards.files.atomic import write_atomically
 from shards.files.names import INPUTS_NAME, PLAN_DIR
+from shards.files.plain import read_plain
+from shards.files.records import Record
+
+_MINDRECORD_WRITER = "mindspore"
 
 
 def with_format(inputs: Mapping[str, Any], format: str) -> dict[str, Any]:
-    return {**inputs, "config": {**inputs.get("config", {}), "format": format}}
+    """Those of the same plan in another file format; the version of what writes that format comes with it."""
+    changed = without_format(inputs)
+    changed["config"]["format"] = format
+    if format == "mindrecord" and "versions" in changed:
+        changed["versions"][_MINDRECORD_WRITER] = _installed(_MINDRECORD_WRITER)
+    return changed
 
 
 def without_format(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the plan: which samples and packs there are, and in which order."""
-    return {**inputs, "config": {name: value for name, value in inputs["config"].items() if name != "format"}}
+    of_format = {"config": "format", "versions": _MINDRECORD_WRITER}
+    kept = {
+        section: {name: value for name, value in inputs.get(section, {}).items() if name != dropped}
+        for section, dropped in of_format.items()
+        if section in inputs or section == "config"
+    }
+    return {**inputs, **kept}
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def names_format(inputs: Mapping[str, Any]) -> bool:
@@ -38,6 +62,10 @@ def write_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
 def read_inputs(folder: Path) -> dict[str, Any] | None:
     """None where there are none. Raises ValueError where they are damaged."""
     try:
-        return json.loads((folder / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
+        text = read_plain(folder / PLAN_DIR / INPUTS_NAME)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    inputs = Record({INPUTS_NAME: dict(Record.parse(text).values)}).tree(INPUTS_NAME)
+    if "config" in inputs:
+        Record(inputs).record("config")
+    return inputs

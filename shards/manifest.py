@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shards.errors import DamagedShard, NotADataset, UnsupportedVersion
+from shards.errors import DamagedShard, NotADataset, UnreadableShard, UnsupportedVersion
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_json
 from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, PLAN_DIR
+from shards.files.plain import read_plain
+from shards.files.records import FieldError, Record, shown
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
 FORMAT_VERSION = 1
 FORMATS = ("arrow", "mindrecord")
+MOST_TOKENS = MOST_PATCHES = 1 << 24  # of a row
+_MOST_PACKS = (1 << 31) - 1  # of a shard
+_SHARD_NAME = re.compile(r"shard-[0-9]{6,18}\.[a-z]+")
 CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
 
 
@@ -37,6 +43,25 @@ class ShardEntry:
         if self.index_bytes is None or self.index_sha256 is None:
             return (own,)
         return (own, PayloadFile(index_name(self.name), self.index_bytes, self.index_sha256))
+
+    @classmethod
+    def from_record(cls, record: Record, format: str) -> ShardEntry:
+        """Raises FieldError."""
+        record.only(cls.__slots__)
+        name = record.text("name")
+        if not _SHARD_NAME.fullmatch(name) or not name.endswith(f".{format}"):
+            record.refuse("name", f"a file name like shard-000000.{format}")
+        has_index = format == "mindrecord"
+        if not has_index and len(record.values) > 4:
+            raise FieldError(f"{record.name} has an index, which shards of format {format} have not")
+        return cls(
+            name=name,
+            num_packs=record.integer("num_packs", 0, _MOST_PACKS),
+            num_bytes=record.integer("num_bytes"),
+            sha256=record.text("sha256"),
+            index_bytes=record.integer("index_bytes") if has_index else None,
+            index_sha256=record.text("index_sha256") if has_index else None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         values = ((name, getattr(self, name)) for name in self.__slots__)
@@ -87,38 +112,84 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, *, source: Path) -> Manifest:
-        """Parse. Raises UnsupportedVersion or DamagedShard naming `source`."""
+        """Parse; every value is of its type and within its range. Raises UnsupportedVersion or DamagedShard naming
+        `source` and the field."""
         try:
-            record = json.loads(text)
-            version = record.pop("format_version")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            record = Record.parse(text)
+            version = record.value("format_version")
+        except ValueError as error:
             raise DamagedShard(f"{source} is not a manifest ({error}); preprocess again") from None
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise UnsupportedVersion(
-                f"{source} has format version {version}, this code reads {FORMAT_VERSION}; "
-                "install the version of this project that wrote it, or preprocess again"
-            )
-        if record.get("format", FORMATS[0]) not in FORMATS:
-            raise UnsupportedVersion(
-                f"{source}: its shards have format {record['format']!r}, this code reads {' and '.join(FORMATS)}; "
+                f"{source} has format version {shown(version)}, this code reads {FORMAT_VERSION}; "
                 "install the version of this project that wrote it, or preprocess again"
             )
         try:
-            return cls(
-                **{
-                    **record,
-                    "model": ModelConstants.from_json(record["model"]),
-                    "maxima": PackMaxima(**record["maxima"]),
-                    "totals": PackCounts(**record["totals"]),
-                    "datasets": {
-                        name: DatasetSummary(counts=PackCounts(**entry["counts"]), rejects=entry["rejects"])
-                        for name, entry in record["datasets"].items()
-                    },
-                    "shards": tuple(ShardEntry(**entry) for entry in record["shards"]),
-                }
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedShard(f"{source} lacks or misnames a field ({error}); preprocess again") from None
+            format = record.text("format")
+            if format not in FORMATS:
+                raise UnsupportedVersion(
+                    f"{source}: its shards have format {shown(format)}, this code reads {' and '.join(FORMATS)}; "
+                    "install the version of this project that wrote it, or preprocess again"
+                )
+            return _manifest(record, format)
+        except FieldError as error:
+            raise DamagedShard(f"{source}: {error}; preprocess again, or copy the whole folder") from None
+
+
+def _manifest(record: Record, format: str) -> Manifest:
+    """Raises FieldError."""
+    record.only(["format_version", *(each.name for each in fields(Manifest))])
+    inputs = record.tree("inputs")
+    if "config" in inputs:
+        record.record("inputs").record("config")
+    datasets = record.record("datasets")
+    manifest = Manifest(
+        format=format,
+        fingerprint=record.text("fingerprint"),
+        inputs=inputs,
+        model=ModelConstants.from_record(record.record("model")),
+        pack_length=record.integer("pack_length", 1, MOST_TOKENS),
+        pack_patches=record.integer("pack_patches", 0, MOST_PATCHES),
+        maxima=record.record("maxima").counts(PackMaxima),
+        totals=record.record("totals").counts(PackCounts),
+        datasets={name: _dataset(datasets.record(name)) for name in datasets.values},
+        shards=tuple(ShardEntry.from_record(entry, format) for entry in record.records("shards")),
+    )
+    if len({entry.name for entry in manifest.shards}) < len(manifest.shards):
+        raise FieldError("shards names a file twice")
+    _check_maxima(manifest)
+    return manifest
+
+
+def _dataset(record: Record) -> DatasetSummary:
+    record.only(["counts", "rejects"])
+    rejects = record.record("rejects")
+    return DatasetSummary(
+        counts=record.record("counts").counts(PackCounts),
+        rejects={reason: rejects.integer(reason) for reason in rejects.values},
+    )
+
+
+def _check_maxima(manifest: Manifest) -> None:
+    """Batches have room for the maxima: refuse those that no row of these files can reach, before memory is taken."""
+    maxima, model = manifest.maxima, manifest.model
+    of_tokens = ("tokens", "label_tokens", "segments", "segment_tokens", "images", "videos")
+    limits = dict.fromkeys(of_tokens, (manifest.pack_length, "pack_length"))
+    of_patches = ("patches", "image_patches", "video_patches", "temporal_slices", "windows")
+    limits |= dict.fromkeys(of_patches, (manifest.pack_patches, "pack_patches"))
+    for name, (limit, of) in limits.items():
+        if getattr(maxima, name) > limit:
+            raise FieldError(f"maxima.{name} is {getattr(maxima, name)}, more than {of}, {limit}")
+    largest = max((entry.num_bytes for entry in manifest.shards), default=0)
+    for name, num_bytes in (
+        ("image_patches", maxima.image_patches * model.image_patch_bytes),
+        ("video_patches", maxima.video_patches * model.video_patch_bytes),
+    ):
+        if num_bytes > largest:
+            raise FieldError(f"maxima.{name} is {getattr(maxima, name)}: the largest shard has {largest} bytes only")
+    for name in ("temporal_slices", "windows"):  # a visual token is the least that they hold
+        if getattr(maxima, name) * model.merge_unit > maxima.patches:
+            raise FieldError(f"maxima.{name} is {getattr(maxima, name)}, too many for {maxima.patches} patches")
 
 
 def fingerprint_of(inputs: Mapping[str, Any]) -> str:
@@ -139,14 +210,21 @@ def _hash_line(manifest: bytes) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check against its hash. Raises NotADataset, DamagedShard or UnsupportedVersion."""
+    """Read and check against its hash. Raises NotADataset, DamagedShard, UnreadableShard or UnsupportedVersion."""
     path = folder / MANIFEST_NAME
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except (FileNotFoundError, NotADirectoryError):
         raise NotADataset(f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {_what_it_is(folder)}") from None
+    except OSError as error:
+        raise UnreadableShard.of(path, error) from None
     hash_path = folder / MANIFEST_HASH_NAME
-    hash_line = hash_path.read_bytes() if hash_path.is_file() else b""
+    try:
+        hash_line = read_plain(hash_path)
+    except FileNotFoundError:
+        hash_line = b""
+    except OSError as error:
+        raise UnreadableShard.of(hash_path, error) from None
     if not hash_line.strip():
         raise DamagedShard(f"{hash_path} is missing or empty; preprocess again")
     if hash_line != _hash_line(content).encode():
@@ -157,19 +235,11 @@ def read_manifest(folder: Path) -> Manifest:
 def _what_it_is(folder: Path) -> str:
     """A folder without a manifest, and what to do about it."""
     try:
-        conversion = json.loads((folder / CONVERSION_NAME).read_text(encoding="utf-8"))
-        words = (
-            "python",
-            "-m",
-            "shards",
-            "convert",
-            conversion["source"],
-            str(folder),
-            "--format",
-            conversion["format"],
-        )
+        conversion = Record.parse(read_plain(folder / CONVERSION_NAME))
+        source, format = conversion.text("source"), conversion.text("format")
+        words = ("python", "-m", "shards", "convert", source, str(folder), "--format", format)
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    except (OSError, ValueError):
         has_plan = (folder / PLAN_DIR).is_dir()
         hint = "it holds a plan whose run did not finish" if has_plan else "is this the right folder?"
         return f"{hint} (python -m preprocess run writes one when it completes)"

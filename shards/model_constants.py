@@ -12,7 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.errors import ModelMismatch
+from shards.files.records import Record
 
+_MOST_IDS = (1 << 31) - 1  # token ids are int32
+# What is made of these takes memory: a patch of the largest has 12 MB.
+_MOST_PIXELS, _MOST_WINDOW_PIXELS, _MOST_MERGED, _MOST_FRAMES = 256, 4096, 64, 64
 Count = TypeVar("Count", int, npt.NDArray[np.integer])
 
 
@@ -66,9 +70,24 @@ class ModelConstants:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> ModelConstants:
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-        return cls(**values)
+    def from_record(cls, record: Record) -> ModelConstants:
+        """Raises FieldError where a number is missing, unknown, or one that no model has."""
+        record.only(field.name for field in fields(cls))
+        vocab_size = record.integer("vocab_size", 1, _MOST_IDS)
+        ids = [field.name for field in fields(cls) if field.name.endswith("_token_id")]
+        return cls(
+            model_type=record.text("model_type"),
+            vocab_size=vocab_size,
+            patch_size=record.integer("patch_size", 1, _MOST_PIXELS),
+            merge_size=record.integer("merge_size", 1, _MOST_MERGED),
+            temporal_patch_size=record.integer("temporal_patch_size", 1, _MOST_FRAMES),
+            window_size=record.integer("window_size", 0, _MOST_WINDOW_PIXELS),
+            tokens_per_second=record.number("tokens_per_second"),
+            **{name: record.integer(name, 0, vocab_size - 1) for name in ids},
+            image_mean=record.three_numbers("image_mean"),
+            image_std=record.three_numbers("image_std", above=0),
+            rescale_factor=record.number("rescale_factor", above=0),
+        )
 
     def require_equal(self, other: ModelConstants, *, mine: str, theirs: str) -> None:
         """Raise ModelMismatch naming every constant that differs between `mine` and `theirs`."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from shards.files.names import CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
+from shards.files.plain import read_plain
 from shards.model_constants import ModelConstants
 
 PAD_TOKEN = "<|endoftext|>"
+_SIZE = "a positive integer below 2**31"
 
 
 class ModelFolderError(Exception):
@@ -71,7 +74,7 @@ class ModelFolder:
             image_token_id=tokens.token_id("<|image_pad|>"),
             video_token_id=tokens.token_id("<|video_pad|>"),
             image_mean=processor.three_numbers("image_mean"),
-            image_std=processor.three_numbers("image_std"),
+            image_std=processor.three_positive_numbers("image_std"),
             rescale_factor=processor.number("rescale_factor", default=1 / 255),
         )
         _check_agreement(
@@ -90,7 +93,7 @@ class JsonFile:
     @classmethod
     def read(cls, path: Path) -> JsonFile:
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(read_plain(path).decode("utf-8"))
         except OSError as error:
             raise ModelFolderError(f"{path}: {error.strerror}; `model` must be a Hugging Face model folder") from None
         except (ValueError, RecursionError) as error:
@@ -103,20 +106,29 @@ class JsonFile:
         return JsonFile(self.path, self._value(key, dict, "an object"))
 
     def size(self, key: str) -> int:
-        value = self._value(key, int, "a positive integer")
-        return value if value > 0 else self._refuse(key, "a positive integer")
+        value = self._value(key, int, _SIZE)
+        return value if 0 < value < 1 << 31 else self._refuse(key, _SIZE)
 
     def number(self, key: str, default: float | None = None) -> float:
         if default is not None and key not in self.record:
             return default
-        return self._value(key, (int, float), "a number")
+        value = self._value(key, (int, float), "a number")
+        return value if _is_finite(value) else self._refuse(key, "a number")
+
+    def positive_number(self, key: str) -> float:
+        value = self.number(key)
+        return value if value > 0 else self._refuse(key, "a positive number")
 
     def three_numbers(self, key: str) -> tuple[float, float, float]:
         values = self._value(key, list, "a list of three numbers")
-        if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+        if len(values) != 3 or not all(map(_is_finite, values)):
             self._refuse(key, "a list of three numbers")
         red, green, blue = values
         return red, green, blue
+
+    def three_positive_numbers(self, key: str) -> tuple[float, float, float]:
+        values = self.three_numbers(key)
+        return values if min(values) > 0 else self._refuse(key, "a list of three positive numbers")
 
     def token_id(self, token: str) -> int:
         return self._value(token, int, "a token")
@@ -126,9 +138,16 @@ class JsonFile:
         try:
             vocabulary = self.record["model"]["vocab"]
             added = {token["content"]: token["id"] for token in self.record["added_tokens"]}
-            return JsonFile(self.path, {**vocabulary, **added})
+            tokens = {**vocabulary, **added}
         except (KeyError, TypeError):
             raise ModelFolderError(f"{self.path} is not a tokenizer.json with a vocabulary and added tokens") from None
+        token_of: dict[int, str] = {}
+        for token, number in tokens.items():
+            if type(number) is not int or number < 0:  # a boolean is no id
+                raise ModelFolderError(f"{self.path}: the id of token {token!r} is {number!r}, not a whole number")
+            if token_of.setdefault(number, token) != token:
+                raise ModelFolderError(f"{self.path}: {token_of[number]!r} and {token!r} both have id {number}")
+        return JsonFile(self.path, tokens)
 
     def _value(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
         value = self.record.get(key)
@@ -137,6 +156,11 @@ class JsonFile:
     def _refuse(self, key: str, expected: str) -> NoReturn:
         found = f"is {self.record[key]!r}, not {expected}" if key in self.record else "is missing"
         raise ModelFolderError(f"{self.path}: {key!r} {found}; is this a Hugging Face model folder?")
+
+
+def _is_finite(value: object) -> bool:
+    """Of a number, also of an integer that no float holds; False of anything else."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _check_agreement(

@@ -5,6 +5,7 @@ Shape suffixes: S tokens, K segments (samples), I images, V videos, Pi image pat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,8 +102,8 @@ def count_pack(pack: Pack) -> PackCounts:
 
 
 def num_patches(grid_thw: npt.NDArray[np.integer]) -> int:
-    """Patches of all grids (N, 3): sum of t * h * w."""
-    return int(np.prod(np.asarray(grid_thw, dtype=np.int64), axis=1).sum())
+    """Patches of all grids (N, 3): sum of t * h * w, exact for any three sides (NumPy's integers would overflow)."""
+    return sum(math.prod(grid) for grid in grid_thw.tolist())
 
 
 def measure_pack(pack: Pack, constants: ModelConstants) -> PackMaxima:
@@ -145,6 +146,8 @@ def check_pack(pack: Pack, constants: ModelConstants) -> None:
             _require(pack, array.dtype == dtype, f"{name} is {array.dtype}, not {np.dtype(dtype)}")
             _require(pack, array.shape == shape, f"{name} has shape {array.shape}, expected {shape}")
 
+    are_texts = all(isinstance(key, str) for key in pack.sample_keys)
+    _require(pack, are_texts, "a sample key is no text")
     boundaries = pack.cu_seqlens
     _require(pack, pack.num_samples > 0, "it holds no sample")
     _require(pack, boundaries[0] == 0 and boundaries[-1] == tokens, "cu_seqlens does not run from 0 to S")

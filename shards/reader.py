@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import os
+import resource
 from bisect import bisect_right
 from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
-from shards.errors import DamagedShard, ShardError
+from shards.errors import DamagedShard, InvalidPack, ShardError, UnreadableShard
 from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import Shard, open_shard
-from shards.manifest import Manifest, index_name, read_manifest
-from shards.pack import Pack
+from shards.manifest import Manifest, ShardEntry, index_name, read_manifest
+from shards.model_constants import ModelConstants
+from shards.pack import Pack, check_pack
 
-_OPEN_SHARDS = 128  # each holds an open file or two and a mapping; a process may have 1,024 files
+_OPEN_SHARDS = 128  # each holds an open file and a mapping
 
 
 class ShardSet:
     """All packs of a dataset, in stored order: `len(shards)`, `shards[i] -> Pack`, `shards.manifest`.
 
     Threads may share it. Pickled, it is a path: whoever unpickles it opens the folder again. Few shards are open at a
-    time; a pack stays valid after its shard was closed, because its arrays hold the mapping.
+    time; a pack stays valid after its shard was closed, because its arrays hold the mapping. Every pack is checked
+    (`check_pack`): whoever takes one may index with its numbers.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
         self._ends = list(accumulate(entry.num_packs for entry in manifest.shards))
-        self.shard = lru_cache(maxsize=_OPEN_SHARDS)(self._open)
+        self.shard = lru_cache(maxsize=_most_open())(self._open)
 
     def __reduce__(self) -> tuple[object, tuple[Path]]:
         return open_shards, (self.folder,)
@@ -41,25 +44,40 @@ class ShardSet:
         if not 0 <= index < len(self):
             raise IndexError(f"pack {index} of {len(self)} in {self.folder}")
         number = bisect_right(self._ends, index)
-        first = self._ends[number] - self.manifest.shards[number].num_packs
-        return self.shard(number)[index - first]
+        row = index - (self._ends[number] - self.manifest.shards[number].num_packs)
+        pack = self.shard(number)[row]
+        try:
+            check_pack(pack, self.manifest.model)
+        except InvalidPack as error:
+            path = self.folder / self.manifest.shards[number].name
+            raise DamagedShard(f"{path}, row {row}: {error}; preprocess again") from None
+        return pack
 
     def _open(self, number: int) -> Shard:
-        """Shard `number` of the manifest. Raises DamagedShard."""
-        entry = self.manifest.shards[number]
-        opened = open_shard(self.folder / entry.name, self.manifest.model)
-        if len(opened) != entry.num_packs:
-            raise DamagedShard(
-                f"{self.folder / entry.name} holds {len(opened)} packs, the manifest says {entry.num_packs}; "
-                "it belongs to another run: preprocess again"
-            )
-        return opened
+        return open_entry(self.folder, self.manifest.shards[number], self.manifest.model)
+
+
+def open_entry(folder: Path, entry: ShardEntry, constants: ModelConstants) -> Shard:
+    """A shard of a manifest; its rows are not checked. Raises DamagedShard or UnreadableShard."""
+    opened = open_shard(folder / entry.name, constants, entry.num_bytes)
+    if len(opened) != entry.num_packs:
+        raise DamagedShard(
+            f"{folder / entry.name} holds {len(opened)} packs, the manifest says {entry.num_packs}; "
+            "it belongs to another run: preprocess again"
+        )
+    return opened
+
+
+def _most_open() -> int:
+    """Of the files that this process may open, a quarter: there may be two datasets, and others need some."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _OPEN_SHARDS if soft == resource.RLIM_INFINITY else max(1, min(_OPEN_SHARDS, soft // 4))
 
 
 def open_shards(folder: str | Path) -> ShardSet:
     """Open a dataset. Checks the manifest and every file's presence and size; reads no payload.
 
-    Raises NotADataset, UnsupportedVersion or DamagedShard.
+    Raises NotADataset, UnsupportedVersion, DamagedShard or UnreadableShard.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -82,7 +100,10 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
         expected[entry.name] = entry.num_bytes
         if entry.index_bytes is not None:
             expected[index_name(entry.name)] = entry.index_bytes
-    found = _file_sizes(folder)
+    try:
+        found = _file_sizes(folder)
+    except OSError as error:
+        raise UnreadableShard.of(folder, error) from None
     for name, num_bytes in expected.items():
         if name not in found:
             raise DamagedShard(f"{folder / name} is missing; preprocess again, or copy the whole folder")

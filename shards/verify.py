@@ -6,23 +6,24 @@ A file whose hash is wrong is not decoded: damaged metadata can crash a decoder.
 from __future__ import annotations
 
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from itertools import accumulate
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from shards.errors import DamagedShard, InvalidPack, ShardError
+from shards.errors import DamagedShard, InvalidPack, ShardError, UnreadableShard, reading_advice
 from shards.families import read_model_constants
 from shards.files.hashing import sha256_of_file
 from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
-from shards.manifest import Manifest, PayloadFile, read_manifest
+from shards.formats.kinds import Shard
+from shards.manifest import Manifest, PayloadFile, ShardEntry, read_manifest
 from shards.model_folder import ModelFolderError
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
-from shards.reader import ShardSet
+from shards.reader import open_entry
 from shards.segments import cut_segments
 
 _REWRITE = "copy the file again, or preprocess again"
@@ -37,6 +38,12 @@ class Problem:
     row: int | None = None  # of the file
     what: str
     advice: str
+
+    @classmethod
+    def of(cls, file: str, row: int | None, error: Exception) -> Problem:
+        """An error of reading whose file has the right hash."""
+        advice = "then verify again" if isinstance(error, UnreadableShard) else _BUG
+        return cls(file=file, row=row, what=str(error), advice=advice)
 
     def __str__(self) -> str:
         where = self.file if self.row is None else f"{self.file}, row {self.row}"
@@ -66,7 +73,7 @@ def verify(folder: Path, *, quick: bool, workers: int, on_shard: Callable[[int],
     problems = list(_model_problems(folder, manifest))
     maxima, datasets, all_decoded = PackMaxima(), dict[str, PackCounts](), not quick
     with _mapping(folder, manifest, quick, workers) as mapped:
-        for found in mapped(range(len(manifest.shards))):
+        for found in mapped(manifest.shards):
             problems += found.problems
             all_decoded &= not found.problems
             maxima = maxima.merge(found.maxima)
@@ -105,53 +112,54 @@ def _other_hash(name: str, found: str, expected: Any) -> Problem:
     return Problem(file=name, what=f"its sha256 is {found}, the manifest says {expected}", advice=_REWRITE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _ShardVerifier:
     """Verifies single shards of one dataset, in whatever process."""
 
-    shards: ShardSet
-    first_packs: tuple[int, ...]  # of each shard
+    folder: Path
+    manifest: Manifest  # without its shards and inputs, of which there may be a lot
     quick: bool
 
-    @classmethod
-    def of(cls, folder: Path, manifest: Manifest, quick: bool) -> _ShardVerifier:
-        ends = accumulate((entry.num_packs for entry in manifest.shards), initial=0)
-        return cls(ShardSet(folder, manifest), tuple(ends), quick)
-
-    def __call__(self, number: int) -> ShardFindings:
-        files = self.shards.manifest.shards[number].files()
-        problems = [problem for file in files for problem in _hash_problems(self.shards.folder, file)]
+    def __call__(self, entry: ShardEntry) -> ShardFindings:
+        problems = [problem for file in entry.files() for problem in _file_problems(self.folder, file)]
         if problems or self.quick:
             return ShardFindings(problems=tuple(problems))
-        return self._check_rows(number)
+        try:
+            shard = open_entry(self.folder, entry, self.manifest.model)
+        except ShardError as error:
+            return ShardFindings(problems=(Problem.of(entry.name, None, error),))
+        return self._check_rows(entry.name, shard)
 
-    def _check_rows(self, number: int) -> ShardFindings:
-        manifest = self.shards.manifest
-        name = manifest.shards[number].name
+    def _check_rows(self, name: str, shard: Shard) -> ShardFindings:
+        model = self.manifest.model
         problems: list[Problem] = []
         maxima, datasets = PackMaxima(), dict[str, PackCounts]()
-        for row in range(manifest.shards[number].num_packs):
+        for row in range(len(shard)):
             try:
-                pack = self.shards[self.first_packs[number] + row]
-                check_pack(pack, manifest.model)
-                for segment in cut_segments(pack, manifest.model):
+                pack = shard[row]
+                check_pack(pack, model)
+                for segment in cut_segments(pack, model):
                     _add(datasets, {segment.dataset: segment.counts})
-                _check_capacity(pack, manifest)
+                _check_capacity(pack, self.manifest)
+                maxima = maxima.merge(measure_pack(pack, model))
             except (InvalidPack, ShardError) as error:
-                problems.append(Problem(file=name, row=row, what=str(error), advice=_BUG))
-                continue
-            maxima = maxima.merge(measure_pack(pack, manifest.model))
+                problems.append(Problem.of(name, row, error))
         return ShardFindings(problems=tuple(problems), maxima=maxima, datasets=datasets)
 
 
-def _hash_problems(folder: Path, file: PayloadFile) -> Iterator[Problem]:
+def _file_problems(folder: Path, file: PayloadFile) -> Iterator[Problem]:
+    path = folder / file.name
     try:
-        found = sha256_of_file(folder / file.name)
+        found, num_bytes = sha256_of_file(path), path.stat().st_size
     except OSError as error:
-        yield Problem(file=file.name, what=f"it can't be read ({error.strerror})", advice=_REWRITE)
+        advice = _REWRITE if isinstance(error, FileNotFoundError) else reading_advice(error)
+        yield Problem(file=file.name, what=f"it can't be read ({error.strerror})", advice=advice)
         return
     if found != file.sha256:
         yield _other_hash(file.name, found, file.sha256)
+    elif num_bytes != file.num_bytes:
+        what = f"it has {num_bytes:,} bytes, the manifest says {file.num_bytes:,}"
+        yield Problem(file=file.name, what=what, advice=_REWRITE)
 
 
 def _check_capacity(pack: Pack, manifest: Manifest) -> None:
@@ -184,32 +192,45 @@ def _sum_problems(manifest: Manifest, maxima: PackMaxima, datasets: Mapping[str,
 _verifier: _ShardVerifier | None = None  # of a worker process
 
 
-def _start_worker(folder: Path, manifest: Manifest, quick: bool) -> None:
+def _start_worker(verifier: _ShardVerifier) -> None:
     global _verifier
-    _verifier = _ShardVerifier.of(folder, manifest, quick)
+    _verifier = verifier
 
 
-def _verify_shard(number: int) -> ShardFindings:
+def _verify_shard(entry: ShardEntry) -> ShardFindings:
     assert _verifier is not None
-    return _verifier(number)
+    return _verifier(entry)
 
 
 @contextmanager
 def _mapping(
     folder: Path, manifest: Manifest, quick: bool, workers: int
-) -> Iterator[Callable[[Iterable[int]], Iterator[ShardFindings]]]:
-    """A `map` over numbers of shards, in order, on processes or in this one."""
+) -> Iterator[Callable[[Iterable[ShardEntry]], Iterator[ShardFindings]]]:
+    """A `map` over shards, in order, on processes or in this one."""
+    verifier = _ShardVerifier(folder=folder, manifest=replace(manifest, shards=(), inputs={}), quick=quick)
     if workers == 0:
-        verifier = _ShardVerifier.of(folder, manifest, quick)
-        yield lambda numbers: map(verifier, numbers)
+        yield lambda entries: map(verifier, entries)
         return
     with ProcessPoolExecutor(
         max_workers=min(workers, max(len(manifest.shards), 1)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(folder, manifest, quick),
+        initargs=(verifier,),
     ) as pool:
         try:
-            yield lambda numbers: pool.map(_verify_shard, numbers)
+            yield lambda entries: _map_ahead(pool, entries, 4 * workers)
         except BrokenProcessPool:
             raise ChildProcessError("a worker died; is memory short? Verify again with fewer --workers") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _map_ahead(pool: Executor, entries: Iterable[ShardEntry], num_ahead: int) -> Iterator[ShardFindings]:
+    """Findings in order; few shards are handed out ahead, because there may be 10^5."""
+    begun: deque[Future[ShardFindings]] = deque()
+    for entry in entries:
+        begun.append(pool.submit(_verify_shard, entry))
+        if len(begun) >= num_ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()

@@ -38,8 +38,9 @@ WINGS = {
         config
         read  ledger  timing
         media
+        pixels
         arithmetic  jobs
-        sample
+        sample  streams
         errors
     """,
     "train": """

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from shards.files.text import visible
 from train.cli import launch_command, merge_command, preflight_command
 from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
@@ -67,11 +68,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    print(visible(line, keep="\n"), flush=True)
 
 
 def _say(line: str) -> None:
-    print(f"train: {line}", file=sys.stderr)
+    print(visible(f"train: {line}", keep="\n"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from tokenizers import Tokenizer
 
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.runs import Run, TextRun, VisualRun
-from preprocess.errors import ConfigError
+from preprocess.arithmetic.tokenizer import TokenBound
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
 
@@ -42,19 +41,6 @@ class EncodedText:
     labels: npt.NDArray[np.int32]  # (S,)
     runs: tuple[Run, ...]  # the same tokens as alternating text and visual spans
     num_answer_tokens: int  # supervised tokens of the answers' content alone, without <|im_end|> and newline
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer with special tokens switched off in text: a literal <|im_end|> in a caption is just text.
-
-    The switch does not survive pickling or copying, so every process loads its own.
-    """
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception, whatever is wrong with the file
-        raise ConfigError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 def count_tags(text: str) -> tuple[int, int]:
@@ -75,10 +61,20 @@ class ChatEncoder:
         self._default_turns = [] if default is None else [Turn(role="system", text=default)]
         self._newline = self._encode("\n")
         self._encode_system = lru_cache(maxsize=_SYSTEM_TURNS_REMEMBERED)(self._encode)
+        self._bound = TokenBound.of(tokenizer)
         self._headers = {role: self._encode(f"{role}\n") for role in ("system", "user", "assistant")}
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+
+    def least_tokens(self, turns: Sequence[Turn]) -> int:
+        """How many tokens the texts of a conversation have at least, found without encoding them."""
+        if self._bound is None:
+            return 0
+        words = (_TAG.split(turn.text) if turn.role == "user" else [turn.text] for turn in turns)
+        return sum(
+            self._bound.least_tokens(word) for turn in words for word in turn if word not in (IMAGE_TAG, VIDEO_TAG)
+        )
 
     def encode(
         self,

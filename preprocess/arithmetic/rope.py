@@ -27,6 +27,18 @@ def position_ids(runs: Sequence[Run], constants: ModelConstants) -> npt.NDArray[
     return np.concatenate(columns, axis=1).astype(np.int32)
 
 
+def num_positions(runs: Sequence[Run], constants: ModelConstants) -> int:
+    """One more than the highest of `position_ids`, without making them. They fit where this is at most 2 ** 31."""
+    start = 0
+    for run in runs:
+        if isinstance(run, TextRun):
+            start += run.num_tokens
+        else:
+            times = family_of(constants.model_type).temporal_positions(run, constants)
+            start += max(int(times.max()), *(side // constants.merge_size - 1 for side in run.grid_thw[1:])) + 1
+    return start
+
+
 def _visual_positions(span: VisualRun, constants: ModelConstants) -> npt.NDArray[np.int64]:
     """(3, t * h * w) over visual tokens, t-major, then rows, then columns; from 0."""
     num_times = span.grid_thw[0]

@@ -38,6 +38,7 @@ from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest
 from shards.files.names import LEDGER_NAME, PLAN_DIR
+from shards.files.text import one_line, visible
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
@@ -88,7 +89,7 @@ def _plan(arguments: Sequence[str]) -> int:
     ):
         if sweep is not None:
             totals, sweep_lines = run_sweep(config, sweep, sources, Path(folder), executor)
-            print(sweep_table(sweep, totals, sweep_lines))
+            _show(sweep_table(sweep, totals, sweep_lines))
             return 0 if any(line.num_packs for line in sweep_lines) else 1
         plan = make_plan(config, sources, Path(folder), executor)
         _print_plan(plan, Path(folder), sources)
@@ -96,7 +97,7 @@ def _plan(arguments: Sequence[str]) -> int:
 
 
 def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:
-    print("\n".join([plan_table(plan, sources.constants), *reject_examples(read_ledger(folder / LEDGER_NAME))]))
+    _show("\n".join([plan_table(plan, sources.constants), *reject_examples(read_ledger(folder / LEDGER_NAME))]))
     sys.stdout.flush()
 
 
@@ -120,7 +121,7 @@ def _run(arguments: Sequence[str]) -> int:
     if published is None:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
-    print(run_summary(published, plan, config.output_dir))
+    _show(run_summary(published, plan, config.output_dir))
     return _exit_code(config, published.manifest.num_rejects, plan)
 
 
@@ -137,11 +138,11 @@ def _report(arguments: Sequence[str]) -> int:
         from shards.look.page import write_page
 
         with WorkerPool(workers=1, item_timeout=THUMBNAIL_SECONDS) as executor:
-            print(write_page(page, report_page(folder, manifest, plan, executor)))
+            _show(write_page(page, report_page(folder, manifest, plan, executor)))
         return 0
-    print(contents_table(manifest, plan, folder))
+    _show(contents_table(manifest, plan, folder))
     for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
-        print(line)
+        _show(line)
     return 0
 
 
@@ -169,9 +170,13 @@ def _exit_code(config: RunConfig, num_rejects: int, plan: PlanSummary) -> int:
     return 0
 
 
+def _show(text: object) -> None:
+    print(visible(str(text), keep="\n"))
+
+
 def _note(line: str) -> None:
     _say(f"preprocess: note: {line}")
 
 
 def _say(line: str) -> None:
-    print(" ".join(line.splitlines()), file=sys.stderr)
+    print(one_line(line), file=sys.stderr)

@@ -6,14 +6,16 @@
 | stamp | `store.stamp_of` | source -> `MediaStamp`: size, opaque version, a hash on demand |
 | open | `store.open_medium`, `store.local_path` | source -> seekable bytes; a file, where there is one |
 | measure | `images.measure_image`, `video.probe_video` | header -> size and grid; frame count, rate, size |
-| decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames (F, H, W, 3) |
+| decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames, (H, W, 3) each |
 
+`containers.py` opens videos, and only those whose format is data; `upright.py` turns their frames as a player would.
 Before decoding, `store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and
 `write/reuse.py` finds its old patches by `store.reuse_key`.
 
 | kind of source | module | in an annotation |
 | --- | --- | --- |
 | a file of its own | `files.py` | its path |
+| a file that no link may lead to (`follow_links: false`) | `confined_files.py` | its path |
 | a cell of a Parquet file | `parquet_cells.py` | the cell, which the reader hands on as an `EmbeddedMedium` |
 
 Only these modules know kinds. A new kind is a module that gives what `store.Kind` says, and a line in `store.KINDS`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,7 @@ from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.paths import resolve_path
 from preprocess.sample import MediaSource, MediaStamp
 
+HOW = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe must not wait for somebody to write
 _FIRST_TIME, _LAST_TIME = -(1 << 63), (1 << 63) - 1  # that a plan can hold, in nanoseconds: from 1677 to 2262
 # Errors that say something about this path; any other errno (EIO, ESTALE, EMFILE...) is about the machine.
 _ABOUT_THE_PATH = {
@@ -47,7 +49,7 @@ def describe(source: MediaSource) -> str:
 
 def open_medium(source: MediaSource) -> IO[bytes]:
     try:
-        return open(source.path, "rb")
+        return plain_file(os.open(source.path, HOW), describe(source))
     except (OSError, ValueError) as error:
         raise read_error(source, error) from None
 
@@ -72,6 +74,16 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
     return error_of_file(describe(source), error)
 
 
+def plain_file(descriptor: int, medium: str) -> IO[bytes]:
+    """What was opened, to read; closed again where it is no file of a disk. Raises SampleError (missing_file)."""
+    try:
+        _check_plain(os.fstat(descriptor), medium)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "rb")
+
+
 def stamp_of_file(path: str, medium: str) -> MediaStamp:
     """Size and time of the file in which a medium stands that messages call `medium`.
 
@@ -81,9 +93,23 @@ def stamp_of_file(path: str, medium: str) -> MediaStamp:
         status = os.stat(path)
     except (OSError, ValueError) as error:
         raise error_of_file(medium, error) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise SampleError(Reason.MISSING_FILE, f"{path} is not a regular file", medium)
+    _check_plain(status, medium)
+    return stamp_of_status(status)
+
+
+def stamp_of_status(status: os.stat_result) -> MediaStamp:
     return MediaStamp(num_bytes=status.st_size, version=min(max(status.st_mtime_ns, _FIRST_TIME), _LAST_TIME))
+
+
+def _check_plain(status: os.stat_result, medium: str) -> None:
+    """Pipes would keep a reader waiting, devices never end, and /proc/self/mem, called regular, fails like a disk."""
+    if not stat.S_ISREG(status.st_mode) or status.st_dev in _kernel_file_systems():
+        raise SampleError(Reason.MISSING_FILE, f"{medium} is not a regular file", medium)
+
+
+@cache
+def _kernel_file_systems() -> frozenset[int]:
+    return frozenset(os.stat(path).st_dev for path in ("/proc", "/sys") if os.path.ismount(path))
 
 
 def error_of_file(medium: str, error: OSError | ValueError) -> SampleError | FatalError:

@@ -12,21 +12,25 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size
 from preprocess.arithmetic.grids import image_grid
-from preprocess.arithmetic.patches import Planes, patchify_image
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.store import describe, naming, open_medium, read_error, reject_of
+from preprocess.pixels import decode_jpeg, jpeg_content, jpeg_warning, resize_to_patches, turn_and_resize_to_patches
 from preprocess.sample import MeasuredImage, MediaSource, MediaStamp
 from shards import ModelConstants
 
+# Of Pillow's formats those that are data and have pixels: EPS runs Ghostscript, others are headers of something else.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "ICO", "JPEG2000", "QOI", "TGA")
 _EXIF_ORIENTATION = 0x0112
 _PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
 _KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
@@ -50,26 +54,35 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
 
     Raises SampleError, or FatalError where the header says something else than when it was measured.
     """
+    pixels = None
     with _opened(measured.source) as image:
         header = _upright(image)
-        rgb = decode_rgb(image)
+        jpeg = jpeg_content(image)
+        if jpeg is None:
+            pixels = _decode(image)
     if header != (measured.height, measured.width, measured.orientation):
         name = describe(measured.source)
         raise FatalError(f"{name}: it changed since it was measured; remove the output folder and run again")
-    return patchify_image(resize(rgb, grid_size(measured.grid_thw, constants)), constants)
+    size = grid_size(measured.grid_thw, constants)
+    if jpeg is not None:
+        stored = decode_jpeg(jpeg, image.mode, image.size)
+        if stored is not None:
+            return turn_and_resize_to_patches(stored, measured.orientation, size, constants)
+        with _opened(measured.source) as image:  # whose pixels are for Pillow to judge
+            pixels = _decode(image)
+    if isinstance(image, JpegImageFile):
+        with open_medium(measured.source) as file:
+            warning = jpeg_warning(file.read())
+        if warning:
+            raise reject_of(measured.source, Reason.UNDECODABLE, f"{warning}; save it again from the original")
+    assert pixels is not None
+    return resize_to_patches(pixels, size, constants)
 
 
-def resize(image: Image.Image, size: tuple[int, int]) -> Planes:
-    """RGB image -> 3 times (height, width) by Pillow's antialiased bicubic filter, as the reference processor does."""
-    height, width = size
-    resized = image.resize((width, height), resample=Image.Resampling.BICUBIC)
-    planes = (np.frombuffer(resized.tobytes("raw", channel), np.uint8) for channel in "RGB")
-    return [plane.reshape(height, width) for plane in planes]
-
-
-def resize_frame(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> Planes:
-    """(H, W, 3) video frame -> 3 times (height, width)."""
-    return resize(Image.fromarray(frame), size)
+def open_image(file: IO[bytes]) -> Image.Image:
+    """An image of one of the formats that are read. Raises what Pillow raises."""
+    Image.init()
+    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def _upright(image: Image.Image) -> tuple[int, int, int]:
@@ -80,6 +93,8 @@ def _upright(image: Image.Image) -> tuple[int, int, int]:
     width, height = image.size
     if isinstance(image, TiffImageFile):  # which may say the size that its pixels will have once they are turned
         width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    if min(width, height) < 1:
+        raise SampleError(Reason.UNDECODABLE, f"its header says {width}x{height} pixels")
     orientation = _orientation(image)
     return (width, height, orientation) if orientation in TURNED_SIDEWAYS else (height, width, orientation)
 
@@ -116,10 +131,16 @@ def _has_orientation_behind_pixels(image: PngImageFile) -> bool:
 
 def decode_rgb(image: Image.Image) -> Image.Image:
     """Decode an opened image to upright RGB."""
+    pixels = _decode(image)
+    return pixels if pixels.mode == "RGB" else pixels.convert("RGB")  # converting copies
+
+
+def _decode(image: Image.Image) -> Image.Image:
+    """To upright RGB, or grey where the file is, which is resized once instead of three times."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _MODES_16_BIT:
         high_bytes = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(np.clip(high_bytes, 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.clip(high_bytes, 0, 255).astype(np.uint8))
     if image.mode == "F":
         raise SampleError(Reason.UNDECODABLE, "pixels are floating-point numbers of unknown range; save as 8 bits")
     if image.has_transparency_data:
@@ -127,7 +148,7 @@ def decode_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(with_alpha, mask=with_alpha.getchannel("A"))
         return white
-    return image if image.mode == "RGB" else image.convert("RGB")  # converting copies
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
 @contextmanager
@@ -139,7 +160,7 @@ def _opened(source: MediaSource) -> Iterator[Image.Image]:
     with open_medium(source) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 yield image
         except SampleError as error:
             raise reject_of(source, error.reason, error.detail) from None

@@ -85,6 +85,8 @@ def _read_cell(source: MediaSource) -> pa.BinaryScalar:
         return item["bytes"]
     except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
         name = describe(source)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise FatalError(f"{name}: {error}; mend that and run again: the file itself may be whole") from None
         raise FatalError(f"{name}: the annotation file changed or broke while it was read ({error})") from None
 
 

@@ -9,6 +9,11 @@ from preprocess.errors import Reason, SampleError
 from shards.files.paths import path_flaw
 
 
+def root_of(data_path: Path | None) -> str:
+    """The folder that no path may leave."""
+    return _normal(data_path or "/")
+
+
 def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) -> str:
     """The absolute path of a medium as written in an annotation.
 
@@ -22,10 +27,16 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
         raise SampleError(
             Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
         )
-    root = os.path.normpath(data_path or "/")
-    path = os.path.normpath(os.path.join(root, written))
+    root = _normal(data_path or "/")
+    path = _normal(os.path.join(root, written))
     if os.path.commonpath([root, path]) != root:
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
     if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")
     return path
+
+
+def _normal(path: str | Path) -> str:
+    """Without `.`, `..` and empty parts. POSIX leaves open what two slashes at the start mean; on Linux, one."""
+    normal = os.path.normpath(path)
+    return normal[1:] if normal.startswith("//") else normal

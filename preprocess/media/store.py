@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media import files, parquet_cells
+from preprocess.media import confined_files, files, parquet_cells
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.hashing import sha256_of
 
@@ -55,6 +55,7 @@ class Kind(Protocol):
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
     parquet_cells,
+    confined_files,
     files,
 )
 

@@ -2,7 +2,7 @@
 
 | stage | module | in -> out |
 | --- | --- | --- |
-| what a plan reads | `inputs.py` | `RunConfig` -> `Sources`: datasets, constants of the model, fingerprint |
+| what a plan reads | `inputs.py`, `versions.py` | `RunConfig` -> `Sources`: datasets, model constants, fingerprint |
 | cut into parts | `parts.py`; `together.py` for array jobs | annotation files -> jobs of 512 records |
 | measure | `measure.py` | a job -> `samples/part-N.arrow`: `MeasuredSample`s, what was counted and rejected |
 | gather | `gather.py` | the parts, each read once -> sums, columns, rejects |

@@ -38,6 +38,10 @@ def gather(folder: Path, num_parts: int, totals: MeasuredTotals, *columns: Colum
         yield from summary.rejects
 
 
+MOST_IGNORED_KEYS = 10_000  # that are counted by name; where records have ids for keys there is no end of them
+OTHER_KEYS = "…"
+
+
 class MeasuredTotals:
     """What the measured parts add up to; of the rejects only their numbers."""
 
@@ -53,7 +57,9 @@ class MeasuredTotals:
         self.part_datasets.append(summary.dataset)
         self.part_samples.append(summary.num_samples)
         self._rejects.setdefault(summary.dataset, Counter()).update(reject.reason for reject in summary.rejects)
-        self._ignored_keys.update(summary.ignored_keys)
+        for key, number in summary.ignored_keys.items():
+            is_known = key in self._ignored_keys or len(self._ignored_keys) < MOST_IGNORED_KEYS
+            self._ignored_keys[key if is_known else OTHER_KEYS] += number
 
     @property
     def rejects(self) -> Mapping[str, Mapping[str, int]]:

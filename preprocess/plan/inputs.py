@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
-import PIL
-from PIL import features
-
-import preprocess
-from preprocess.arithmetic.chat import load_tokenizer
 from preprocess.arithmetic.families import family_of
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError
+from preprocess.plan.versions import versions
 from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
 from shards.files.names import TOKENIZER_NAME
-from shards.inputs import without_format
+from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
 
 
@@ -92,15 +88,9 @@ def open_sources(config: RunConfig) -> Sources:
         },
         "model": constants.to_json(),
         "tokenizer_sha256": sha256_of_file(tokenizer),
-        "versions": {
-            "pillow": PIL.__version__,
-            "libjpeg_turbo": features.version("libjpeg_turbo"),  # Pillow may be built with another one, or with none
-            "decord": version("decord2"),
-            "av": version("av"),
-            "preprocess": preprocess.__version__,
-        },
+        "versions": versions(),
     }
-    return Sources(uses, constants, inputs)
+    return Sources(uses, constants, with_format(inputs, config.format))
 
 
 def _hash_annotations(dataset: Dataset) -> str:

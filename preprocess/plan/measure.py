@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,13 @@ class MeasureStage:
     config: RunConfig
     folder: Path  # of the plan
     fingerprint: str
+    most_text_tokens: int | None = None  # None: pack_length
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedMeasureStage:
-        return LoadedMeasureStage(self, self.load_encoder(self.config.model, self.config))
+        encoder = self.load_encoder(self.config.model, self.config)
+        most = self.config.pack_length if self.most_text_tokens is None else self.most_text_tokens
+        return LoadedMeasureStage(self, replace(encoder, most_text_tokens=most))
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class LoadedMeasureStage:
         counts, ignored = PackCounts(), Counter[str]()
         for index, record, copies in job.records:
             members, lost = _measure_members(record, job.dataset, index, do_item, before_item, ignored)
+            too_long = next((reject for reject in lost if reject.reason == Reason.TOO_LONG.value), None)
+            if too_long is not None and config.packing == "global":  # what stays together is too long together
+                error = SampleError(Reason.TOO_LONG, f"{too_long.key}, of the same ready-made pack, is too long")
+                lost += [Reject.of_sample(member.sample, error) for member in members]
+                members = []
             members, oversize = _keep_what_fits(members, config)
             rejects += sorted(lost + oversize, key=lambda reject: reject.member or 0)
             for measured in members:
@@ -158,7 +166,8 @@ def _over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError
     patches = sum(member.num_patches for member in unit)
     together = f"{len(unit)} samples of a ready-made pack have " if len(unit) > 1 else ""
     if tokens > config.pack_length:
-        detail = f"{together}{tokens} tokens, pack_length is {config.pack_length}; raise it, or lower the pixel limits"
+        advice = "lower the pixel limits" if patches else "split the conversation"
+        detail = f"{together}{tokens} tokens, pack_length is {config.pack_length}; raise it, or {advice}"
         return SampleError(Reason.TOO_LONG, detail)
     if config.patch_capacity is not None and patches > config.patch_capacity:
         detail = f"{together}{patches} patches, pack_patches is {config.patch_capacity}; raise it, or lower max_pixels"

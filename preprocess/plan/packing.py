@@ -18,6 +18,8 @@ from bisect import bisect_right
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.streams import stream
+
 Integers = npt.NDArray[np.integer]
 PackNumbers = npt.NDArray[np.int32]
 
@@ -89,7 +91,7 @@ def _round_up(number: int, multiple: int) -> int:
 def shuffle_packs(pack_of: Integers, seed: int) -> PackNumbers:
     """Renumber packs in seeded random order: opening order sorts them by length, and training must not see that."""
     num_packs = int(pack_of.max()) + 1 if len(pack_of) else 0
-    return np.random.default_rng(seed).permutation(num_packs).astype(np.int32)[pack_of]
+    return stream("packs", seed).permutation(num_packs).astype(np.int32)[pack_of]
 
 
 def _classes_of(tokens: Integers, patches: Integers, token_capacity: int, patch_capacity: int) -> npt.NDArray[np.uint8]:

@@ -46,6 +46,7 @@ def measure_parts(
     progress: StageProgress,
     take: Callable[[int], bool] = lambda part: True,
     done: Callable[[int], None] = lambda part: None,
+    most_text_tokens: int | None = None,
 ) -> tuple[int, list[int]]:
     """Measure every part that is not measured yet and that `take` agrees to; then it is `done`.
 
@@ -66,7 +67,9 @@ def measure_parts(
                 else:
                     left.append(job.part)
 
-    stage = MeasureStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint)
+    stage = MeasureStage(
+        config=config, folder=folder, fingerprint=sources.plan_fingerprint, most_text_tokens=most_text_tokens
+    )
     num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
@@ -74,8 +77,13 @@ def measure_parts(
     return num_parts, left
 
 
-def measure(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> int:
-    """Measure the parts that are not measured yet; the number of all parts."""
+def measure(
+    config: RunConfig, sources: Sources, folder: Path, executor: Executor, *, most_text_tokens: int | None = None
+) -> int:
+    """Measure the parts that are not measured yet; the number of all parts.
+
+    Texts of more tokens than `most_text_tokens` (None: pack_length) may be refused without being counted.
+    """
     with StageProgress("plan", sources.num_records) as progress:
-        num_parts, _ = measure_parts(config, sources, folder, executor, progress)
+        num_parts, _ = measure_parts(config, sources, folder, executor, progress, most_text_tokens=most_text_tokens)
     return num_parts

@@ -20,6 +20,7 @@ from preprocess.config import RunConfig
 from preprocess.errors import ConfigError
 from preprocess.plan.gather import append, as_numpy
 from preprocess.plan.packing import choose_patch_capacity, pack_units, shuffle_packs
+from preprocess.streams import stream
 from shards import ModelConstants
 
 _TOKEN_BYTES = 20  # input_ids, labels and three rows of positions, int32 each
@@ -118,7 +119,7 @@ def pack_samples(sizes: SampleSizes, config: RunConfig, constants: ModelConstant
         )
         # Which units of equal size come together must not follow the order of the annotations.
         order = np.arange(len(tokens), dtype=np.int32)
-        np.random.default_rng(config.seed).shuffle(order)
+        stream("units", config.seed).shuffle(order)
         tokens, patches = tokens[order], patches[order]
         pack_of_unit = np.empty(len(order), np.int32)
         pack_of_unit[order] = pack_units(tokens, patches, config.pack_length, pack_patches)

@@ -60,7 +60,8 @@ def run_sweep(
 ) -> tuple[MeasuredTotals, list[SweepLine]]:
     """Measure into the empty `folder`. What measuring counted and rejected, and the line of each combination."""
     config = replace(config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
-    num_parts = measure(config, sources, folder, executor)
+    longest = max(combination.config.pack_length for combination in sweep.combinations)
+    num_parts = measure(config, sources, folder, executor, most_text_tokens=longest)
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
     images = _Media("images", height="i", width="i")
     videos = _Media("videos", height="i", width="i", num_frames="q", fps="d")

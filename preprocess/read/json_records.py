@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 from preprocess.errors import AnnotationError, Reason, SampleError
 
 _BOM = "\ufeff"
+_NESTED_TOO_DEEPLY = object()
+_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -38,8 +40,11 @@ class JsonArray:
             window = _Window(file)
             try:
                 for number, record in enumerate(window.array_items()):
-                    is_shallow = window.num_opened <= _MOST_LEVELS
-                    yield record if is_shallow else _shallow(record, f"{self._path} record {number}")
+                    where = f"{self._path} record {number}"
+                    if record is _NESTED_TOO_DEEPLY:
+                        yield _too_deep(where)
+                    else:
+                        yield record if window.num_opened <= _MOST_LEVELS else _shallow(record, where)
             except UnicodeDecodeError as error:
                 raise AnnotationError(f"{self._path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
             except json.JSONDecodeError as error:
@@ -47,8 +52,6 @@ class JsonArray:
                 if window.starts_with_object:
                     advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
                 raise AnnotationError(f"{self._path}: {error.msg} at byte {offset}; {advice}") from None
-            except RecursionError:
-                raise AnnotationError(f"{self._path}: nested too deeply; {advice}") from None
 
 
 class _Window:
@@ -76,7 +79,10 @@ class _Window:
         return self._bytes_before + len(self._text[: error.pos].encode("utf-8"))
 
     def array_items(self) -> Iterator[Any]:
-        """The values of the array, parsed one by one. Raises UnicodeDecodeError, JSONDecodeError, RecursionError."""
+        """The values of the array, parsed one by one; _NESTED_TOO_DEEPLY where the parser's stack is too small.
+
+        Raises UnicodeDecodeError, JSONDecodeError.
+        """
         self._read_on()
         self._position = len(_BOM) if self._text.startswith(_BOM) else 0
         self.starts_with_object = self._next() == "{"
@@ -103,6 +109,13 @@ class _Window:
             except json.JSONDecodeError as error:
                 if self._at_end or not self._may_be_cut_off(error.pos):
                     raise
+            except RecursionError:
+                closed = _end_of_brackets(self._text, self._position)
+                if closed is not None:
+                    self._position = closed
+                    return _NESTED_TOO_DEEPLY
+                if self._at_end:
+                    raise json.JSONDecodeError("Expecting the end of what opens", self._text, self._position) from None
             self._read_on()
 
     def _may_be_cut_off(self, position: int) -> bool:
@@ -141,6 +154,19 @@ class _Window:
         self._bytes_before += len(self._text[: self._position].encode("utf-8"))
         self._text = self._text[self._position :] + self._decode(content, self._at_end)
         self._position = 0
+
+
+def _end_of_brackets(text: str, start: int) -> int | None:
+    """Where the brackets that open at `start` are closed; None where the text ends before. Of any depth."""
+    level = 0
+    for match in _BRACKET_OR_STRING.finditer(text, start):
+        mark = match[0]
+        if mark == '"':  # which nothing closes
+            return None
+        level += (mark in "[{") - (mark in "]}")
+        if not level:
+            return match.end()
+    return None
 
 
 class JsonLines:

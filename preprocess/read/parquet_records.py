@@ -11,8 +11,10 @@ import pyarrow as pa
 from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.forms.qwen import KNOWN_KEYS
+from shards.files.paths import LONGEST_PATH
 
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
+_ROWS_A_BYTE, _FEW_ROWS = 8, 1 << 20  # more than records can be compressed to, unless there are few
 
 
 class ParquetRows:
@@ -34,6 +36,8 @@ class ParquetRows:
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
         except pa.ArrowException as error:
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
+        if self._num_rows > _ROWS_A_BYTE * path.stat().st_size + _FEW_ROWS:  # before anything is made for each
+            raise AnnotationError(f"{path}: its footer says {self._num_rows:,} rows, too many for its size")
         known = [field for field in schema if field.name in KNOWN_KEYS]
         if len({field.name for field in known}) < len(known):
             raise AnnotationError(
@@ -53,11 +57,20 @@ class ParquetRows:
         try:
             with pq.ParquetFile(self._path) as file:
                 for batch in file.iter_batches(batch_size=self._BATCH_ROWS, columns=self._leaves):
+                    if row + len(batch) > self._num_rows:
+                        raise self._wrong_number(row + len(batch))
                     for record in self._records(batch, row):
                         yield record
                         row += 1
         except (pa.ArrowException, OSError) as error:
             raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
+        if row != self._num_rows:
+            raise self._wrong_number(row)
+
+    def _wrong_number(self, found: int) -> AnnotationError:
+        return AnnotationError(
+            f"{self._path}: its footer says {self._num_rows:,} rows, its columns hold {found:,}; write it again"
+        )
 
     def _is_read(self, column: str, *below: str) -> bool:
         return column in KNOWN_KEYS and not (column in self._media and below[-1] == "bytes")
@@ -90,7 +103,10 @@ class ParquetRows:
     def _locate(self, cell: dict[str, Any] | None, row: int, column: str, item: int) -> EmbeddedMedium | None:
         if cell is None:
             return None
-        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=cell["path"])
+        written = cell["path"]
+        if isinstance(written, str):  # Parquet may give a million rows one text of a megabyte: each takes a copy of it
+            written = written[: LONGEST_PATH + 1]
+        return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=written)
 
 
 def _value_type(type_: pa.DataType) -> pa.DataType:

@@ -10,7 +10,6 @@ Relative paths are relative to the registry file.
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from preprocess.errors import ConfigError
 from preprocess.sample import BoxMode
+from preprocess.streams import stream
 from shards.files.paths import path_flaw
 from shards.files.strict_yaml import read_yaml_mapping
 from shards.flags.nearest import nearest_name
@@ -67,8 +67,7 @@ class DatasetUse:
         """
         every, total = self.percent // 100, num_records * self.percent // 100
         copies = np.full(num_records, every, np.int32)
-        name_seed = int.from_bytes(hashlib.sha256(self.dataset.name.encode()).digest()[:8], "little")
-        order = np.random.default_rng([seed, name_seed]).permutation(num_records)
+        order = stream("records", seed, self.dataset.name).permutation(num_records)
         copies[order[: total - every * num_records]] += 1
         return copies
 
@@ -125,6 +124,10 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
     where = f"{registry_path}: dataset {name!r}"
     if not isinstance(name, str) or not name or path_flaw(name):
         raise ConfigError(f"{where}: the name must be text; put it in quotes")
+    if re.search(r"[,%]|^\s|\s$", name):
+        raise ConfigError(
+            f"{where}: dataset_use could not name it: names have no comma or %, nor a blank at either end; rename it"
+        )
     if not isinstance(entry, dict):
         raise ConfigError(f"{where} must be a mapping with annotation_path and data_path")
     known = {each.name for each in fields(Dataset)} - {"name", "registry"}

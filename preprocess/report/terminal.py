@@ -15,7 +15,8 @@ from preprocess.timing import Timing
 from preprocess.write.publish import Published
 from shards import Manifest, ModelConstants, PackCounts
 from shards.files.names import LEDGER_NAME
-from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of, visible
+from shards.files.text import visible
+from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
 
 _MOST_KEYS = 20
 

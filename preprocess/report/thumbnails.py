@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
-from preprocess.media.images import decode_rgb
+from preprocess.media.images import decode_rgb, open_image
 from preprocess.media.store import open_medium, stamp_of
 from preprocess.sample import MediaSource
 from shards.look.page import Picture, picture
@@ -24,7 +24,6 @@ from shards.look.page import Picture, picture
 SECONDS = 20.0  # that one picture may take
 _SIDE = 160  # pixels
 _MOST_PIXELS = 50_000_000  # 150 MB decoded
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "ICO")  # none that runs programs
 _ABOUT_A_MEDIUM = {
     Reason.UNDECODABLE,
     Reason.ASPECT_RATIO,
@@ -47,8 +46,7 @@ def draw(source: MediaSource) -> Picture:
     stamp_of(source)  # refuses what is no regular file any more, which could keep a reader waiting
     with open_medium(source) as file, _tolerance():
         try:
-            Image.init()
-            with Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+            with open_image(file) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     size = f"{image.width:,} x {image.height:,} pixels"
                     raise SampleError(Reason.DECOMPRESSION_BOMB, f"{size} are too many to draw")

@@ -25,8 +25,10 @@ import pyarrow as pa
 from preprocess.errors import ConfigError, FatalError
 from preprocess.media.store import reuse_key
 from preprocess.plan.tables import read_table, write_table
+from preprocess.plan.versions import versions_of_patches
 from preprocess.sample import MeasuredImage, MeasuredVideo
 from shards import ModelConstants, Pack, ShardError, open_shards
+from shards.files.differences import differences
 from shards.files.hashing import sha256_of_file
 from shards.files.names import INPUTS_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.formats.writer import shard_index
@@ -111,12 +113,13 @@ def _notes_dir(old_dir: Path, plan: Path) -> Path:
     return plan / f"reuse-{sha256_of_file(old_dir / MANIFEST_NAME)[:16]}"
 
 
-def check_old_run(old_dir: Path, constants: ModelConstants, versions: object) -> None:
+def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, str | None]) -> None:
     """Refuse an old run whose patches are not those that this run would make. Raises ConfigError or ShardError."""
     manifest = open_shards(old_dir).manifest
-    made_by = manifest.inputs["versions"]
-    if made_by != versions:
-        raise ConfigError(f"--reuse {old_dir}: it was decoded by {made_by}, this is {versions}; leave --reuse out")
+    made_by, now = versions_of_patches(manifest.inputs["versions"]), versions_of_patches(versions)
+    if made_by != now:
+        changes = (f"{name} {old} instead of {new}" for name, old, new in differences(made_by, now))
+        raise ConfigError(f"--reuse {old_dir}: it was decoded by {', '.join(changes)}; leave --reuse out")
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
     if any(getattr(manifest.model, size) != getattr(constants, size) for size in sizes):
         raise ConfigError(f"--reuse {old_dir}: its model cuts images into other patches; leave --reuse out")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from shards.errors import DamagedShard
 from shards.families.family import Frame, FrameOrder
 from shards.families.frames import stored_order
 from shards.families.padding import Int32, check_room, fill_keys
@@ -32,7 +33,8 @@ class TowerInputs(NamedTuple):
 def read_constants(folder: ModelFolder) -> ModelConstants:
     """Raises ModelFolderError."""
     constants = folder.constants(
-        window_size=folder.vision.size("window_size"), tokens_per_second=folder.vision.number("tokens_per_second")
+        window_size=folder.vision.size("window_size"),
+        tokens_per_second=folder.vision.positive_number("tokens_per_second"),
     )
     if constants.window_size % constants.grid_factor:
         raise ModelFolderError(
@@ -142,5 +144,7 @@ def lay_out_frame(grid_h: int, grid_w: int, merge_size: int, window_side: int) -
 
 
 def _window_side(constants: ModelConstants) -> int:
-    """In merged cells."""
+    """In merged cells. Raises DamagedShard where there are no windows: `read_constants` lets no such model pass."""
+    if constants.window_size < constants.grid_factor:
+        raise DamagedShard(f"a manifest with window_size {constants.window_size} is of no such model; preprocess again")
     return constants.window_size // constants.grid_factor

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shards.errors import naming_file
+from shards.files.plain import open_plain
 
 _BLOCK_BYTES = 1 << 20
 _SYNC_BYTES = 16 << 20
@@ -25,7 +26,8 @@ def sha256_of(file: IO[bytes]) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    with open(path, "rb") as file:
+    """Of a plain file. Raises what `open_plain` raises."""
+    with open_plain(path) as file:
         return sha256_of(file)
 
 

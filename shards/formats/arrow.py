@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from shards.errors import DamagedShard
 from shards.files.hashing import HashedFile
+from shards.formats.mapped import check_size, opened
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, count_pack
 
@@ -139,25 +140,31 @@ class ArrowShardWriter:
 class ArrowShard:
     """Random access to the packs of one memory-mapped file."""
 
-    def __init__(self, path: Path, constants: ModelConstants) -> None:
-        """Raises DamagedShard where there is no whole Arrow file with the columns of a pack of that model."""
+    def __init__(self, path: Path, constants: ModelConstants, num_bytes: int | None = None) -> None:
+        """Raises DamagedShard where there is no whole Arrow file with the columns of a pack of that model.
+
+        `num_bytes`: the size that it must have.
+        """
         self._path = path
         self._one_at_a_time = Lock()  # threads may share a shard; Arrow does not say that they may share its reader
         try:
-            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        except FileNotFoundError:
-            raise DamagedShard(f"{path} is missing; preprocess again, or copy the whole folder") from None
+            with opened(path, num_bytes):
+                mapping = pa.memory_map(str(path))
+            self._num_bytes = mapping.size()
+            self._reader = pa.ipc.open_file(mapping)
         except (pa.ArrowException, OSError) as error:
             raise DamagedShard(f"{path} is not a whole Arrow file ({error}); preprocess again") from None
         if not self._reader.schema.equals(arrow_schema(constants)):
             raise DamagedShard(f"{path} has other columns than the packs of this dataset; preprocess again")
+        self._num_packs = self._reader.num_record_batches  # which stands in the mapping, so that asking is reading
 
     def __len__(self) -> int:
-        return self._reader.num_record_batches
+        return self._num_packs
 
     def __getitem__(self, row: int) -> Pack:
         if not 0 <= row < len(self):
             raise IndexError(f"pack {row} of {len(self)} in {self._path}")
+        check_size(self._path, self._num_bytes)
         try:
             with self._one_at_a_time:
                 batch = self._reader.get_batch(row)

@@ -40,11 +40,11 @@ class ShardWriter(Protocol):
     ) -> None: ...
 
 
-def open_shard(path: Path, constants: ModelConstants) -> Shard:
-    """Raises DamagedShard."""
+def open_shard(path: Path, constants: ModelConstants, num_bytes: int | None = None) -> Shard:
+    """`num_bytes`: the size of the file, where it is known. Raises DamagedShard or UnreadableShard."""
     if path.suffix == mindrecord.SUFFIX:
-        return mindrecord.MindRecordShard(path, constants)
-    return arrow.ArrowShard(path, constants)
+        return mindrecord.MindRecordShard(path, constants, num_bytes)
+    return arrow.ArrowShard(path, constants, num_bytes)
 
 
 def create_shard(path: Path, constants: ModelConstants, largest_row_bytes: int) -> ShardWriter:

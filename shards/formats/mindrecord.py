@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from shards.errors import DamagedShard, RowTooLarge
 from shards.files.hashing import sha256_of_file, sync_file
+from shards.formats.mapped import check_size, opened
 from shards.manifest import index_name
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, count_pack
@@ -185,16 +186,17 @@ class _Header(NamedTuple):
 class MindRecordShard:
     """Random access to the packs of one memory-mapped file. Threads may share it."""
 
-    def __init__(self, path: Path, constants: ModelConstants) -> None:
-        """Raises DamagedShard where file or index are missing, renamed, cut, or hold other columns than packs."""
+    def __init__(self, path: Path, constants: ModelConstants, num_bytes: int | None = None) -> None:
+        """Raises DamagedShard where file or index are missing, renamed, cut, or hold other columns than packs.
+
+        `num_bytes`: the size that the file, without its index, must have.
+        """
         self._path = path
         self._constants = constants
         try:
-            with open(path, "rb") as file:
+            with opened(path, num_bytes) as file:
                 self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise DamagedShard(f"{path} is missing; preprocess again, or copy the whole folder") from None
-        except (OSError, ValueError) as error:
+        except ValueError as error:  # it is empty
             raise self._damaged(f"can't be mapped ({error})") from None
         header = self._read_header()
         self._fields = header.columns
@@ -206,9 +208,10 @@ class MindRecordShard:
     def __getitem__(self, row: int) -> Pack:
         if not 0 <= row < len(self):
             raise IndexError(f"pack {row} of {len(self)} in {self._path}")
+        check_size(self._path, len(self._content))
         try:
             return self._pack(row)
-        except (struct.error, ValueError, LookupError, TypeError) as error:
+        except (struct.error, ValueError, LookupError, TypeError, RecursionError) as error:
             raise self._damaged(f"is damaged in pack {row} ({error})") from None
 
     def _pack(self, row: int) -> Pack:
@@ -258,10 +261,12 @@ class MindRecordShard:
             [schema], [name] = record["schema"], record["shard_addresses"]
             columns, order = schema["schema"], tuple(schema["blob_fields"])
             header = _Header(order, int(record["header_size"]), int(record["page_size"]))
-        except (struct.error, ValueError, LookupError, TypeError) as error:
+        except (struct.error, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             raise self._damaged(f"is not a MindRecord file ({error})") from None
         if name != self._path.name:
             raise DamagedShard(f"{self._path} was renamed, or changed places: it is {name}; give it its name back")
+        if not (0 <= header.num_bytes <= len(self._content) and 0 < header.page_bytes <= MAX_PAGE_BYTES):
+            raise self._damaged("has a header of other sizes than its own")
         if columns != COLUMNS or sorted(order) != sorted(_ARRAYS):
             raise self._damaged("has other columns than the packs of a dataset")
         return header
@@ -269,12 +274,14 @@ class MindRecordShard:
     def _read_index(self, header: _Header) -> tuple[Integers, Integers, Integers]:
         """Of each row: its first byte, its size in bytes, its counts."""
         path = self._path.with_name(index_name(self._path.name))
-        if not path.is_file():
-            raise DamagedShard(f"{path} is missing; preprocess again, or copy the whole folder")
+        with opened(path):
+            pass  # SQLite says of every failure only that it can't
         counts = ", ".join(f"{name}_0" for name in _COUNTS)
         query = f"SELECT {_PLACES}, {counts} FROM INDEXES ORDER BY ROW_ID"
         try:
             with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
+                if database.execute("SELECT type FROM sqlite_master WHERE name = 'INDEXES'").fetchall() != [("table",)]:
+                    raise ValueError("it has no table INDEXES")  # a view could go on for ever
                 rows = np.array(database.execute(query).fetchall(), np.int64).reshape(-1, 5 + len(_COUNTS))
         except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
             raise self._damaged(f"has a damaged index, {path.name} ({error})") from None
@@ -282,7 +289,7 @@ class MindRecordShard:
         first_byte = header.num_bytes + pages * header.page_bytes + starts
         sizes = ends - starts
         last_bytes = np.maximum(first_byte + sizes, header.num_bytes + scalar_pages * header.page_bytes + scalar_ends)
-        if np.any(sizes < 8) or np.any(first_byte < 0) or np.any(last_bytes > len(self._content)):
+        if np.any(sizes < 8) or np.any(first_byte < 0) or np.any(last_bytes > len(self._content)) or np.any(rows < 0):
             raise self._damaged(f"is shorter than its index says, {path.name}")
         return first_byte, sizes, rows[:, 5:]
 

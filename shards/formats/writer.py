@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
 from shards.files.names import PLAN_DIR
+from shards.files.plain import read_plain
+from shards.files.records import Record
 from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
 from shards.manifest import ShardEntry
 from shards.model_constants import ModelConstants
@@ -48,17 +50,23 @@ class ShardSidecar:
         return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> ShardSidecar:
-        record = json.loads(text)
+    def from_json(cls, text: str | bytes) -> ShardSidecar:
+        """Raises ValueError."""
+        record = Record.parse(text)
+        datasets = record.record("datasets")
+        shard = None
+        if record.value("shard") is not None:
+            entry = record.record("shard")
+            shard = ShardEntry.from_record(entry, entry.text("name").rpartition(".")[2])
         return cls(
-            fingerprint=record["fingerprint"],
-            shard=ShardEntry(**record["shard"]) if record["shard"] else None,
-            maxima=PackMaxima(**record["maxima"]),
-            datasets={name: PackCounts(**counts) for name, counts in record["datasets"].items()},
-            rejects=tuple(record["rejects"]),
-            num_media=record["num_media"],
-            num_reused=record["num_reused"],
-            slowest=tuple(record["slowest"]),
+            fingerprint=record.text("fingerprint"),
+            shard=shard,
+            maxima=record.record("maxima").counts(PackMaxima),
+            datasets={name: datasets.record(name).counts(PackCounts) for name in datasets.values},
+            rejects=tuple(dict(entry.values) for entry in record.records("rejects")),
+            num_media=record.integer("num_media"),
+            num_reused=record.integer("num_reused"),
+            slowest=tuple(dict(entry.values) for entry in record.records("slowest")),
         )
 
 
@@ -181,6 +189,6 @@ def is_finished(folder: Path, index: int, fingerprint: str) -> bool:
 def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:
     """None where there is none, or a damaged one: its shard is then as good as unfinished."""
     try:
-        return ShardSidecar.from_json(sidecar_path(folder, index).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ShardSidecar.from_json(read_plain(sidecar_path(folder, index)))
+    except (FileNotFoundError, ValueError):
         return None

@@ -7,7 +7,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from shards.look.readable import dataset_table, percentage, readable_bytes, reasons_of, visible
+from shards.files.text import visible
+from shards.look.readable import dataset_table, percentage, readable_bytes, reasons_of
 from shards.manifest import FORMAT_VERSION, Manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
@@ -20,8 +21,8 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     patches = totals.num_image_patches + totals.num_video_patches
     summary = [
         (visible(str(folder)), ""),
-        ("format", f"{manifest.format}, version {FORMAT_VERSION}"),
-        ("fingerprint", manifest.fingerprint),
+        ("format", f"{visible(manifest.format)}, version {FORMAT_VERSION}"),
+        ("fingerprint", visible(manifest.fingerprint)),
         ("shards", f"{len(num_bytes):,}, {readable_bytes(sum(num_bytes))}{_range(num_bytes)}"),
         ("packs", f"{manifest.num_packs:,}"),
         ("tokens used", f"{percentage(totals.num_tokens, slots)} of {manifest.pack_length:,} a pack"),
@@ -33,7 +34,7 @@ def info_text(manifest: Manifest, folder: Path) -> str:
     ]
     counts = {name: dataset.counts for name, dataset in manifest.datasets.items()}
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
-    reasons = [(reason, f"{number:,}") for reason, number in reasons_of(rejects).items()]
+    reasons = [(visible(reason), f"{number:,}") for reason, number in reasons_of(rejects).items()]
     sections = [
         _pairs(summary),
         dataset_table(counts, rejects, manifest.model),

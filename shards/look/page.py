@@ -18,9 +18,10 @@ from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictU
 from markupsafe import Markup
 from PIL import Image
 
+from shards.files.text import visible
 from shards.look.pictures import Pixels, frames_of
 from shards.look.plots import boxes_path, position_paths, supervised_ranges
-from shards.look.readable import percentage, readable_bytes, visible
+from shards.look.readable import percentage, readable_bytes
 from shards.look.show import pack_headline, position_ranges, span_line
 from shards.look.transcript import Piece, Transcriber, name_span
 from shards.manifest import Manifest

@@ -1,30 +1,14 @@
-"""Numbers, tables and text that came from data, made fit to read."""
+"""Numbers and tables, made fit to read. What came from data as text goes through `shards.files.text`."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 
+from shards.files.text import visible
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories
-
-
-def visible(text: str, keep: str = "") -> str:
-    """Control, format (bidirectional marks too), unassigned and lone surrogate characters written out, as `\\u202e`.
-
-    What comes out can neither steer a terminal nor turn the text around it. Characters of `keep` stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if char not in keep and unicodedata.category(char) in _INVISIBLE
-        else char
-        for char in text
-    )
 
 
 def readable_bytes(number: float) -> str:
@@ -70,7 +54,7 @@ def reasons_of(rejects: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     by_reason: dict[str, int] = {}
     for reasons in rejects.values():
         for reason, number in reasons.items():
-            by_reason[reason] = by_reason.get(reason, 0) + number
+            by_reason[visible(reason)] = by_reason.get(visible(reason), 0) + number
     return dict(sorted(by_reason.items()))
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shards.look.readable import percentage, visible
+from shards.files.text import visible
+from shards.look.readable import percentage
 from shards.look.transcript import Piece, Transcriber
 from shards.manifest import Manifest
 from shards.model_constants import ModelConstants

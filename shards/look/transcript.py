@@ -9,8 +9,9 @@ from typing import Literal
 
 from tokenizers import Tokenizer
 
-from shards.errors import DamagedShard
+from shards.errors import DamagedShard, UnreadableShard
 from shards.files.names import MODEL_DIR, TOKENIZER_NAME
+from shards.files.plain import read_plain
 from shards.pack import IGNORE_INDEX, Pack
 from shards.segments import Segment, VisualSpan
 
@@ -28,10 +29,14 @@ class Transcriber:
     """Decodes with the tokenizer that stands beside the shards."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises DamagedShard where `folder` has no readable tokenizer."""
+        """Raises DamagedShard or UnreadableShard where `folder` has no readable tokenizer."""
         path = folder / MODEL_DIR / TOKENIZER_NAME
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(read_plain(path))
+        except FileNotFoundError:
+            raise DamagedShard(f"{path} can't be read: it is missing; copy it from the model folder") from None
+        except OSError as error:
+            raise UnreadableShard.of(path, error) from None
         except Exception as error:  # the library raises nothing more precise
             raise DamagedShard(f"{path} can't be read ({error}); copy it from the model folder") from None
         added = self._tokenizer.get_added_tokens_decoder()

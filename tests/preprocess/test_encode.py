@@ -131,6 +131,16 @@ def test_empty_answers_teach_nothing(workshop: Workshop, encoder: SampleEncoder,
     assert reject(encoder.measure, sample_of(workshop, {"conversations": turns})).reason is Reason.NOTHING_TO_LEARN
 
 
+def test_positions_that_do_not_fit_are_a_reject(
+    workshop: Workshop, encoder: SampleEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = sample_of(workshop, talk())
+    monkeypatch.setattr(preprocess.encode, "num_positions", lambda *_: 2**31)
+    encoder.measure(sample)
+    monkeypatch.setattr(preprocess.encode, "num_positions", lambda *_: 2**31 + 1)
+    assert reject(encoder.measure, sample).reason is Reason.TOO_LONG
+
+
 @pytest.mark.parametrize("answers", [["", "x"], [" "], ["\n"]])
 def test_one_token_of_an_answer_is_enough(workshop: Workshop, encoder: SampleEncoder, answers: list[str]) -> None:
     turns = [turn for answer in answers for turn in talk(answer=answer)["conversations"]]

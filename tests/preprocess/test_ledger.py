@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from preprocess.errors import Reason, SampleError
 from preprocess.ledger import (
+    LONGEST_DETAIL,
     LOST_NAME,
     Reject,
     count_by_dataset,
@@ -20,7 +21,7 @@ from preprocess.ledger import (
     write_ledger,
     write_plan_ledger,
 )
-from preprocess.sample import MediaSource, Sample
+from preprocess.sample import MediaSource, Sample, Turn
 from shards.files.names import LEDGER_NAME
 
 any_text = st.text(alphabet=st.characters(), max_size=20)  # half surrogate pairs and line separators included
@@ -77,6 +78,21 @@ def test_where_the_process_is_gone_all_media_of_the_sample_are_named(reason: Rea
     assert reject.source == FIRST
     alone = Reject.of_sample(replace(SAMPLE, images=(), videos=()), SampleError(reason, "it died"))
     assert (alone.detail, alone.source) == ("text alone: it died", None)
+
+
+def test_a_long_text_is_named_where_the_process_is_gone_and_no_medium_blamed() -> None:
+    turns = (Turn(role="user", text="<image>"), Turn(role="assistant", text="x" * 999_993))
+    reject = Reject.of_sample(replace(SAMPLE, turns=turns), SampleError(Reason.TIMEOUT, "too slow"))
+    assert reject.detail == "/a.png, /d.parquet (row 4, video[0]), text of 1,000,000 characters: too slow"
+    assert reject.source is None
+
+
+def test_details_are_cut_whatever_annotations_hold() -> None:
+    error = SampleError(Reason.UNKNOWN_KEYS, f"key {'x' * 1_000_000!r} means nothing; rename it")
+    for reject in (Reject.of_sample(SAMPLE, error), Reject.of("d", 0, None, error)):
+        assert len(reject.detail) == LONGEST_DETAIL
+        assert reject.detail.startswith("key 'xxx")
+        assert reject.detail.endswith("; rename it")
 
 
 def test_the_medium_at_fault_stands_in_the_line_of_a_plan() -> None:

@@ -19,6 +19,50 @@ from tests.preprocess.workshop import Outcome, Workshop, talk
 ROOT = Path(__file__).parents[2]
 
 
+# --- what is printed ----------------------------------------------------------------------------------------------
+
+
+STEERING = "\x1b]0;title\x07\u202e"
+ODD_FLAGS: dict[str, Callable[[Workshop], list[str]]] = {
+    "a key of the configuration": lambda shop: [f"--config={write_config(shop, {STEERING: 1})}"],
+    "a value of the configuration": lambda shop: [f"--config={write_config(shop, {'seed': STEERING})}"],
+    "the path of the registry": lambda shop: [f"--datasets={shop.root / STEERING}.yaml"],
+    "the path of the model": lambda shop: [f"--model={shop.root / STEERING}"],
+    "a path in the registry": lambda shop: rooted(shop, shop.root / STEERING),
+}
+
+
+def write_config(workshop: Workshop, values: dict[str, object]) -> Path:
+    path = workshop.root / "run.yaml"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def rooted(workshop: Workshop, data_path: Path) -> list[str]:
+    workshop.register("d", workshop.root / "d.jsonl", data_path=str(data_path))
+    return []
+
+
+@pytest.mark.parametrize("spoil", ODD_FLAGS.values(), ids=ODD_FLAGS)
+def test_no_text_of_an_error_steers_the_terminal(workshop: Workshop, spoil: Callable[[Workshop], list[str]]) -> None:
+    workshop.dataset([talk()])
+    outcome = workshop.run(*spoil(workshop))
+    assert outcome.code == 2
+    assert "title" in outcome.error
+    assert outcome.error.isprintable()
+
+
+def test_no_path_of_an_output_folder_steers_the_terminal(workshop: Workshop) -> None:
+    workshop.dataset([talk(), talk("<image>", image="missing.png")])
+    for outcome in (
+        workshop.run("--max_reject_share=1", out=STEERING),
+        workshop.command("report", str(workshop.root / STEERING)),
+    ):
+        assert outcome.code == 0
+        assert outcome.out.count(r"\x1b]0;title\x07\u202e") >= 1
+        assert all(line.isprintable() for line in outcome.out.split("\n"))
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 

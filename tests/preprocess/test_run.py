@@ -87,7 +87,9 @@ def test_the_fingerprint_is_taken_of_everything_that_determines_the_bytes(demo: 
     inputs = demo_run.manifest.inputs
     assert set(inputs) == {"config", "datasets", "model", "tokenizer_sha256", "versions"}
     assert {"seed", "pack_length", "max_pixels", "dataset_use", "video_decoder", "packing"} <= set(inputs["config"])
-    assert {"pillow", "libjpeg_turbo", "decord", "av", "preprocess"} == set(inputs["versions"])
+    codecs = {"libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff", "libavcodec", "libavformat", "libswscale"}
+    packages = {"pillow", "decord", "av", "numpy", "tokenizers", "pyarrow", "preprocess"}
+    assert codecs | packages == set(inputs["versions"])
     assert all(inputs["versions"].values())
     annotations = (demo.annotations / "charts.json").read_bytes()
     assert inputs["datasets"]["charts"]["annotations_sha256"] == hashlib.sha256(annotations).hexdigest()

@@ -24,6 +24,8 @@ def write_dataset(folder: Path, shards: Sequence[Sequence[Pack]], format: str = 
     ]
     values = {
         "format": format,
+        "pack_length": max(100, maxima.tokens),
+        "pack_patches": max(100, maxima.patches),
         "maxima": maxima,
         "totals": sum(map(count_pack, packs), PackCounts()),
         "shards": tuple(shard.entry for shard in written if shard.entry),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,23 @@ from shards import (
     DamagedShard,
     NotADataset,
     Pack,
+    PackCounts,
     RowTooLarge,
     open_shards,
     read_manifest,
     write_manifest,
 )
 from shards.convert import convert_shards
-from shards.formats.writer import TEMPORARY_DIR
+from shards.files.hashing import sha256_of_file
+from shards.formats.arrow import ArrowShardWriter
+from shards.formats.writer import (
+    TEMPORARY_DIR,
+    is_finished,
+    read_sidecar,
+    shard_index,
+    sidecar_path,
+    write_sidecar,
+)
 from shards.inputs import read_inputs, write_inputs
 from shards.manifest import fingerprint_of
 from tests.shards.datasets import some_packs, write_dataset
@@ -37,6 +49,10 @@ SHARDS = [
     [make_pack(images=[(1, 30, 30)] * 3, videos=[(3, 2, 2)], seed=3), make_pack(texts=(1,), seed=4)],
 ]
 INPUTS = {"config": {"format": "arrow", "seed": 1}, "versions": {"pillow": "12"}}
+CONVERTED = {
+    "config": {"format": "mindrecord", "seed": 1},
+    "versions": {"pillow": "12", "mindspore": version("mindspore")},
+}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -90,7 +106,7 @@ def test_any_packs_survive_there_and_back(tmp_path_factory: pytest.TempPathFacto
 
 def test_the_manifest_is_that_of_preprocessing_into_the_other_format(source: Path, tmp_path: Path) -> None:
     before, after = read_manifest(source), convert_shards(source, tmp_path / "there", format="mindrecord")
-    assert after.inputs == {**INPUTS, "config": {"format": "mindrecord", "seed": 1}}
+    assert after.inputs == CONVERTED
     assert after.fingerprint == fingerprint_of(after.inputs) != before.fingerprint
     same = replace(after, format="arrow", inputs=before.inputs, fingerprint=before.fingerprint, shards=before.shards)
     assert same == before
@@ -105,7 +121,7 @@ def test_of_a_plan_only_the_inputs_are_changed(source: Path, tmp_path: Path) -> 
         (source / "plan" / name).parent.mkdir(exist_ok=True)
         (source / "plan" / name).write_bytes(content)
     convert_shards(source, tmp_path / "there", format="mindrecord")
-    assert read_inputs(tmp_path / "there") == {**inputs, "config": {"format": "mindrecord", "seed": 1}}
+    assert read_inputs(tmp_path / "there") == {**inputs, **CONVERTED}
     converted = files(tmp_path / "there" / "plan")
     assert {name: converted[name] for name in others} == others
 
@@ -211,7 +227,9 @@ def refuse_a_file(source: Path, target: Path) -> None:
 
 def refuse_another_conversion(source: Path, target: Path) -> None:
     target.mkdir()
-    (target / ".converting.json").write_text('{"source": "/elsewhere", "format": "mindrecord"}')
+    (target / ".converting.json").write_text(
+        '{"source": "/elsewhere", "format": "mindrecord", "manifest_sha256": "ab"}'
+    )
     convert_shards(source, target, format="mindrecord")
 
 
@@ -236,7 +254,10 @@ def test_what_cannot_be_converted_is_refused(
 def test_a_pack_that_no_page_holds_is_refused_before_anything_is_written(source: Path, tmp_path: Path) -> None:
     manifest = read_manifest(source)
     huge = replace(manifest.maxima, image_patches=10**6, patches=10**6)
-    write_manifest(source, replace(manifest, maxima=huge))
+    first = replace(manifest.shards[0], num_bytes=10**9)
+    os.truncate(source / first.name, first.num_bytes)
+    shards = (first, *manifest.shards[1:])
+    write_manifest(source, replace(manifest, maxima=huge, pack_patches=10**6, shards=shards))
     with pytest.raises(RowTooLarge, match="588,"):
         convert_shards(source, tmp_path / "target", format="mindrecord")
     assert not (tmp_path / "target").exists()
@@ -252,3 +273,104 @@ def test_a_damaged_source_is_not_copied(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(content)
     with pytest.raises(DamagedShard, match=path.name):
         convert_shards(tmp_path / "source", tmp_path / "target", format="arrow")
+
+
+# --- what stands beside the shards ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("plan/x", "/etc/passwd"),
+        ("plan/samples", "/etc"),
+        ("plan", "/etc"),
+        ("model/z", "/dev/zero"),
+        ("model", "/etc"),
+        ("rejects.jsonl", "/etc/passwd"),
+    ],
+)
+def test_nothing_that_links_point_to_is_copied(source: Path, tmp_path: Path, link: str, target: str) -> None:
+    shutil.rmtree(source / "model")
+    (source / "rejects.jsonl").unlink()
+    path = source / link
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(target)
+    with pytest.raises(ConversionError, match=rf"{path} can't be copied: it is a link"):
+        convert_shards(source, tmp_path / "there", format="mindrecord")
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_fifo_is_not_copied_and_nothing_waits_for_it(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(source / "model" / "x")
+    with pytest.raises(ConversionError, match=r"model/x can't be copied: it is not a plain file"):
+        convert_shards(source, tmp_path / "there", format="mindrecord")
+
+
+def keep_sidecars(source: Path) -> None:
+    """As a run leaves them: one for each shard of the manifest."""
+    manifest = read_manifest(source)
+    for entry in manifest.shards:
+        index = shard_index(entry.name)
+        counts = {"made up": PackCounts(num_samples=index + 1)}
+        sidecar = replace(shards.convert._NO_SIDECAR, fingerprint=manifest.fingerprint, shard=entry, datasets=counts)
+        write_sidecar(source, index, sidecar)
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def list_its_datasets(path: Path) -> None:
+    path.write_text(path.read_text().replace('"datasets": {', '"datasets": [], "other": {'))
+
+
+def claim_another_run(path: Path) -> None:
+    path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+
+
+@pytest.mark.parametrize("damage", [lose, cut, list_its_datasets, claim_another_run])
+def test_a_shard_without_a_sidecar_is_not_finished_in_the_copy_either(
+    source: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    keep_sidecars(source)
+    damage(sidecar_path(source, 2))
+    manifest = convert_shards(source, tmp_path / "there", format="mindrecord")
+    assert [is_finished(tmp_path / "there", n, manifest.fingerprint) for n in (0, 2, 3)] == [True, False, True]
+    copied = read_sidecar(tmp_path / "there", 3)
+    assert copied is not None
+    assert copied.datasets == {"made up": PackCounts(num_samples=4)}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"source": 3}', '{"format": "mindrecord"}', "[" * 10**5])
+def test_a_damaged_note_of_a_conversion_is_named(source: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / ".converting.json").write_text(text)
+    with pytest.raises(ConversionError, match=r"\.converting\.json is damaged"):
+        convert_shards(source, tmp_path / "there", format="mindrecord")
+    with pytest.raises(NotADataset):
+        open_shards(tmp_path / "there")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"config": 3}', "[" * 10**5])
+def test_inputs_that_are_no_record_are_named(source: Path, tmp_path: Path, text: str) -> None:
+    (source / "plan").mkdir()
+    (source / "plan" / "inputs.json").write_text(text)
+    with pytest.raises(ConversionError, match=r"inputs\.json is damaged"):
+        convert_shards(source, tmp_path / "there", format="mindrecord")
+
+
+def test_rows_that_break_the_format_are_not_copied(source: Path, tmp_path: Path) -> None:
+    broken = make_pack(texts=(3, 5))
+    broken.input_ids[1] = -5
+    manifest = read_manifest(source)
+    with ArrowShardWriter(source / "broken", manifest.model) as writer:
+        writer.write(broken)
+    path = (source / "broken").rename(source / manifest.shards[0].name)
+    entry = replace(manifest.shards[0], num_packs=1, num_bytes=path.stat().st_size, sha256=sha256_of_file(path))
+    write_manifest(source, replace(manifest, shards=(entry, *manifest.shards[1:])))
+    with pytest.raises(DamagedShard, match=r"shard-000000\.arrow: .*a token id is outside the vocabulary"):
+        convert_shards(source, tmp_path / "there", format="mindrecord")

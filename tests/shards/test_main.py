@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +17,8 @@ import pytest
 from shards import Manifest, read_manifest
 from shards.__main__ import main, pack_numbers
 from shards.errors import FlagError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -145,3 +150,22 @@ def test_numbers_of_packs(text: str, numbers: list[int]) -> None:
 def test_numbers_that_are_no_packs(text: str) -> None:
     with pytest.raises(FlagError, match="--pack"):
         pack_numbers(text, 10)
+
+
+def test_a_reader_that_has_enough_ends_show_quietly(small_run: Path) -> None:
+    command = [sys.executable, "-m", "shards", "show", str(small_run), "--pack=0-1"]
+    for buffering in ({}, {"PYTHONUNBUFFERED": "1"}):  # it fails at the end, or in the middle
+        with subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **buffering}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.close()
+            assert (process.stderr.read(), process.wait()) == (b"", 128 + signal.SIGPIPE)
+
+
+def test_a_full_disk_behind_the_output_is_one_line(small_run: Path) -> None:
+    command = [sys.executable, "-m", "shards", "info", str(small_run)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("shards: stopped: [Errno 28] No space left on device\n", 1)

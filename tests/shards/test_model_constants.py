@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from shards import ModelConstants, ModelMismatch
+from shards.files.records import Record
 from tests.shards.packs import CONSTANTS
 
 
 def test_constants_come_back_from_json() -> None:
-    assert ModelConstants.from_json(json.loads(json.dumps(CONSTANTS.to_json()))) == CONSTANTS
+    assert ModelConstants.from_record(Record(json.loads(json.dumps(CONSTANTS.to_json())))) == CONSTANTS
 
 
 def test_visual_tokens_are_merged_patches() -> None:

@@ -200,3 +200,52 @@ def test_only_one_rescale_factor_suits_uint8(model: Path) -> None:
     edit(model / "preprocessor_config.json", lambda record: record.update(rescale_factor=1 / 127.5))
     with pytest.raises(ModelFolderError, match="is not 1/255"):
         read_model_constants(model)
+
+
+# --- numbers and ids that would spoil what follows ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "key", "value"),
+    [
+        ("preprocessor_config.json", None, "image_std", [0.3, 0, 0.3]),
+        ("preprocessor_config.json", None, "image_std", [0.3, -0.3, 0.3]),
+        ("preprocessor_config.json", None, "image_std", [0.3, float("nan"), 0.3]),
+        ("preprocessor_config.json", None, "image_mean", [0.3, float("nan"), 0.3]),
+        ("preprocessor_config.json", None, "image_mean", [0.3, float("inf"), 0.3]),
+        ("preprocessor_config.json", None, "image_mean", [0.3, True, 0.3]),
+        ("preprocessor_config.json", None, "image_mean", [0.3, 10**400, 0.3]),
+        ("preprocessor_config.json", None, "rescale_factor", float("nan")),
+        ("preprocessor_config.json", None, "patch_size", 1 << 31),
+        ("config.json", "vision_config", "tokens_per_second", float("inf")),
+        ("config.json", "vision_config", "tokens_per_second", float("nan")),
+        ("config.json", "vision_config", "tokens_per_second", 0),
+        ("config.json", "vision_config", "tokens_per_second", -2),
+    ],
+)
+def test_numbers_that_nothing_can_be_computed_with_are_refused(
+    model: Path, name: str, section: str | None, key: str, value: object
+) -> None:
+    edit(model / name, lambda record: (record[section] if section else record).update({key: value}))
+    with pytest.raises(ModelFolderError, match=rf"{name}: '{key}' is .*, not a"):
+        read_model_constants(model)
+
+
+@pytest.mark.parametrize("number", ["905", True, -1, 1.5, None])
+def test_ids_of_tokens_are_whole_numbers(model: Path, number: object) -> None:
+    edit(model / "tokenizer.json", lambda tokenizer: tokenizer["model"]["vocab"].update(cat=number))
+    with pytest.raises(ModelFolderError, match=r"tokenizer\.json: the id of token 'cat' is .*, not a whole number"):
+        read_model_constants(model)
+
+
+@pytest.mark.parametrize("other", ["<|video_pad|>", "<|endoftext|>"])
+def test_two_tokens_of_one_id_are_refused(model: Path, other: str) -> None:
+    """Equal pads would make images of videos."""
+
+    def spoil(tokenizer: dict[str, Any]) -> None:
+        ids = {added["content"]: added for added in tokenizer["added_tokens"]}
+        ids["<|image_pad|>"]["id"] = ids[other]["id"]
+
+    edit(model / "tokenizer.json", spoil)
+    with pytest.raises(ModelFolderError, match=r"tokenizer\.json: .* and .* both have id \d+"):
+        read_model_constants(model)

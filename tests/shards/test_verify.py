@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from demo_build import Demo
 
-from shards import Manifest, NotADataset, Pack, UnsupportedVersion, open_shards, read_manifest, write_manifest
+import shards.verify
+from shards import (
+    Manifest,
+    NotADataset,
+    Pack,
+    ShardEntry,
+    UnsupportedVersion,
+    open_shards,
+    read_manifest,
+    write_manifest,
+)
 from shards.files.hashing import sha256_of_file
 from shards.formats.arrow import ArrowShardWriter
 from shards.manifest import FORMAT_VERSION
@@ -209,12 +222,17 @@ def change_manifest(folder: Path, change: Callable[[Manifest], Manifest]) -> Non
 
 
 def test_a_pack_over_capacity_is_named(dataset: Path) -> None:
-    change_manifest(dataset, lambda manifest: replace(manifest, pack_length=manifest.maxima.tokens - 1))
+    maxima = read_manifest(dataset).maxima
+    length, patches = maxima.tokens - 1, maxima.patches - 1
+    lower = {"tokens": length, "segment_tokens": min(length, maxima.segment_tokens)}
+    change_manifest(dataset, lambda manifest: replace(manifest, pack_length=length, maxima=replace(maxima, **lower)))
     found = problems_of(dataset)
     assert found
     assert all("is over pack_length" in problem.what for problem in found)
+    lower = {name: min(patches, getattr(maxima, name)) for name in ("patches", "image_patches", "video_patches")}
     change_manifest(
-        dataset, lambda manifest: replace(manifest, pack_length=10**6, pack_patches=manifest.maxima.patches - 1)
+        dataset,
+        lambda manifest: replace(manifest, pack_length=10**6, pack_patches=patches, maxima=replace(maxima, **lower)),
     )
     found = problems_of(dataset)
     assert found
@@ -227,7 +245,7 @@ def test_sums_that_the_rows_do_not_give_are_named(dataset: Path) -> None:
         return replace(
             manifest,
             totals=replace(manifest.totals, num_label_tokens=7),
-            maxima=replace(manifest.maxima, windows=10**6),
+            maxima=replace(manifest.maxima, windows=5),
             datasets={
                 **manifest.datasets,
                 "talk": replace(talk, counts=replace(talk.counts, num_samples=1_000)),
@@ -239,7 +257,7 @@ def test_sums_that_the_rows_do_not_give_are_named(dataset: Path) -> None:
     found = problems_of(dataset)
     assert {problem.file for problem in found} == {"manifest.json"}
     text = "\n".join(map(str, found))
-    assert "maxima: windows is 1,000,000, the rows give " in text
+    assert "maxima: windows is 5, the rows give " in text
     assert "totals: num_label_tokens is 7, the rows give " in text
     assert "dataset 'talk': num_samples is 1,000, the rows give " in text
     assert "dataset 'none': num_samples is " in text
@@ -248,3 +266,38 @@ def test_sums_that_the_rows_do_not_give_are_named(dataset: Path) -> None:
 def test_where_rows_could_not_be_read_sums_are_not_compared(dataset: Path) -> None:
     flip(dataset / "shard-000000.arrow", 500, bit=0)
     assert [problem.file for problem in problems_of(dataset)] == ["shard-000000.arrow"]
+
+
+def test_few_shards_are_handed_out_ahead() -> None:
+    class Pool(Executor):
+        begun = 0
+
+        def submit(self, work: Any, *arguments: Any) -> Any:
+            self.begun += 1
+            result: Future[int] = Future()
+            result.set_result(self.begun)
+            return result
+
+    entries = [
+        ShardEntry(name=f"shard-{number:06d}.arrow", num_packs=1, num_bytes=1, sha256="") for number in range(50)
+    ]
+    pool, ahead = Pool(), []
+    for number, found in enumerate(shards.verify._map_ahead(pool, entries, 4), start=1):
+        assert found == number  # in order
+        ahead.append(pool.begun - number)
+    assert (len(ahead), max(ahead)) == (50, 3)
+
+
+def test_a_worker_gets_no_list_of_shards(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+
+    class Pool(ProcessPoolExecutor):
+        def __init__(self, *arguments: Any, initargs: tuple[Any, ...], **options: Any) -> None:
+            given.append(pickle.dumps(initargs))
+            super().__init__(*arguments, initargs=initargs, **options)
+
+    monkeypatch.setattr(shards.verify, "ProcessPoolExecutor", Pool)
+    assert problems_of(dataset, workers=1, quick=True) == []
+    [content] = given
+    assert b"shard-000000" not in content
+    assert len(content) < 4096

@@ -38,3 +38,14 @@ def test_a_bug_is_no_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.__main__.parse_command_line", fail)
     with pytest.raises(ValueError):
         main([])
+
+
+def test_no_text_of_an_error_steers_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise WeightsError("weight 'a\x1b]0;title\x07' is missing")
+
+    monkeypatch.setattr("train.__main__.parse_command_line", fail)
+    assert main([]) == 2
+    assert capsys.readouterr().err == r"train: error: weight 'a\x1b]0;title\x07' is missing" + "\n"

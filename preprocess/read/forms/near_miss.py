@@ -7,11 +7,19 @@ from typing import Any
 
 from preprocess.errors import Reason, SampleError
 from preprocess.read.forms.qwen import KNOWN_KEYS
+from shards.files.text import shortened
 
+_LONGEST_NAMED = 100  # characters
+MOST_KEYS = 1_000  # of a record; each costs a tenth of a millisecond
 _LONG_WORD = 8  # letters; a known key as long as this may be misspelled twice
 
 
 def refuse_near_misses(record: dict[str, Any]) -> None:
+    """Raises SampleError, also where there are more keys than could be looked at in reasonable time."""
+    if len(record) > MOST_KEYS:
+        raise SampleError(
+            Reason.BAD_JSON, f"a record has {len(record):,} keys, more than {MOST_KEYS:,}; is it a sample at all?"
+        )
     for key in record:
         known = near_miss(key)
         if known:
@@ -41,5 +49,7 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def ignored_keys(record: Any) -> tuple[str, ...]:
-    """Keys that mean nothing to us (`id`, `source`, ...): counted, so that the run can name them."""
-    return tuple(key for key in record if key not in KNOWN_KEYS) if isinstance(record, dict) else ()
+    """Keys that mean nothing to us (`id`, `source`, ...): counted, so that the run can name them. Long ones are cut."""
+    if not isinstance(record, dict):
+        return ()
+    return tuple(shortened(key, _LONGEST_NAMED) for key in record if key not in KNOWN_KEYS)

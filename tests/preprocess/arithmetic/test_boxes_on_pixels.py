@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
 
-from preprocess.arithmetic.chat import load_tokenizer
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.cli.commands import main
 from preprocess.config import EncodingConfig
 from preprocess.encode import SampleEncoder

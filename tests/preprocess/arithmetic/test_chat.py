@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.chat import ChatEncoder, EncodedText
 from preprocess.arithmetic.qwen2_5_vl import DEFAULT_SYSTEM
 from preprocess.arithmetic.runs import TextRun, VisualRun
-from preprocess.errors import ConfigError
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.sample import Turn
 from shards import IGNORE_INDEX, ModelConstants
 
@@ -199,8 +199,3 @@ def test_a_tokenizer_that_reads_special_tokens_in_text_is_refused(demo: Demo, co
     assert load_tokenizer(path).encode_special_tokens
     with pytest.raises(AssertionError, match="load_tokenizer"):
         ChatEncoder(Tokenizer.from_file(str(path)), constants)
-
-
-def test_a_file_that_is_no_tokenizer_is_named(demo: Demo) -> None:
-    with pytest.raises(ConfigError, match=r"config\.json"):
-        load_tokenizer(demo.model / "config.json")

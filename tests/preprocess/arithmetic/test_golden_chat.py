@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from preprocess.arithmetic.chat import ChatEncoder, EncodedText, load_tokenizer
+from preprocess.arithmetic.chat import ChatEncoder, EncodedText
 from preprocess.arithmetic.runs import VisualRun
+from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.errors import Reason, SampleError
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset

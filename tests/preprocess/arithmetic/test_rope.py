@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocess.arithmetic.rope import position_ids
+from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from shards import ModelConstants
 
@@ -43,6 +43,7 @@ def walk(runs: list[Run], tokens_per_second: float) -> list[tuple[int, int, int]
 def test_positions_are_those_of_a_walk(constants: ModelConstants, runs: list[Run]) -> None:
     positions = position_ids(runs, constants)
     assert positions.dtype == np.int32
+    assert num_positions(runs, constants) == positions.max() + 1
     assert positions.T.tolist() == [list(position) for position in walk(runs, constants.tokens_per_second)]
 
 

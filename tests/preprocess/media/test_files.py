@@ -18,7 +18,11 @@ def missing(path: str | Path) -> SampleError:
     """The reject that both reading the stamp and opening give."""
     source = MediaSource(path=str(path))
     with pytest.raises(SampleError) as raised:
+        open_medium(source)
+    said = raised.value.detail
+    with pytest.raises(SampleError) as raised:
         stamp_of(source)
+    assert raised.value.detail == said
     assert raised.value.reason is Reason.MISSING_FILE
     return raised.value
 
@@ -50,8 +54,12 @@ def test_what_is_no_regular_file_is_missing(linked: Path, name: str, said: str) 
     assert name.rstrip("/.") in error.detail
 
 
-def test_devices_are_not_read() -> None:
-    assert "is not a regular file" in missing("/dev/zero").detail
+@pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/mem", "/proc/self/status"])
+def test_devices_and_files_of_the_kernel_are_not_read(name: str, tmp_path: Path) -> None:
+    """Those below /proc say that they are regular files, and fail as disks do."""
+    (tmp_path / "link").symlink_to(name)
+    for path in (name, tmp_path / "link"):
+        assert "is not a regular file" in missing(path).detail
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.EISDIR])
@@ -77,7 +85,7 @@ def fail_with(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: str, *_: object) -> None:
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr("builtins.open", fail)
+    monkeypatch.setattr(os, "open", fail)
     monkeypatch.setattr(os, "stat", fail)
 
 

@@ -10,8 +10,7 @@ import PIL
 import pytest
 
 from preprocess.arithmetic.geometry import PixelLimits, num_temporal_patches, smart_resize
-from preprocess.arithmetic.patches import patchify_video
-from preprocess.media.images import resize_frame
+from preprocess.pixels import resize_video
 from shards import ModelConstants
 from tests.preprocess.golden import normalised, read_golden, read_golden_arrays, sha256
 
@@ -32,7 +31,7 @@ def values_and_grid(name: str, constants: ModelConstants) -> tuple[npt.NDArray[n
     min_pixels, max_pixels = case["limits"]
     limits = PixelLimits(min_pixels=min_pixels, max_pixels=max_pixels)
     size = smart_resize(height, width, constants.grid_factor, limits)
-    patches = patchify_video([resize_frame(frame, size) for frame in frames], constants)
+    patches = resize_video(frames, num_frames, size, constants)
     num_times = num_temporal_patches(num_frames, constants.temporal_patch_size)
     grid = [num_times, *(side // constants.patch_size for side in size)]
     return normalised(patches, constants.image_mean, constants.image_std), grid

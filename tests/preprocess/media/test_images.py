@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, WebPImagePlugin
 import preprocess.media.images
 from preprocess.arithmetic.geometry import PixelLimits, grid_size
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media.images import decode_rgb, encode_image, measure_image, resize
+from preprocess.media.images import decode_rgb, encode_image, measure_image
 from preprocess.media.store import stamp_of
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
@@ -115,10 +115,6 @@ def test_sixteen_bits_become_their_high_byte(tmp_path: Path) -> None:
 def test_what_is_transparent_is_white(mode: str) -> None:
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 0)).convert(mode)
     assert np.asarray(decode_rgb(image)).tolist() == [[[255] * 3] * 2]
-
-
-def test_resizing_names_height_first() -> None:
-    assert [plane.shape for plane in resize(Image.new("RGB", (10, 20)), (56, 28))] == [(56, 28)] * 3
 
 
 def test_the_grid_says_the_size(constants: ModelConstants) -> None:
@@ -231,7 +227,7 @@ def test_memory_that_runs_out_is_not_the_images_fault(
         encode_image(measured, constants)
 
 
-@pytest.mark.parametrize("function", ["image_grid", "patchify_image", "resize"])
+@pytest.mark.parametrize("function", ["image_grid", "resize_to_patches"])
 def test_a_mistake_of_our_own_is_not_the_images_fault(
     demo: Demo, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,6 +57,15 @@ def test_a_cell_that_is_gone_is_fatal(cells: Path, row: int, item: int, column: 
 def test_a_parquet_file_that_is_gone_is_fatal(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match=r"gone\.parquet"):
         cell(tmp_path / "gone.parquet", 0)
+
+
+def test_too_few_file_handles_are_no_damage(cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(pq, "ParquetFile", fail)
+    with pytest.raises(FatalError, match=r"Too many open files; .* may be whole"):
+        cell(cells, 0)
 
 
 def test_a_cell_says_where_it_is(cells: Path) -> None:

@@ -34,11 +34,13 @@ def reject(written: str, data_path: Path | None = ROOT, *, follow_links: bool = 
     ("written", "path"),
     [
         ("a.png", "/data/media/a.png"),
+        ("//data/media/a.png", "/data/media/a.png"),
         ("./b//a.png", "/data/media/b/a.png"),
         ("b/../a.png", "/data/media/a.png"),
         ("../media/a.png", "/data/media/a.png"),
         ("/data/media/b/a.png", "/data/media/b/a.png"),
         ("数据/é 1.png", "/data/media/数据/é 1.png"),
+        ("//data/media/a.png", "/data/media/a.png"),
         ("..a.png", "/data/media/..a.png"),
         ("...", "/data/media/..."),
         ("b\\a.png", "/data/media/b\\a.png"),
@@ -47,7 +49,8 @@ def reject(written: str, data_path: Path | None = ROOT, *, follow_links: bool = 
 )
 def test_paths_below_data_path_are_resolved(written: str, path: str) -> None:
     assert resolve(written) == path
-    assert resolve(written, Path("/data/x/../media")) == path
+    for same in ("/data/x/../media", "//data/media", "///data//media/"):
+        assert resolve(written, Path(same)) == path
 
 
 @pytest.mark.parametrize(
@@ -148,3 +151,10 @@ def test_without_data_path_no_part_of_a_path_may_be_a_link(linked: Path) -> None
     for written in ("alias/d.png", "media/a.png"):
         assert resolve(f"{base}/{written}", None, follow_links=True)
         assert reject(f"{base}/{written}", None, follow_links=False).reason is Reason.PATH_OUTSIDE
+
+
+@pytest.mark.parametrize("root", ["//data/media", "///data/media", "/data//media/"])
+def test_slashes_at_the_start_of_data_path_count_once(root: str) -> None:
+    assert resolve("b/a.png", Path(root)) == resolve("/data/media/b/a.png", Path(root)) == "/data/media/b/a.png"
+    assert reject("../a.png", Path(root)).reason is Reason.PATH_OUTSIDE
+    assert resolve("//data/a.png", None) == "/data/a.png"

@@ -16,7 +16,7 @@ from demo_clips import write_clip
 from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.ledger import Reject
-from preprocess.media import files, parquet_cells, store
+from preprocess.media import confined_files, files, parquet_cells, store
 from preprocess.plan.tables import read_part, write_part
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
@@ -158,6 +158,7 @@ def test_a_whole_run_takes_it(workshop: Workshop, toys: dict[str, bytes]) -> Non
     [
         (MediaSource(path="/a.png"), files),
         (MediaSource(path="toy:a.png"), files),
+        (MediaSource(path="/a/b.png", column="/a"), confined_files),
         (MediaSource(path="/d.parquet", row=0, column="image"), parquet_cells),
         (MediaSource(path="toy:", column="a.png"), toy_source),
     ],
@@ -203,4 +204,5 @@ def test_nobody_else_looks_into_a_source() -> None:
         and ast.unparse(node.value).split(".")[-1] == "source"
     }
     assert {("media/files.py", "path"), ("media/parquet_cells.py", "row")} <= found
-    assert {module for module, _ in found} == {"media/files.py", "media/parquet_cells.py", "media/store.py"}
+    kinds = {f"media/{kind}.py" for kind in ("confined_files", "files", "parquet_cells")}
+    assert {module for module, _ in found} == {*kinds, "media/store.py"}

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import decord
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -51,6 +52,10 @@ def source(path: Path) -> MediaSource:
     return MediaSource(path=str(path))
 
 
+def decoded(medium: MediaSource, indices: list[int], decoder: Decoder) -> npt.NDArray[np.uint8]:
+    return np.stack(list(decode_frames(medium, indices, decoder)))
+
+
 def assert_equal(frames: Any, expected: Frames) -> None:
     assert frames.shape == (len(expected), *expected[0].shape)
     assert frames.dtype == np.uint8
@@ -75,7 +80,7 @@ def test_frames_are_those_of_playing_from_the_start(name: str, files: dict[str, 
     expected = played(path, kind.rotation)
     assert numbers(expected) == list(range(kind.first_shown, kind.first_shown + kind.num_frames))
     for decoder, indices in product(DECODERS, scattered(kind.num_frames)):
-        assert_equal(decode_frames(source(path), indices, decoder), [expected[index] for index in indices])
+        assert_equal(decoded(source(path), indices, decoder), [expected[index] for index in indices])
 
 
 def test_playing_is_converted_as_pyav_does_where_nothing_is_interpolated(files: dict[str, Path]) -> None:
@@ -108,7 +113,7 @@ def test_the_demo_clips_can_be_read(demo: Demo) -> None:
         header = probe_video(source(path))
         indices = [0, header.num_frames // 2, header.num_frames - 1]
         for decoder in DECODERS:
-            assert numbers(decode_frames(source(path), indices, decoder)) == indices
+            assert numbers(decoded(source(path), indices, decoder)) == indices
 
 
 def test_a_clip_inside_of_a_parquet_file_is_read(files: dict[str, Path], tmp_path: Path) -> None:
@@ -118,7 +123,7 @@ def test_a_clip_inside_of_a_parquet_file_is_read(files: dict[str, Path], tmp_pat
     inside = MediaSource(path=str(path), row=0, column="video")
     assert probe_video(inside) == probe_video(source(files["mp4"]))
     for decoder in DECODERS:
-        assert numbers(decode_frames(inside, [3, 25], decoder)) == [3, 25]
+        assert numbers(decoded(inside, [3, 25], decoder)) == [3, 25]
 
 
 # --- what is decoded, and by whom ----------------------------------------------------------------------------------
@@ -139,9 +144,9 @@ def test_stretches_without_a_wanted_frame_are_not_decoded(
     with pytest.raises(av.error.InvalidDataError):
         played(damaged)
     indices = [0, 6, 20, 26, 30]
-    assert_equal(decode_frames(source(damaged), indices, decoder), [expected[index] for index in indices])
+    assert_equal(decoded(source(damaged), indices, decoder), [expected[index] for index in indices])
     with pytest.raises(SampleError) as caught:
-        decode_frames(source(damaged), [0, 14], decoder)
+        decoded(source(damaged), [0, 14], decoder)
     assert caught.value.reason is Reason.UNDECODABLE
     assert caught.value.detail.startswith(f"{damaged}: ")
 
@@ -150,7 +155,7 @@ def test_the_end_of_a_group_is_decoded_without_the_next_one(files: dict[str, Pat
     """Its last frames leave the decoder late; what follows in the file must not be needed for that."""
     damaged = tmp_path / "damaged.mp4"
     blank_packets(files["mp4"], damaged, set(range(20, 40)))
-    assert numbers(decode_frames(source(damaged), [18, 19], "pyav")) == [18, 19]
+    assert numbers(decoded(source(damaged), [18, 19], "pyav")) == [18, 19]
 
 
 def never(*_: object, **__: object) -> Any:
@@ -163,7 +168,7 @@ def test_timestamps_are_used_where_they_name_the_frames(
 ) -> None:
     monkeypatch.setattr(video, "_decode_in_sequence", never)
     for decoder in DECODERS:
-        decode_frames(source(files[name]), [15, 33], decoder)
+        decoded(source(files[name]), [15, 33], decoder)
 
 
 @both_decoders
@@ -173,7 +178,7 @@ def test_other_files_are_decoded_from_the_start(
 ) -> None:
     monkeypatch.setattr(video, "_decode_in_sequence", never)
     with pytest.raises(AssertionError, match="asked"):
-        decode_frames(source(files[name]), [15, 33], decoder)
+        decoded(source(files[name]), [15, 33], decoder)
 
 
 @pytest.mark.parametrize("name", ["mp4", "mp4_rotated_90", "mp4_odd_sides", "mkv", "webm_vp9", "mp4_uneven_times"])
@@ -181,9 +186,9 @@ def test_decord_is_asked_where_its_random_access_is_exact(
     name: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video, "_decode_stretches", never)
-    assert numbers(decode_frames(source(files[name]), [3, 25], "decord")) == [3, 25]
+    assert numbers(decoded(source(files[name]), [3, 25], "decord")) == [3, 25]
     with pytest.raises(AssertionError, match="asked"):
-        decode_frames(source(files[name]), [3, 25], "pyav")
+        decoded(source(files[name]), [3, 25], "pyav")
 
 
 @pytest.mark.parametrize("name", ["mp4_open_gops", "mkv_open_gops", "mp4_hevc_open_gops", *FROM_THE_START])
@@ -192,7 +197,7 @@ def test_decord_is_not_asked_where_it_is_not(
 ) -> None:
     monkeypatch.setattr(decord, "VideoReader", never)
     first = KINDS[name].first_shown
-    assert numbers(decode_frames(source(files[name]), [3, 25], "decord")) == [first + 3, first + 25]
+    assert numbers(decoded(source(files[name]), [3, 25], "decord")) == [first + 3, first + 25]
 
 
 def test_where_decord_fails_pyav_has_the_last_word(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +207,7 @@ def test_where_decord_fails_pyav_has_the_last_word(files: dict[str, Path], monke
         raise decord.DECORDError("Thread worker: Error sending packet.")
 
     monkeypatch.setattr(decord.VideoReader, "get_batch", fail)
-    assert numbers(decode_frames(source(files["mp4"]), [3, 25], "decord")) == [3, 25]
+    assert numbers(decoded(source(files["mp4"]), [3, 25], "decord")) == [3, 25]
 
 
 # --- numbers of frames ---------------------------------------------------------------------------------------------
@@ -222,7 +227,7 @@ def test_hidden_frames_are_decoded_but_not_counted(files: dict[str, Path], tmp_p
     assert numbers(played(path)) == shown
     assert probe_video(source(path)).num_frames == 38
     for decoder in DECODERS:
-        assert numbers(decode_frames(source(path), [0, 5, 6, 20, 37], decoder)) == [0, 6, 7, 22, 39]
+        assert numbers(decoded(source(path), [0, 5, 6, 20, 37], decoder)) == [0, 6, 7, 22, 39]
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +243,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_number_in_the_header_binds(decoder: Decoder, cut: Path) -> None:
     assert probe_video(source(cut)).num_frames == 60
     with pytest.raises(SampleError) as caught:
-        decode_frames(source(cut), [0, 30, 59], decoder)
+        decoded(source(cut), [0, 30, 59], decoder)
     assert caught.value.reason is Reason.TOO_FEW_FRAMES
     assert "frame 59" in caught.value.detail
     assert "clamp" in caught.value.detail
@@ -250,7 +255,7 @@ def test_a_clamped_tail_counts_the_frames_that_are_there(decoder: Decoder, cut: 
     num_frames = probe_video(source(cut), clamp_tail=True).num_frames
     assert 10 < num_frames < 59
     indices = list(range(0, num_frames, 5)) + [num_frames - 1]
-    frames = decode_frames(source(cut), indices, decoder)
+    frames = decoded(source(cut), indices, decoder)
     whole = played(cut.with_name("whole.mp4"))
     # What came before the cut in decoding order is whole; of the last group, some frames in between are missing.
     assert_equal(frames, [whole[number] for number in numbers(frames)])
@@ -267,8 +272,8 @@ def test_any_file_cut_short_gives_the_frames_that_clamping_promises(
     cut_file(whole, cut, keep=0.7)
     num_frames = probe_video(source(cut), clamp_tail=True).num_frames
     assert 10 < num_frames < 60
-    assert numbers(decode_frames(source(cut), [0, 8], decoder)) == [0, 8]
-    assert len(decode_frames(source(cut), [num_frames - 1], decoder)) == 1
+    assert numbers(decoded(source(cut), [0, 8], decoder)) == [0, 8]
+    assert len(decoded(source(cut), [num_frames - 1], decoder)) == 1
 
 
 @both_decoders
@@ -287,10 +292,10 @@ def test_a_clamped_tail_leaves_out_frames_whose_packets_cannot_be_decoded(
     path.write_bytes(content)
     assert len(packets) == 60
     with pytest.raises(SampleError):
-        decode_frames(source(path), [0, 59], decoder)
+        decoded(source(path), [0, 59], decoder)
     num_frames = probe_video(source(path), clamp_tail=True).num_frames
     assert 50 < num_frames <= 54
-    assert numbers(decode_frames(source(path), [0, 30, num_frames - 1], decoder)) == [0, 30, num_frames - 1]
+    assert numbers(decoded(source(path), [0, 30, num_frames - 1], decoder)) == [0, 30, num_frames - 1]
 
 
 def test_clamping_changes_nothing_in_a_whole_file(files: dict[str, Path]) -> None:
@@ -305,7 +310,7 @@ def test_frames_cut_off_by_an_edit_list_are_not_there(files: dict[str, Path]) ->
     assert probe_video(source(path), clamp_tail=True).num_frames == 35
     for decoder in DECODERS:
         with pytest.raises(SampleError) as caught:
-            decode_frames(source(path), [0, 39], decoder)
+            decoded(source(path), [0, 39], decoder)
         assert caught.value.reason is Reason.TOO_FEW_FRAMES
 
 
@@ -374,5 +379,5 @@ def test_a_video_whose_frames_change_size_is_undecodable(tmp_path: Path) -> None
         write_clip(tmp_path / f"{number}.ts", size=size, fps=FPS, num_frames=12)
     path.write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "1.ts").read_bytes())
     with pytest.raises(SampleError, match="size changes") as caught:
-        decode_frames(source(path), [2, 20], "pyav")
+        decoded(source(path), [2, 20], "pyav")
     assert caught.value.reason is Reason.UNDECODABLE

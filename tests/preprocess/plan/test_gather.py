@@ -9,13 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import preprocess.plan.gather
 import preprocess.plan.parts
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import ThisProcess
-from preprocess.plan.gather import MeasuredTotals, gather
+from preprocess.plan.gather import OTHER_KEYS, MeasuredTotals, gather
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import finish_plan
+from preprocess.plan.measure import PartSummary
 from preprocess.plan.parts import measure
 from preprocess.plan.tables import part_path
 from shards import PackCounts
@@ -67,6 +69,18 @@ def test_parts_add_up(config: RunConfig, tmp_path: Path) -> None:
     assert totals.ignored_keys == {"id": 6}
     assert [totals.datasets[name].num_samples for name in "ab"] == [6, 3]
     assert totals.datasets["unused"] == PackCounts()
+
+
+def test_ids_that_are_used_as_keys_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocess.plan.gather, "MOST_IGNORED_KEYS", 3)
+    totals = MeasuredTotals(["d"])
+    for part in range(4):
+        keys = {"id": 2, f"{part}a": 1, f"{part}b": 1}
+        summary = PartSummary(
+            fingerprint="", dataset="d", num_samples=2, counts=PackCounts(), rejects=(), ignored_keys=keys
+        )
+        totals.add(summary)
+    assert totals.ignored_keys == {"id": 8, "0a": 1, "0b": 1, OTHER_KEYS: 6}
 
 
 @pytest.mark.parametrize("keep", [0, 100])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import ImageFile
 
 import preprocess.encode
+from preprocess.arithmetic.chat import ChatEncoder
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import ThisProcess
 from preprocess.plan.inputs import open_sources
@@ -284,6 +286,45 @@ def test_a_ready_made_pack_fits_when_its_bad_member_is_gone(workshop: Workshop) 
     workshop.dataset([[words(60), {**words(60), "image": "missing.png"}, words(60)]])
     outcome = workshop.run("--pack_length=200", "--max_reject_share=1")
     assert outcome.keys == ["d:0.0", "d:0.2"]
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_text_that_is_too_long_for_sure_is_not_tokenized(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    encode = ChatEncoder.encode
+
+    def encode_short(self: ChatEncoder, turns: Any, *media: Any) -> Any:
+        assert max(len(turn.text) for turn in turns) < 10_000, "this takes minutes where it is long"
+        return encode(self, turns, *media)
+
+    monkeypatch.setattr(ChatEncoder, "encode", encode_short)
+    long = talk("<image>", "long " * 100_000, image=workshop.image())
+    workshop.dataset([long, words(3), [words(1), long, words(2)]])
+    if command == "sweep":
+        assert "pack_length" in workshop.command("plan", *workshop.flags("--sweep=pack_length=100,256")).out
+        return
+    outcome = workshop.run("--max_reject_share=1")
+    assert outcome.keys == ["d:1"]
+    assert {reject["reason"] for reject in outcome.rejects} == {"too_long"}
+    first, *others = outcome.rejects
+    assert re.fullmatch(
+        r"its text has 500,007 characters, which are at least [\d,]+ tokens; "
+        r"pack_length is 256; split the conversation",
+        first["detail"],
+    )
+    assert [(reject["index"], reject["member"]) for reject in others] == [(2, 0), (2, 1), (2, 2)]
+    assert others[0]["detail"] == others[2]["detail"] == "d:2.1, of the same ready-made pack, is too long"
+
+
+@pytest.mark.parametrize(("image", "advice"), [(False, "split the conversation"), (True, "lower the pixel limits")])
+def test_what_to_do_about_a_long_sample_follows_from_what_is_in_it(
+    workshop: Workshop, image: bool, advice: str
+) -> None:
+    media = {"image": workshop.image()} if image else {}
+    workshop.dataset([talk(("<image>" if image else "") + "one " * 200, **media), words(1)])
+    [reject] = workshop.run("--pack_length=100", "--max_reject_share=1").rejects
+    assert reject["detail"].endswith(f"raise it, or {advice}")
 
 
 def test_an_empty_ready_made_pack_is_a_reject(workshop: Workshop) -> None:

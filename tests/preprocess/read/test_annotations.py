@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import preprocess.read.parquet_records
 from preprocess.errors import AnnotationError, FatalError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.media.store import open_medium, reveal
@@ -119,10 +121,15 @@ def test_json_lines_that_are_named_as_a_json_array_are_recognised(tmp_path: Path
     assert "it is JSON Lines: rename it to .jsonl" in said
 
 
-def test_a_json_array_that_is_not_utf_8_or_too_deep_is_fatal(tmp_path: Path) -> None:
+def test_a_json_array_that_is_not_utf_8_is_fatal(tmp_path: Path) -> None:
     assert "not UTF-8 at byte 3; mend it" in refusal(write(tmp_path, "a.json", b'["a\xff"]'))
     assert "not UTF-8 at byte 0" in refusal(write(tmp_path, "a.json", json.dumps([talk()]).encode("utf-16")))
-    assert "nested too deeply" in refusal(write(tmp_path, "a.json", f"[{DEEP}]"))
+
+
+@pytest.mark.parametrize("ending", ["", "]", "]]]", '"', '"]]'])
+def test_brackets_that_nothing_closes_are_fatal_at_any_depth(tmp_path: Path, ending: str) -> None:
+    said = refusal(write(tmp_path, "a.json", "[" * 3_000 + ending))
+    assert "Expecting the end of what opens at byte 1; mend it" in said
 
 
 def test_records_of_a_json_array_are_parsed_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +216,24 @@ def test_a_record_that_is_nested_too_deeply_is_one_bad_record(
     where = "record {}" if suffix == ".json" else "line {}"
     assert_bad_json(deep, f"{path} {where.format(1 + (suffix == '.jsonl'))}: nested more than 100 levels deep")
     assert_bad_json(deeper, f"{path} {where.format(2 + (suffix == '.jsonl'))}: nested more than 100 levels deep")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize("window_bytes", [7, 1 << 20])
+def test_no_depth_costs_more_than_its_own_record(
+    tmp_path: Path, suffix: str, window_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import preprocess.read.json_records as module
+
+    monkeypatch.setattr(module, "_WINDOW_BYTES", window_bytes)
+    objects = '{"a\\"]": [' * 1_000 + '"]}\\\\"' + "]}" * 1_000  # brackets in strings are text
+    texts = ['{"n": "1"}', objects, DEEP, '{"n": "2"}']
+    path = write(tmp_path, f"a{suffix}", f"[{', '.join(texts)}]" if suffix == ".json" else "\n".join(texts))
+    first, deep, deeper, last = read(path)
+    assert (first, last) == ({"n": "1"}, {"n": "2"})
+    for number, error in ((1, deep), (2, deeper)):
+        where = f"record {number}" if suffix == ".json" else f"line {number + 1}"
+        assert_bad_json(error, f"{path} {where}: nested more than 100 levels deep")
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
@@ -436,3 +461,48 @@ def test_suffixes_may_be_written_in_capitals(tmp_path: Path) -> None:
     assert read(write(tmp_path, "a.JSON", '[{"a": null}]')) == [{"a": None}]
     assert read(write(tmp_path, "a.Jsonl", '{"a": null}')) == [{"a": None}]
     assert read(write_parquet(tmp_path / "a.PARQUET", {"a": pa.array([1])})) == [{"a": None}]
+
+
+def varint(number: int) -> bytes:
+    """A 64-bit integer as Thrift's compact protocol writes it, behind the mark of such a field."""
+    digits, number = [], 2 * number
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return b"\x16" + bytes([*digits, number])
+
+
+@pytest.mark.parametrize("rows", [4320, 4322, 5000])
+@pytest.mark.parametrize("is_group_lying", [False, True])
+def test_a_footer_that_says_another_number_of_rows_is_refused(tmp_path: Path, rows: int, is_group_lying: bool) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"image": pa.array([f"{row}.png" for row in range(4321)])})
+    content = path.read_bytes()
+    in_file, in_column, in_group = (where.start() for where in re.finditer(re.escape(varint(4321)), content))
+    assert in_file < in_column < in_group
+    places = (in_file, in_column) if is_group_lying else (in_file,)
+    for place in places:
+        content = content[:place] + varint(rows) + content[place + 3 :]
+    path.write_bytes(content)
+    assert len(open_annotations(path)) == rows
+    with pytest.raises(AnnotationError, match=rf"a\.parquet: its footer says {rows:,} rows, its columns hold 4,3"):
+        list(open_annotations(path))
+
+
+def test_a_footer_that_says_more_rows_than_fit_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"image": pa.array(["a.png"])})
+    open_annotations(path)
+    monkeypatch.setattr(preprocess.read.parquet_records, "_FEW_ROWS", -8 * path.stat().st_size)
+    with pytest.raises(AnnotationError, match="its footer says 1 rows, too many for its size"):
+        open_annotations(path)
+
+
+def test_a_path_in_a_cell_is_kept_no_longer_than_a_path_can_be(tmp_path: Path) -> None:
+    """A dictionary holds it once; the records would hold it once each."""
+    cell = pa.array(
+        [{"bytes": None, "path": "x" * 1_000_000}] * 300, pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    )
+    path = write_parquet(tmp_path / "a.parquet", {"image": cell})
+    assert path.stat().st_size < 2_000_000
+    assert {len(record["image"].written) for record in read(path)} == {4096}

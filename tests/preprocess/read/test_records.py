@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import preprocess.read.forms.near_miss as module
 from preprocess.errors import Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
-from preprocess.read.forms.near_miss import edit_distance, ignored_keys, near_miss
+from preprocess.read.forms.near_miss import edit_distance, ignored_keys, near_miss, refuse_near_misses
 from preprocess.read.forms.qwen import KNOWN_KEYS
 from preprocess.read.records import parse_record, split_members
 from preprocess.read.registry import Dataset
@@ -354,6 +355,17 @@ HARMLESS = [
     "",
     "图",
 ]
+
+
+def test_long_keys_are_cut_where_they_are_counted() -> None:
+    [key] = ignored_keys({"x" * 1_000_000: 1})
+    assert len(key) == 100
+
+
+def test_a_record_of_endless_keys_is_refused_without_a_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "near_miss", lambda key: pytest.fail("each takes a tenth of a millisecond"))
+    with pytest.raises(SampleError, match="bad_json: a record has 1,001 keys, more than 1,000"):
+        refuse_near_misses({f"image{n:x}": 1 for n in range(1_001)})
 
 
 def test_other_keys_are_ignored_and_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -343,4 +344,22 @@ def test_a_larger_share_contains_the_smaller_one() -> None:
 
 def test_the_choice_is_the_same_on_every_machine() -> None:
     """What this version chose: another result means that equal seeds no longer give equal samples."""
-    assert np.flatnonzero(copies("coco", 1, 1000, seed=0)).tolist() == [50, 224, 408, 497, 589, 606, 626, 754, 859, 899]
+    assert np.flatnonzero(copies("coco", 1, 1000, seed=0)).tolist() == [93, 257, 267, 377, 554, 570, 684, 795, 815, 816]
+
+
+@pytest.mark.parametrize("name", ["a,b", ",", "a%50", "50%", "a%b", " a", "a ", "a\n", "\u3000a"])
+@pytest.mark.parametrize("suffix", [".yaml", ".py"])
+def test_names_that_dataset_use_could_not_say_are_refused(tmp_path: Path, name: str, suffix: str) -> None:
+    entry = {name: {"annotation_path": "a.json"}}
+    path = tmp_path / f"datasets{suffix}"
+    path.write_text(f"data_dict = {entry!r}" if suffix == ".py" else json.dumps(entry), encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        read_registry(path)
+    assert f"dataset {name!r}: dataset_use could not name it" in str(raised.value)
+
+
+def test_blanks_inside_of_a_name_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "datasets.yaml"
+    path.write_text("a b: {annotation_path: a.json}", encoding="utf-8")
+    [use] = choose_datasets(read_registry(path), " a b % 50 ")
+    assert (use.dataset.name, use.percent) == ("a b", 50)

@@ -263,7 +263,7 @@ def test_patches_of_other_versions_are_refused(
 ) -> None:
     assert run(own_demo, tmp_path / "old", "--dataset_use", "charts") == 0
     capsys.readouterr()
-    monkeypatch.setattr(preprocess.plan.inputs.PIL, "__version__", "9.9.9")
+    monkeypatch.setattr(preprocess.plan.versions.PIL, "__version__", "9.9.9")
     assert run(own_demo, tmp_path / "new", "--dataset_use", "charts", "--reuse", str(tmp_path / "old")) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "9.9.9" in line

@@ -32,6 +32,29 @@ def test_anchors_and_merges_are_understood() -> None:
     assert values["b"] == values["base"]
 
 
+BOMBS = {
+    "merges": "a0: &a0 {k: v}\n"
+    + "\n".join(f"a{n + 1}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}" for n in range(9)),
+    "lists": "a0: &a0 [x]\n" + "\n".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(9)),
+    "a long text": f"a: &a {'x' * 9_000}\nb: [{', '.join(['*a'] * 2_000)}]",
+    "itself": "a: &a [*a]",
+}
+
+
+@pytest.mark.parametrize("verbatim", [False, True])
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_aliases_that_repeat_too_much_are_refused(text: str, verbatim: bool) -> None:
+    with pytest.raises(ValueError, match=r"^some\.yaml can't be read as YAML: its aliases repeat too much"):
+        read_yaml_mapping(PATH, text, verbatim=verbatim)
+
+
+def test_a_large_file_may_repeat_its_aliases_more_often() -> None:
+    text = "base: &base {data_path: /media, boxes: none}\n" + "\n".join(
+        f"d{n}: {{<<: *base, annotation_path: {n}.json}}" for n in range(3_000)
+    )
+    assert len(read_yaml_mapping(PATH, text)) == 3_001
+
+
 @pytest.mark.parametrize("verbatim", [False, True])
 @pytest.mark.parametrize(
     ("text", "message"),

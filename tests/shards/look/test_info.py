@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from shards import read_manifest
@@ -36,3 +37,14 @@ def test_inputs_are_named_by_their_path() -> None:
         ("config.b", "c 2, d x\\x1b"),
         ("plain", "None"),
     ]
+
+
+def test_no_text_of_a_manifest_steers_the_terminal(small_run: Path) -> None:
+    manifest, steering = read_manifest(small_run), "\x1b]0;title\x07\n\u202e"
+    datasets = {steering + name: replace(dataset, rejects={steering: 1}) for name, dataset in manifest.datasets.items()}
+    spoiled = replace(
+        manifest, format=steering, fingerprint=steering, datasets=datasets, inputs={steering: {steering: steering}}
+    )
+    text = info_text(spoiled, small_run / steering)
+    assert text.count(r"\x1b]0;title\x07\n\u202e") >= 7
+    assert all(line.isprintable() for line in text.split("\n"))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import PackCounts
-from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of, visible
+from shards.files.text import visible
+from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
 from tests.shards.packs import CONSTANTS
 
 

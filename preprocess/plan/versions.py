@@ -1,0 +1,43 @@
+"""The versions of the software that determines the bytes of a dataset, for its fingerprint.
+
+What writes a file format alone is not here: `shards.inputs` adds it where that format is chosen. Nor is what can't
+change a byte: zlib and other lossless codecs, whose output a standard fixes, YAML, progress bars, Ray.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import numpy as np
+import PIL
+from PIL import features
+
+import preprocess
+
+# Of Pillow, which may be built with others, or without them: decoders whose pixels their standards leave open.
+_PICTURE_CODECS = ("libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff")
+# Of FFmpeg, which PyAV may be built with another one of: frames, their times, their colours.
+_VIDEO_LIBRARIES = ("libavcodec", "libavformat", "libswscale")
+_NOT_OF_PATCHES = {"tokenizers", "pyarrow", "mindspore"}
+
+
+def versions() -> dict[str, str | None]:
+    """None: Pillow has no such codec, so that its images are rejects."""
+    from av import library_versions  # loads FFmpeg
+
+    return {
+        "pillow": PIL.__version__,
+        **{codec: features.version(codec) for codec in _PICTURE_CODECS},
+        "decord": version("decord2"),
+        "av": version("av"),
+        **{library: ".".join(map(str, library_versions[library])) for library in _VIDEO_LIBRARIES},
+        "numpy": np.__version__,
+        "tokenizers": version("tokenizers"),
+        "pyarrow": version("pyarrow"),
+        "preprocess": preprocess.__version__,
+    }
+
+
+def versions_of_patches(versions: dict[str, str | None]) -> dict[str, str | None]:
+    """Those on which the patches of images and videos depend: neither on the text nor on the file format."""
+    return {name: each for name, each in versions.items() if name not in _NOT_OF_PATCHES}
