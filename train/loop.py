@@ -67,6 +67,7 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
     world = connect()
     order, start = inputs.order, inputs.start
     precision = choose_precision(bf16=arguments.bf16, device=device)
+    _require_one_start(world, start.step)
     stage, why = choose_stage(arguments, inputs, world)
     if uses_flash_attention(device, precision.compute) and (
         flaw := segments_flaw(BatchShape.of(inputs.shards.manifest))
@@ -133,7 +134,7 @@ class Run:
         held = (*model.get_parameters(), *self.accumulate.sums, *self.optimizer.state)
         if not is_alone:
             reporting.say(f"model state: {sum(4 * each.size for each in held):,} bytes in this process")
-        self.evaluation = Evaluation(model, inputs.eval_shards) if inputs.eval_shards else None
+        self.evaluation = Evaluation(model, inputs.eval_shards, world) if inputs.eval_shards else None
         checkpoint = inputs.start.checkpoint
         self.saver = Saver(
             arguments,
@@ -160,7 +161,7 @@ class Run:
             self._evaluate(start.step, stop, due=start.evaluates_first)
             since_report = start.since_report
             if world.agree_to_stop(stop.is_requested):
-                self.reporting.say(f"{stop.signal_name}: stopped before step {start.step + 1}; {CONTINUE}")
+                self.reporting.say(f"{_why(stop)}: stopped before step {start.step + 1}; {CONTINUE}")
                 return False
             for step in range(start.step + 1, order.num_steps + 1):
                 waited, begin = micro_batches.seconds_waited, time.perf_counter()
@@ -182,7 +183,7 @@ class Run:
                 if stopping or is_due(arguments.save_strategy, arguments.save_steps, step, order):
                     self._save(step, since_report, is_evaluated, stop)
                 if stopping:
-                    self.reporting.say(f"{stop.signal_name}: stopped after step {step}; {CONTINUE}")
+                    self.reporting.say(f"{_why(stop)}: stopped after step {step}; {CONTINUE}")
                     return False
         return True
 
@@ -250,7 +251,7 @@ class Run:
 
     def _save(self, step: int, since_report: StepSums, is_evaluated: bool, stop: StopRequest) -> None:
         if self.arguments.save_strategy == "no":
-            raise TrainingFailed(f"{stop.signal_name}: stopped after step {step}, and save_strategy is no")
+            raise TrainingFailed(f"{_why(stop)}: stopped after step {step}, and save_strategy is no")
         self.reporting.sync()
         self.reporting.say(self.saver.save(step, since_report, is_evaluated=is_evaluated))
 
@@ -297,6 +298,21 @@ def choose_stage(arguments: TrainArguments, inputs: Inputs, world: World) -> tup
     if stage is None:
         raise UsageError("\n".join(table(config, shape, arguments, world.size)))
     return stage, f"the lowest that fits into {arguments.device_memory:g} GB"
+
+
+def _require_one_start(world: World, step: int) -> None:
+    """Raises UsageError where ranks found different checkpoints."""
+    steps = world.gather(step).astype(int).tolist()
+    if len(set(steps)) > 1:
+        raise UsageError(
+            f"ranks would go on after different steps ({', '.join(map(str, steps))}): output_dir must be one folder "
+            "that all nodes share"
+        )
+
+
+def _why(stop: StopRequest) -> str:
+    """A run stops: by the signal that came, here or on another rank."""
+    return stop.signal_name or "a signal on another rank"
 
 
 def _build(
