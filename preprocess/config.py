@@ -15,6 +15,7 @@ from shards.files.paths import path_flaw
 from shards.formats.mindrecord import MAX_SHARD_BYTES
 
 AUTO = "auto"
+_SHORTEST_INTERVAL = 1e-6  # seconds; no video has as many frames, and its reciprocal is far from overflowing
 _DEFAULT_VISUAL_TOKENS = {  # limits in pixels whose default is so many visual tokens of the model, whatever their size
     "max_pixels": 576,
     "min_pixels": 16,
@@ -74,6 +75,8 @@ class EncodingConfig:
             if len(given) == 2:
                 _require_order(low, getattr(self, low), high, getattr(self, high))
         _require_positive(self, "base_interval")
+        if self.base_interval < _SHORTEST_INTERVAL:
+            raise ConfigError(f"base_interval is {self.base_interval} seconds; {_SHORTEST_INTERVAL} is the least")
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""

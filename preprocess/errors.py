@@ -10,11 +10,11 @@ Anything else is a bug and ends the run with its traceback; in a worker process,
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """The fixed vocabulary of the reject ledger."""
 
     BAD_JSON = "bad_json"  # a record that does not parse, or has values of the wrong type

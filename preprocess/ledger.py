@@ -97,11 +97,11 @@ def with_sources(rejects: Sequence[Reject], plan: Path) -> list[Reject]:
 
 
 def read_ledger(path: Path) -> Iterator[Reject]:
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for line in file:
             try:
                 yield Reject.from_json(json.loads(line))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, AttributeError) as error:
                 raise damaged(path, error) from None
 
 

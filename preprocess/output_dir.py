@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from typing import Any
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError, damaged
 from preprocess.jobs.share import Share
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.summary import PlanSummary
 from preprocess.write.reuse import check_old_run
+from shards.files.atomic import sync_folder
 from shards.files.differences import differences
 from shards.files.names import (
     INPUTS_NAME,
@@ -32,10 +37,14 @@ from shards.formats.writer import TEMPORARY_DIR
 from shards.inputs import read_inputs, write_inputs
 
 _BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
+_BEGINNING = ".beginning-"  # first letters of folders in which a run makes ready what it begins with
+_OWN_FOLDERS = (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR)
+_OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME)
 
 
 def prepare(config: RunConfig, share: Share) -> Sources:
-    """Check everything that can be wrong before anything is written; then remove what `overwrite` allows.
+    """Check everything that can be wrong before anything is written; then remove what `overwrite` allows, and take
+    the folder: from now on it holds this run.
 
     Raises ConfigError, AnnotationError.
     """
@@ -47,6 +56,7 @@ def prepare(config: RunConfig, share: Share) -> Sources:
         if config.reuse.resolve() == folder.resolve():
             raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
         check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
+    _refuse_odd_places(folder)
     before = _read_inputs(folder)
     if before is None and not _is_free(folder):
         raise ConfigError(f"output_dir {folder} is neither empty nor one of our runs; name another folder")
@@ -54,7 +64,8 @@ def prepare(config: RunConfig, share: Share) -> Sources:
         raise ConfigError(
             f"output_dir {folder}: --overwrite was interrupted there; pass it again, or remove the folder"
         )
-    differing = list(differences(before, run_inputs(config, sources))) if before is not None else []
+    inputs = run_inputs(config, sources)
+    differing = list(differences(before, inputs)) if before is not None else []
     if differing and not config.overwrite:
         changes = (f"{name} was {old}, is {new}" for name, old, new in differing)
         raise ConfigError(
@@ -69,13 +80,93 @@ def prepare(config: RunConfig, share: Share) -> Sources:
             raise ConfigError(
                 f"--overwrite of array jobs would remove what the others write; remove {folder}, then start the array"
             )
-        if config.model.resolve() == (folder / MODEL_DIR).resolve():
+        if any(config.model.resolve().is_relative_to((folder / name).resolve()) for name in _OWN_FOLDERS):
             raise ConfigError(
                 f"--overwrite would remove the model {config.model} too; name the folder it was copied from"
             )
-        with beginning_in(folder):
-            _remove_run(folder)
+    with beginning_in(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone_in(folder):
+            _take(folder, inputs, before, overwrite=config.overwrite)
     return sources
+
+
+def _take(folder: Path, inputs: dict[str, Any], before: dict[str, Any] | None, *, overwrite: bool) -> None:
+    """Make it the folder of the run with `inputs`, unless another run began since it held the run `before`.
+
+    Raises ConfigError.
+    """
+    now = _read_inputs(folder)
+    differing = now is not None and any(differences(now, inputs))
+    if differing and now != before:
+        raise _began_meanwhile(folder)
+    if overwrite and now is not None and (differing or (folder / MANIFEST_NAME).exists()):
+        _remove_run(folder)
+    if not _begin(folder, inputs):
+        found = _read_inputs(folder)
+        if found is None or any(differences(found, inputs)):
+            raise _began_meanwhile(folder)
+
+
+def _began_meanwhile(folder: Path) -> ConfigError:
+    return ConfigError(f"output_dir {folder}: another run began there at this moment; name another folder")
+
+
+def _begin(folder: Path, inputs: dict[str, Any]) -> bool:
+    """Whether the folder held no run, and holds this one now: a plan appears with its inputs in it, or not at all."""
+    beginning = folder / f"{_BEGINNING}{uuid.uuid4().hex}"
+    (beginning / PLAN_DIR).mkdir(parents=True)
+    try:
+        write_inputs(beginning, inputs)
+        os.rename(beginning / PLAN_DIR, folder / PLAN_DIR)  # an empty folder is replaced, one with a run in it is not
+        sync_folder(folder)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    finally:
+        shutil.rmtree(beginning, ignore_errors=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time; on file systems without locks, comparing again has to do."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_odd_places(folder: Path) -> None:
+    """Refuse a folder that lies in what a run removes, or in which our names are links. Raises ConfigError."""
+    whole = folder.resolve()
+    for inner in (whole, *whole.parents):
+        if inner.name in _OWN_FOLDERS and (inner.parent / PLAN_DIR / INPUTS_NAME).exists():
+            raise ConfigError(
+                f"output_dir {folder} lies in the {inner.name}/ of another run, {inner.parent}; name another folder"
+            )
+    _refuse_links(folder, folder, lambda name: name in _OWN_NAMES or name.startswith("shard-"))
+    _refuse_links(folder, folder / PLAN_DIR, lambda name: True)
+
+
+def _refuse_links(folder: Path, parent: Path, is_ours: Callable[[str], bool]) -> None:
+    """What a run reads, writes or removes by its name must be what is named, not what it points to."""
+    if not parent.is_dir():
+        return
+    with os.scandir(parent) as entries:
+        for entry in entries:
+            if is_ours(entry.name) and not (
+                entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+            ):
+                what = "a link" if entry.is_symlink() else "neither a file nor a folder"
+                raise ConfigError(
+                    f"output_dir {folder}: {Path(entry.path).relative_to(folder)} is {what}, and a run keeps only "
+                    "plain files and folders; put a plain one there, or name another folder"
+                )
 
 
 def run_inputs(config: RunConfig, sources: Sources) -> dict[str, Any]:
@@ -89,6 +180,11 @@ def _read_inputs(folder: Path) -> dict[str, Any] | None:
         return read_inputs(folder)
     except ValueError as error:
         raise damaged(folder / PLAN_DIR / INPUTS_NAME, error) from None
+
+
+def hold_of(config: RunConfig, sources: Sources) -> Hold:
+    """The hold on the folder that `prepare` took."""
+    return Hold(folder=config.output_dir, inputs=run_inputs(config, sources))
 
 
 def finished_plan(config: RunConfig, sources: Sources) -> PlanSummary | None:
@@ -108,13 +204,14 @@ def beginning_in(folder: Path) -> Iterator[None]:
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether nothing stands there, or only the plan of another share of this run, which starts at this moment."""
+    """Whether nothing stands there, or only what starts at this moment, as another share of this run."""
     if not folder.exists():
         return True
-    if not folder.is_dir() or any(entry.name != PLAN_DIR or not entry.is_dir() for entry in folder.iterdir()):
+    if not folder.is_dir():
         return False
-    names = {entry.name for plan in folder.iterdir() for entry in plan.iterdir()}
-    return INPUTS_NAME in names or all(name.startswith(f".{INPUTS_NAME}.") for name in names)
+    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(_BEGINNING)}
+    plan = folder / PLAN_DIR
+    return (plan / INPUTS_NAME).exists() or (names <= {PLAN_DIR} and not (plan.exists() and any(plan.iterdir())))
 
 
 def _remove_run(folder: Path) -> None:
@@ -128,7 +225,7 @@ def _remove_run(folder: Path) -> None:
         for pattern in files_of_shard(f"shard-[0-9]*{suffix}"):
             for path in folder.glob(pattern):
                 path.unlink()
-    for path in (folder / MODEL_DIR, folder / TEMPORARY_DIR):
+    for path in (folder / MODEL_DIR, folder / TEMPORARY_DIR, *folder.glob(f"{_BEGINNING}*")):
         if path.exists():
             shutil.rmtree(path)
     plan = folder / PLAN_DIR

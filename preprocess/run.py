@@ -9,7 +9,8 @@ from preprocess.jobs.executor import Executor, ThisProcess, WorkerPool
 from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.ray_executor import RayExecutor
 from preprocess.jobs.share import Claims, Share
-from preprocess.output_dir import beginning_in, finished_plan, remove_manifest, run_inputs
+from preprocess.output_dir import finished_plan, hold_of, remove_manifest
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
 from preprocess.plan.make import finish_plan, make_plan
 from preprocess.plan.summary import PlanSummary
@@ -19,26 +20,23 @@ from preprocess.write.materialise import ShardStage
 from preprocess.write.reuse import build_index
 from shards.files.names import PLAN_DIR
 from shards.formats.writer import is_finished, remove_abandoned
-from shards.inputs import write_inputs
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
     """The plan in `config.output_dir`: read where it is finished, made where it is not."""
-    folder = config.output_dir / PLAN_DIR
-    with beginning_in(config.output_dir):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_inputs(config.output_dir, run_inputs(config, sources))
+    folder, hold = config.output_dir / PLAN_DIR, hold_of(config, sources)
     if (plan := finished_plan(config, sources)) is not None:
         return plan
     if share.of == 1:
-        return make_plan(config, sources, folder, executor)
+        return make_plan(config, sources, folder, executor, hold)
     with Claims(folder / CLAIMS_DIR, share) as claims:
-        num_parts = measure_with_others(config, sources, executor, share, claims)
+        num_parts = measure_with_others(config, sources, executor, share, claims, hold)
         while not claims.take("plan"):
             time.sleep(POLL_SECONDS)
+            hold.check()
             if (plan := finished_plan(config, sources)) is not None:
                 return plan
-        return finished_plan(config, sources) or finish_plan(config, sources, folder, num_parts)
+        return finished_plan(config, sources) or finish_plan(config, sources, folder, num_parts, hold)
 
 
 def choose_executor(config: RunConfig) -> Executor:
@@ -48,18 +46,19 @@ def choose_executor(config: RunConfig) -> Executor:
     return WorkerPool(config.workers, config.sample_timeout) if config.workers else ThisProcess()
 
 
-def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share) -> int:
+def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share, hold: Hold) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_shards = config.output_dir, range(plan.num_shards)
     fingerprint = plan.run_fingerprint(config.format)
     missing = [index for index in all_shards if index in share and not is_finished(folder, index, fingerprint)]
     if missing:
+        hold.check()
         remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
-        remove_abandoned(folder)
+        remove_abandoned(folder, fingerprint)
         if config.reuse is not None:
             build_index(config.reuse, folder / PLAN_DIR)
     with StageProgress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
-        for _, sidecar in executor.run(ShardStage(config=config), missing, progress.take_up):
+        for _, sidecar in executor.run(ShardStage(config=config, hold=hold), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
     return sum(not is_finished(folder, index, fingerprint) for index in all_shards if index not in share)

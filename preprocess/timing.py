@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from preprocess.errors import damaged
 from preprocess.media.store import describe
 from preprocess.sample import Sample
 from shards.files.atomic import write_atomically
@@ -51,4 +52,9 @@ def write_slowest(plan: Path, slowest: Iterable[Timing]) -> None:
 def read_slowest(plan: Path, number: int) -> list[Timing]:
     """The `number` slowest over all shards, the slowest first; at most _KEPT_OF_ALL, none before it is published."""
     path = plan / _SLOWEST_NAME
-    return list(map(Timing.from_json, json.loads(path.read_text(encoding="utf-8"))))[:number] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return [Timing.from_json(record) for record in json.loads(path.read_text(encoding="utf-8"))][:number]
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error) from None

@@ -36,7 +36,7 @@ build_library() {
 
 find_python() {
     local candidate
-    for candidate in python3.11 python3.10 python3 python; do
+    for candidate in python3.11 python3 python; do
         if command -v "$candidate" >/dev/null && version_fits "$candidate"; then
             command -v "$candidate"
             return
@@ -46,13 +46,13 @@ find_python() {
 }
 
 version_fits() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null
+    "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
 }
 
 check_version() {
     if ! version_fits "$1"; then
-        echo "error: MindSpore 2.7.0 has wheels for Python 3.10 and 3.11 here, this is" \
-            "$("$1" --version 2>&1 || echo "no Python"); install Python 3.11 and run this script again" >&2
+        echo "error: this needs Python 3.11, for which all that it is tested with has wheels; this is" \
+            "$("$1" --version 2>&1 || echo "no Python"); install it and run this script again" >&2
         exit 2
     fi
 }

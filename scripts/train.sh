@@ -12,6 +12,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-export PYTHONSAFEPATH=1 # a package called train or shards in the current folder is not ours (3.10 ignores this)
+export PYTHONSAFEPATH=1 # a package called train or shards in the current folder is not ours
 [ "$1" = --help ] && exec "$python" -m train launch --help
 exec "$python" -m train launch --shards "$@"

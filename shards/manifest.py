@@ -213,7 +213,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check against its hash. Raises NotADataset, DamagedShard, UnreadableShard or UnsupportedVersion."""
     path = folder / MANIFEST_NAME
     try:
-        content = read_plain(path)
+        content = read_plain(path, follow_links=False)
     except (FileNotFoundError, NotADirectoryError):
         raise NotADataset(f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {_what_it_is(folder)}") from None
     except OSError as error:

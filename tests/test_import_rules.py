@@ -56,7 +56,7 @@ WINGS = {
         models
         weights
         reports
-        errors  stop
+        errors  stop  terminal
     """,
     "shards": """
         __main__

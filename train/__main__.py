@@ -10,36 +10,36 @@ import os
 import sys
 from collections.abc import Sequence
 
-from shards.files.text import visible
 from train.cli import launch_command, merge_command, preflight_command
 from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
 from train.cluster.rank import guard_rank, say_done
-from train.errors import TrainError
+from train.errors import WRONG_USAGE, TrainError
 from train.inputs import follow_global_batch, open_inputs
 from train.stop import StopRequest
+from train.terminal import log, prepare_streams, say
 
 
 def main(argv: Sequence[str]) -> int:
     merges, launches, looks_ahead = (argv[:1] == [name] for name in ("merge", "launch", "preflight"))
     if "--help" in argv or "-h" in argv:
         if looks_ahead:
-            print(preflight_command.describe_flags())
+            log(preflight_command.describe_flags())
             return 0
         if launches:
-            print(launch_command.describe_flags())
-        print(merge_command.describe_flags() if merges else describe_flags())
+            log(launch_command.describe_flags())
+        log(merge_command.describe_flags() if merges else describe_flags())
         return 0
     try:
         if merges:
-            _log(merge_command.run(argv[1:]))
+            log(merge_command.run(argv[1:]))
             return 0
         if looks_ahead:
             for line in preflight_command.run(argv[1:]):
-                _log(line)
+                log(line)
             return 0
         if launches:
-            end = launch_command.run(argv[1:], _say)
+            end = launch_command.run(argv[1:], say)
             return end if isinstance(end, int) else main(end)
         has_launcher = guard_rank()
         place = find_place(os.environ)
@@ -52,28 +52,26 @@ def main(argv: Sequence[str]) -> int:
         arguments, notes = follow_global_batch(command_line.arguments, num_ranks)
         inputs = open_inputs(arguments, num_ranks)
         for note in (*command_line.notes, *notes, *inputs.start.notes):
-            _say(f"note: {note}")
+            say(f"note: {note}")
         if inputs.start.is_finished:
             return 0
         os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
         with StopRequest(second_ends=not has_launcher) as stop:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
-            train(arguments, inputs, _log, stop)
+            train(arguments, inputs, log, stop)
         say_done()
     except TrainError as error:
-        _say(f"{error.kind}: {error}")
+        say(f"{error.kind}: {error}")
         return error.exit_code
+    except OSError as error:  # what a run can't write is a TrainingFailed: these are folders that can't be looked into
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename} can't be read: {error.strerror}")
+        return WRONG_USAGE
     return 0
 
 
-def _log(line: str) -> None:
-    print(visible(line, keep="\n"), flush=True)
-
-
-def _say(line: str) -> None:
-    print(visible(f"train: {line}", keep="\n"), file=sys.stderr)
-
-
 if __name__ == "__main__":
+    prepare_streams()
     sys.exit(main(sys.argv[1:]))

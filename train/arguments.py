@@ -26,6 +26,7 @@ _ONLY_VALUES: Mapping[str, tuple[Any, str]] = MappingProxyType(
     }
 )
 
+_MOST_DROPOUT = 0.999  # what is kept is scaled up by 1 / (1 - lora_dropout)
 _BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 _AT_LEAST_1 = (*_BATCH, "logging_steps", "save_steps", "eval_steps")
 
@@ -124,7 +125,7 @@ class TrainArguments:
             self._require(value == 0 or _is_positive(value), name, "must not be negative")
         self._require(self.lora_r >= 1, "lora_r", "must be at least 1")
         self._require(self.lora_alpha >= 1, "lora_alpha", "must be at least 1")
-        self._require(0 <= self.lora_dropout < 1, "lora_dropout", "must be at least 0 and below 1")
+        self._require(0 <= self.lora_dropout <= _MOST_DROPOUT, "lora_dropout", f"must be from 0 to {_MOST_DROPOUT}")
         self._require(
             self.lora_enable or self.lora_adapter is None, "lora_adapter", "needs --lora_enable: it is trained further"
         )

@@ -13,6 +13,7 @@ from train.checkpoints.resume import Start, find_start, newest_identity
 from train.checkpoints.trainer_state import RunIdentity
 from train.errors import UsageError
 from train.models import family_of
+from train.weights.companions import check_companions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Inputs:
 def open_inputs(arguments: TrainArguments, num_ranks: int = 1) -> Inputs:
     """Raises UsageError where something is missing or does not fit."""
     _require_reporters(arguments)
+    check_companions(arguments.model)
     try:
         shards = open_packs(arguments.shards)
         eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None

@@ -51,7 +51,7 @@ from train.steps.step import compile_graphs, make_step, micro_batches_of
 from train.steps.stream import ReadAhead
 from train.steps.zero import SHARED, AccumulateOnRanks, UpdateOnRanks
 from train.stop import StopRequest
-from train.weights.files import STATE_NAME
+from train.weights.companions import STATE_NAME
 
 READ_AHEAD = 4  # batches
 CONTINUE = "the same command goes on from there"

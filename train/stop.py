@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
 
 _STDERR = 2
@@ -17,7 +19,8 @@ class StopRequest:
     own signal on, so that a rank gets two of each. That launcher ends its ranks at once where that is wanted.
 
     For the main thread only. Outside of the context nothing is ever requested. Whenever MindSpore (2.7.0) runs a graph
-    it takes SIGINT for itself, and answers it with a SIGTERM to its own process: Ctrl-C arrives here as a SIGTERM.
+    it takes SIGINT for itself, and answers it with a SIGTERM to its own process: Ctrl-C arrives here as a SIGTERM, and
+    once MindSpore is loaded, `signal_name` of a SIGTERM says so.
     """
 
     def __init__(self, *, second_ends: bool = True) -> None:
@@ -38,14 +41,20 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal_name = signal.Signals(number).name
+        self.signal_name = _name_of(number)
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL if self._second_ends else _do_nothing)
         # Not print: the signal may have come in the middle of one.
         second = "; a second signal stops at once" if self._second_ends else ""
         message = f"train: {self.signal_name}: stopping after this step and saving{second}\n"
-        os.write(_STDERR, message.encode())
+        with suppress(OSError):  # nobody reads it
+            os.write(_STDERR, message.encode())
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
     """Unlike SIG_IGN, it is not inherited by what this process starts."""
+
+
+def _name_of(number: int) -> str:
+    name = signal.Signals(number).name
+    return f"{name} or Ctrl-C" if number == signal.SIGTERM and "mindspore" in sys.modules else name

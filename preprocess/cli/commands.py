@@ -20,7 +20,7 @@ from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_err
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.ledger import read_ledger
-from preprocess.output_dir import prepare
+from preprocess.output_dir import hold_of, prepare
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
@@ -42,13 +42,19 @@ from shards.files.text import one_line, visible
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
-  plan --config run.yaml [flags]   measure and pack; decodes no image, writes nothing
+  plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing behind
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   report OUTPUT_DIR                what a finished run holds
        --html FILE                 the same as a page, with pictures
 
 python -m preprocess run --help lists the flags."""
+
+REPORT_USAGE = """usage: python -m preprocess report OUTPUT_DIR [--html FILE]
+
+What a finished run holds: samples, tokens and rejects of each dataset, and the samples that took longest.
+
+  --html FILE   write it as one page, with pictures, packs and distributions"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print(USAGE if command == "report" else describe_flags(command))
+            print(REPORT_USAGE if command == "report" else describe_flags(command))
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
@@ -83,6 +89,8 @@ def _plan(arguments: Sequence[str]) -> int:
     sources = open_sources(config)
     # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
     shared = config.output_dir.parent if config.executor == "ray" else None
+    if shared is not None and not shared.is_dir():
+        raise ConfigError(f"--executor ray plans in a temporary folder in {shared}, which does not exist; make it")
     with (
         tempfile.TemporaryDirectory(prefix="preprocess-plan-", dir=shared) as folder,
         choose_executor(config) as executor,
@@ -108,29 +116,38 @@ def _run(arguments: Sequence[str]) -> int:
         _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
     with choose_executor(config) as executor:
         sources = prepare(config, share)
-        plan = plan_into_output(config, sources, executor, share)
-        _print_plan(plan, config.output_dir / PLAN_DIR, sources)
-        unfinished = materialise(config, plan, executor, share)
+        hold = hold_of(config, sources)
+        with hold.kept():
+            plan = plan_into_output(config, sources, executor, share)
+            _print_plan(plan, config.output_dir / PLAN_DIR, sources)
+            unfinished = materialise(config, plan, executor, share, hold)
     if unfinished:
         print(
             f"this share is done; {unfinished:,} of {plan.num_shards:,} shards are still to come from other shares, "
             "the last of which publishes"
         )
         return 0
-    published = publish(config, plan, sources.constants)
+    with hold.kept():
+        published = publish(config, plan, sources.constants, hold)
     if published is None:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
-    _show(run_summary(published, plan, config.output_dir))
+    _show(run_summary(published, plan, config.output_dir, config.reuse))
     return _exit_code(config, published.manifest.num_rejects, plan)
 
 
 def _report(arguments: Sequence[str]) -> int:
     folder, page = _report_arguments(arguments)
+    if page is not None and not page.parent.is_dir():
+        raise ConfigError(f"--html {page}: there is no folder {page.parent}; make it, or name another file")
     manifest = read_manifest(folder)
     plan = PlanSummary.read(folder / PLAN_DIR)
     if plan is None:
         raise ConfigError(f"{folder / PLAN_DIR} is missing or unfinished; a report needs the plan beside the shards")
+    if not (folder / LEDGER_NAME).is_file():
+        raise ConfigError(
+            f"{folder / LEDGER_NAME} is missing; copy it too, or publish again with the command of the run"
+        )
     if page is not None:
         # Templates and pictures take long to import, which nothing but a page should wait for.
         from preprocess.report.page import report_page

@@ -21,6 +21,9 @@ from preprocess.jobs.signals import Stopped
 from preprocess.jobs.stage import Signal, Stage
 
 _ACTORS_LOST = 3  # with the same job, until the run gives up
+# MindSpore, which writes MindRecord, works with this implementation of protobuf alone. A process chooses one when it
+# first imports protobuf, which Ray does.
+_PROTOBUF = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
 _LOOK_SECONDS = 10.0  # between looks at the size of the cluster
 
 
@@ -138,7 +141,7 @@ class RayExecutor:
         if self._ray.is_initialized():
             return
         # RAY_ADDRESS is read by Ray itself; without it, a cluster of this machine's cores starts.
-        environment = {"env_vars": {"PYTHONPATH": _here()}}
+        environment = {"env_vars": {"PYTHONPATH": _here(), **_PROTOBUF}}
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)
@@ -163,6 +166,7 @@ class _Actor:
 
 
 def _import_ray() -> Any:
+    os.environ.update(_PROTOBUF)
     try:
         import ray
     except ImportError:

@@ -100,12 +100,13 @@ class Claims:
 
     def _is_taken(self, path: Path) -> bool:
         try:
-            owner, touched = path.read_text(), path.stat().st_mtime
+            owner, touched = path.read_bytes(), path.stat().st_mtime
         except FileNotFoundError:
             return False
-        if owner == self._owner:  # an earlier life of this job: the queue does not run it twice at once
+        if owner == self._owner.encode():  # an earlier life of this job: the queue does not run it twice at once
             return False
-        return self._now() - touched < _DEAD_SECONDS
+        # A time far ahead is no touch either: the clock was set back, or the folder copied from another server.
+        return abs(self._now() - touched) < _DEAD_SECONDS
 
     def _now(self) -> float:
         """By the clock of the file server, in seconds."""

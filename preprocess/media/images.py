@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size
 from preprocess.arithmetic.grids import image_grid
 from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media.png_rows import lacks_rows, may_lack_rows
 from preprocess.media.store import describe, naming, open_medium, read_error, reject_of
 from preprocess.pixels import decode_jpeg, jpeg_content, jpeg_warning, resize_to_patches, turn_and_resize_to_patches
 from preprocess.sample import MeasuredImage, MediaSource, MediaStamp
@@ -54,11 +55,13 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
 
     Raises SampleError, or FatalError where the header says something else than when it was measured.
     """
-    pixels = None
+    pixels, is_doubtful = None, False
     with _opened(measured.source) as image:
         header = _upright(image)
         jpeg = jpeg_content(image)
         if jpeg is None:
+            image.load()
+            is_doubtful = isinstance(image, PngImageFile) and may_lack_rows(image)
             pixels = _decode(image)
     if header != (measured.height, measured.width, measured.orientation):
         name = describe(measured.source)
@@ -70,6 +73,11 @@ def encode_image(measured: MeasuredImage, constants: ModelConstants) -> npt.NDAr
             return turn_and_resize_to_patches(stored, measured.orientation, size, constants)
         with _opened(measured.source) as image:  # whose pixels are for Pillow to judge
             pixels = _decode(image)
+    if is_doubtful:
+        with open_medium(measured.source) as file:
+            if lacks_rows(file):
+                detail = "its pixels end before the size in its header; save it again from the original"
+                raise reject_of(measured.source, Reason.UNDECODABLE, detail)
     if isinstance(image, JpegImageFile):
         with open_medium(measured.source) as file:
             warning = jpeg_warning(file.read())

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from preprocess.errors import damaged
 from preprocess.ledger import Reject
 from preprocess.plan.measure import PartSummary
-from preprocess.plan.tables import part_path, read_table
+from preprocess.plan.tables import part_path, read_part_table
 from shards import PackCounts
 
 
@@ -24,14 +25,20 @@ class Columns(Protocol):
     def add(self, samples: pa.Table) -> None: ...
 
 
-def gather(folder: Path, num_parts: int, totals: MeasuredTotals, *columns: Columns) -> Iterator[Reject]:
+def gather(
+    folder: Path, num_parts: int, fingerprint: str, totals: MeasuredTotals, *columns: Columns
+) -> Iterator[Reject]:
     """Read the parts in `folder` into `totals` and `columns`, and give their rejects, in the order of the annotations.
 
-    Whoever takes the last reject has them all. Raises FatalError where a part is damaged.
+    Whoever takes the last reject has them all. Raises FatalError where a part is damaged, or not of the plan with that
+    fingerprint.
     """
     for part in range(num_parts):
-        samples = read_table(part_path(folder, part))
-        summary = PartSummary.of(samples)
+        samples = read_part_table(folder, part, fingerprint)
+        try:
+            summary = PartSummary.of(samples)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(part_path(folder, part), error) from None
         totals.add(summary)
         for each in columns:
             each.add(samples)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.config import RunConfig
-from preprocess.errors import AnnotationError
+from preprocess.errors import AnnotationError, ConfigError
 from preprocess.plan.versions import versions
 from preprocess.read.annotations import AnnotationFile, open_annotations
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
@@ -20,6 +22,42 @@ from shards.files.names import TOKENIZER_NAME
 from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
 
+Stamp = tuple[int, int, int, int]  # inode, size, times of change of content and of status
+
+
+@dataclass
+class HashedInput:
+    """A file as it was when it was hashed."""
+
+    path: Path
+    sha256: str
+    stamp: Stamp
+
+    @classmethod
+    def of(cls, path: Path) -> HashedInput:
+        stamp = _stamp_of(path)  # before hashing: what is changed meanwhile is found later
+        return cls(path, sha256_of_file(path), stamp)
+
+    def check(self) -> None:
+        """Raises AnnotationError where the content is another one by now; a file that was only touched is none."""
+        try:
+            stamp = _stamp_of(self.path)
+            if stamp == self.stamp:
+                return
+            sha256 = sha256_of_file(self.path)
+        except OSError as error:
+            raise AnnotationError(f"{self.path}: {error.strerror}, while a run was reading it") from None
+        if sha256 != self.sha256:
+            raise AnnotationError(
+                f"{self.path} changed while a run was reading it; leave it as it is, and run again with --overwrite"
+            )
+        self.stamp = stamp
+
+
+def _stamp_of(path: Path) -> Stamp:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -28,6 +66,7 @@ class Sources:
     uses: tuple[DatasetUse, ...]
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
+    hashed: tuple[HashedInput, ...] = ()  # files whose hashes are in `inputs`
 
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
@@ -47,6 +86,11 @@ class Sources:
     @property
     def plan_fingerprint(self) -> str:
         return fingerprint_of(self.plan_inputs)
+
+    def check_unchanged(self) -> None:
+        """Raises AnnotationError where what was read since may not be what the fingerprint is of."""
+        for each in self.hashed:
+            each.check()
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
@@ -71,31 +115,39 @@ class Sources:
 
 def open_sources(config: RunConfig) -> Sources:
     """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily; touches nothing."""
+    if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
+        raise ConfigError(
+            f"--model {config.model} is no folder here; if it is a model of the Hugging Face Hub, download it first "
+            f"(hf download {config.model} --local-dir FOLDER) and say --model FOLDER"
+        )
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
     tokenizer = config.model / TOKENIZER_NAME
     load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    annotations = {use.dataset.name: _hash_annotations(use.dataset) for use in uses}
+    hashed = tuple(annotations.values())
+    hashed_tokenizer = HashedInput.of(tokenizer)
     inputs = {
         "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": _hash_annotations(use.dataset),
+                "annotations_sha256": annotations[use.dataset.name].sha256,
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
             }
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": sha256_of_file(tokenizer),
+        "tokenizer_sha256": hashed_tokenizer.sha256,
         "versions": versions(),
     }
-    return Sources(uses, constants, with_format(inputs, config.format))
+    return Sources(uses, constants, with_format(inputs, config.format), (*hashed, hashed_tokenizer))
 
 
-def _hash_annotations(dataset: Dataset) -> str:
+def _hash_annotations(dataset: Dataset) -> HashedInput:
     try:
-        return sha256_of_file(dataset.annotation_path)
+        return HashedInput.of(dataset.annotation_path)
     except OSError as error:
         raise AnnotationError(
             f"{dataset.annotation_path}: {error.strerror}; check annotation_path in the registry"

@@ -15,6 +15,7 @@ from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
 from preprocess.ledger import write_plan_ledger
 from preprocess.plan.gather import MeasuredTotals, gather
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
 from preprocess.plan.parts import measure
 from preprocess.plan.sizes import PackedItems, SampleSizes, SizeColumns, pack_samples
@@ -26,15 +27,19 @@ from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
 
 
-def make_plan(config: RunConfig, sources: Sources, folder: Path, executor: Executor) -> PlanSummary:
-    """Plan into `folder`, or go on with the plan that was begun there."""
-    return finish_plan(config, sources, folder, measure(config, sources, folder, executor))
+def make_plan(
+    config: RunConfig, sources: Sources, folder: Path, executor: Executor, hold: Hold | None = None
+) -> PlanSummary:
+    """Plan into `folder`, or go on with the plan that was begun there. `hold`: where it is of a run."""
+    return finish_plan(config, sources, folder, measure(config, sources, folder, executor, hold), hold)
 
 
-def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: int) -> PlanSummary:
+def finish_plan(
+    config: RunConfig, sources: Sources, folder: Path, num_parts: int, hold: Hold | None = None
+) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
-    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, totals, columns))
+    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, sources.plan_fingerprint, totals, columns))
     write_parts(folder, totals.part_datasets, totals.part_samples)
     sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)
@@ -65,6 +70,8 @@ def finish_plan(config: RunConfig, sources: Sources, folder: Path, num_parts: in
         num_bytes=int(num_bytes.sum()),
         largest_row_bytes=row_bytes,
     )
+    if hold is not None:
+        hold.check()
     summary.write(folder)
     return summary
 

@@ -20,6 +20,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.plan.holding import Hold
 from preprocess.plan.tables import decode_metadata, part_metadata, write_part
 from preprocess.read.forms.near_miss import ignored_keys
 from preprocess.read.records import parse_record, split_members
@@ -71,6 +72,7 @@ class MeasureStage:
     config: RunConfig
     folder: Path  # of the plan
     fingerprint: str
+    hold: Hold | None = None  # on the output folder; None where the plan is in none
     most_text_tokens: int | None = None  # None: pack_length
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
@@ -114,6 +116,8 @@ class LoadedMeasureStage:
             rejects=tuple(rejects),
             ignored_keys=dict(sorted(ignored.items())),
         )
+        if self.stage.hold is not None:
+            self.stage.hold.check()
         write_part(self.stage.folder, job.part, rows, summary.to_metadata())
         return len(rejects)
 

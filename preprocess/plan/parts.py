@@ -9,6 +9,7 @@ from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.progress import StageProgress
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import MeasureJob, MeasureStage, is_measured
 from preprocess.plan.tables import SAMPLES_DIR
@@ -46,6 +47,7 @@ def measure_parts(
     progress: StageProgress,
     take: Callable[[int], bool] = lambda part: True,
     done: Callable[[int], None] = lambda part: None,
+    hold: Hold | None = None,
     most_text_tokens: int | None = None,
 ) -> tuple[int, list[int]]:
     """Measure every part that is not measured yet and that `take` agrees to; then it is `done`.
@@ -63,27 +65,41 @@ def measure_parts(
                 if is_measured(folder, job.part, sources.plan_fingerprint):
                     progress.skip(len(job.records))
                 elif take(job.part):
+                    sources.check_unchanged()  # after its records were read, before they count as the old file's
                     yield job
                 else:
                     left.append(job.part)
 
     stage = MeasureStage(
-        config=config, folder=folder, fingerprint=sources.plan_fingerprint, most_text_tokens=most_text_tokens
+        config=config,
+        folder=folder,
+        fingerprint=sources.plan_fingerprint,
+        hold=hold,
+        most_text_tokens=most_text_tokens,
     )
     num_expected = sources.num_records // _SAMPLES_WORTH_A_PROCESS
     for job, num_rejects in executor.run(stage, missing_parts(), progress.take_up, num_expected):
         done(job.part)
         progress.finish_job(rejects=num_rejects)
+    sources.check_unchanged()
     return num_parts, left
 
 
 def measure(
-    config: RunConfig, sources: Sources, folder: Path, executor: Executor, *, most_text_tokens: int | None = None
+    config: RunConfig,
+    sources: Sources,
+    folder: Path,
+    executor: Executor,
+    hold: Hold | None = None,
+    *,
+    most_text_tokens: int | None = None,
 ) -> int:
     """Measure the parts that are not measured yet; the number of all parts.
 
     Texts of more tokens than `most_text_tokens` (None: pack_length) may be refused without being counted.
     """
     with StageProgress("plan", sources.num_records) as progress:
-        num_parts, _ = measure_parts(config, sources, folder, executor, progress, most_text_tokens=most_text_tokens)
+        num_parts, _ = measure_parts(
+            config, sources, folder, executor, progress, hold=hold, most_text_tokens=most_text_tokens
+        )
     return num_parts

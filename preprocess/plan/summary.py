@@ -58,7 +58,7 @@ class PlanSummary:
             return cls(**record)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise damaged(folder / PLAN_NAME, error) from None
 
     def write(self, folder: Path) -> None:

@@ -65,7 +65,7 @@ def run_sweep(
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
     images = _Media("images", height="i", width="i")
     videos = _Media("videos", height="i", width="i", num_frames="q", fps="d")
-    for _ in gather(folder, num_parts, totals, columns, images, videos):
+    for _ in gather(folder, num_parts, sources.plan_fingerprint, totals, columns, images, videos):
         pass  # rejects, of which the totals has the number
     sizes = columns.sizes()
     text_tokens = _count_text(config, sweep, sources, folder, executor, totals, sizes)
@@ -172,7 +172,7 @@ def _count_text(
         return dict.fromkeys(all_limits, as_measured)
     counted = {limits: as_measured.copy() for limits in all_limits}
     ends = np.cumsum(totals.part_samples)
-    stage = RecountStage(config=config, folder=folder, limits=tuple(all_limits))
+    stage = RecountStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint, limits=tuple(all_limits))
     with StageProgress("count text", sum(totals.part_samples[part] for part in parts)) as progress:
         for part, text_tokens in executor.run(stage, parts, progress.take_up):
             rows = slice(int(ends[part]) - totals.part_samples[part], int(ends[part]))
@@ -187,6 +187,7 @@ class RecountStage:
 
     config: RunConfig
     folder: Path  # of the plan
+    fingerprint: str
     limits: tuple[PixelLimits, ...]
 
     def load(self) -> LoadedRecountStage:
@@ -194,12 +195,15 @@ class RecountStage:
         configs = (
             replace(self.config, min_pixels=limits.min_pixels, max_pixels=limits.max_pixels) for limits in self.limits
         )
-        return LoadedRecountStage(self.folder, tuple(replace(encoder, config=config) for config in configs))
+        return LoadedRecountStage(
+            self.folder, self.fingerprint, tuple(replace(encoder, config=config) for config in configs)
+        )
 
 
 @dataclass(frozen=True)
 class LoadedRecountStage:
     folder: Path
+    fingerprint: str
     encoders: tuple[SampleEncoder, ...]  # for each limits
 
     def do_item(self, measured: MeasuredSample) -> list[int]:
@@ -208,7 +212,7 @@ class LoadedRecountStage:
     def do_job(self, part: int, do_item: Callable[[MeasuredSample], list[int]], before_item: Signal) -> Counts:
         """(num_limits, num_samples)"""
         counts = []
-        for measured in read_part(self.folder, part):
+        for measured in read_part(self.folder, part, self.fingerprint):
             before_item()
             counts.append(do_item(measured))
         return np.array(counts, np.int32).reshape(-1, len(self.encoders)).T

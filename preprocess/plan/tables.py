@@ -118,15 +118,27 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / SAMPLES_DIR / f"part-{part:06d}.arrow"
 
 
-def read_part(folder: Path, part: int) -> Iterator[MeasuredSample]:
-    return map(_measured_sample, read_table(part_path(folder, part)).to_pylist())
+def read_part_table(folder: Path, part: int, fingerprint: str) -> pa.Table:
+    """The part of the plan with that fingerprint. Raises FatalError where it is damaged, or another plan's."""
+    path = part_path(folder, part)
+    table = read_table(path)
+    if not table.schema.equals(SAMPLES_SCHEMA):
+        raise damaged(path, ValueError("it has other columns than a part"))
+    if decode_metadata(table.schema).get("fingerprint", "") != fingerprint:
+        raise FatalError(f"{path} was measured by another run; remove it, and run the same command again")
+    return table
+
+
+def read_part(folder: Path, part: int, fingerprint: str) -> Iterator[MeasuredSample]:
+    return map(_measured_sample, read_part_table(folder, part, fingerprint).to_pylist())
 
 
 class SamplesReader:
     """Random access to measured samples by their row over all parts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fingerprint: str) -> None:
         self._folder = folder
+        self._fingerprint = fingerprint
         num_samples = read_table(folder / "parts.arrow")["num_samples"].to_pylist()
         self._ends = list(accumulate(num_samples))  # of each part, in rows
         self._open_part = lru_cache(maxsize=_OPEN_PARTS)(self._read_part)
@@ -138,10 +150,10 @@ class SamplesReader:
 
     def __iter__(self) -> Iterator[MeasuredSample]:
         for part in range(len(self._ends)):
-            yield from read_part(self._folder, part)
+            yield from read_part(self._folder, part, self._fingerprint)
 
     def _read_part(self, part: int) -> pa.Table:
-        table, path = read_table(part_path(self._folder, part)), part_path(self._folder, part)
+        table, path = read_part_table(self._folder, part, self._fingerprint), part_path(self._folder, part)
         num_samples = self._ends[part] - (self._ends[part - 1] if part else 0)
         if len(table) != num_samples:  # two jobs measured it, and a decoder crashed or hung in only one of them
             raise FatalError(
@@ -256,7 +268,9 @@ def read_table(path: Path) -> pa.Table:
     """Raises FatalError where the file is damaged."""
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; PyArrow raises others, without a number, for what stands in a file
         raise damaged(path, error) from None
 
 

@@ -10,6 +10,7 @@ from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.share import Claims, Share
+from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import is_measured
 from preprocess.plan.parts import measure_parts
@@ -18,10 +19,12 @@ from shards.files.names import PLAN_DIR
 POLL_SECONDS = 5.0  # between looks at what other jobs are at
 
 
-def measure_with_others(config: RunConfig, sources: Sources, executor: Executor, share: Share, claims: Claims) -> int:
+def measure_with_others(
+    config: RunConfig, sources: Sources, executor: Executor, share: Share, claims: Claims, hold: Hold
+) -> int:
     """Measure together with other jobs: the parts of this share, then whatever no other job is at; the number of parts.
 
-    Each pass reads the annotations once.
+    Each pass reads the annotations once, so there is none for parts that others measured meanwhile.
     """
     folder = config.output_dir / PLAN_DIR
 
@@ -36,14 +39,18 @@ def measure_with_others(config: RunConfig, sources: Sources, executor: Executor,
             claims.release(claim(part))
 
         with StageProgress(stage, sources.num_records) as progress:
-            return measure_parts(config, sources, folder, executor, progress, take, done)
+            return measure_parts(config, sources, folder, executor, progress, take, done, hold)
 
-    measure_those(f"plan, share {share}", lambda part: part in share)
+    num_parts, left = measure_those(f"plan, share {share}", lambda part: part in share)
     while True:
-        num_parts, left = measure_those("plan, other shares", lambda part: True)
-        while left and not any(claims.is_free(claim(part)) for part in left):
-            print(f"plan: waiting for {len(left)} parts that other jobs are measuring", file=sys.stderr, flush=True)
-            time.sleep(POLL_SECONDS)
-            left = [part for part in left if not is_measured(folder, part, sources.plan_fingerprint)]
+        # Whether a part is free is asked first: of one that was free and is not measured, no other job is at work.
+        free = [part for part in left if claims.is_free(claim(part))]
+        left = [part for part in left if not is_measured(folder, part, sources.plan_fingerprint)]
         if not left:
             return num_parts
+        if set(free) & set(left):
+            num_parts, left = measure_those("plan, other shares", lambda part: True)
+        else:
+            print(f"plan: waiting for {len(left)} parts that other jobs are measuring", file=sys.stderr, flush=True)
+            time.sleep(POLL_SECONDS)
+            hold.check()

@@ -127,8 +127,8 @@ def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> 
     return [f"rejects: {total:,} of {num_records:,} samples ({total / num_records:.1%}): {reasons_text}"]
 
 
-def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
-    """What was written, and how it differs from the plan."""
+def run_summary(published: Published, plan: PlanSummary, folder: Path, reuse: Path | None = None) -> str:
+    """What was written, and how it differs from the plan; `reuse` is the earlier run, if any."""
     manifest = published.manifest
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
     lines = [
@@ -138,6 +138,10 @@ def run_summary(published: Published, plan: PlanSummary, folder: Path) -> str:
     lines += _difference(published.lost) or ["as planned: no sample was lost while decoding"]
     if published.num_reused:
         lines.append(f"reused {published.num_reused:,} of {published.num_media:,} images and videos without decoding")
+    elif reuse is not None:
+        lines.append(
+            f"reused none of {published.num_media:,} images and videos: {reuse} has none of these files in these sizes"
+        )
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
     lines += reject_lines(rejects, plan.num_records)
     return "\n".join(lines + _where_rejects_stand(manifest, folder))

@@ -21,6 +21,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader, read_table
 from preprocess.sample import EncodedSample, MeasuredSample
@@ -37,6 +38,7 @@ class ShardStage:
     """Writes the shards of the plan in `config.output_dir`; a job is the number of a index."""
 
     config: RunConfig
+    hold: Hold | None = None  # on the output folder
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedShardStage:
@@ -45,19 +47,26 @@ class ShardStage:
             old_patches = OldPatches(self.config.reuse, self.config.output_dir / PLAN_DIR)
             encoder = replace(encoder, old_patches=old_patches)
         load_format(self.config.format)  # here, where starting may take its time
-        return LoadedShardStage(self.config, encoder)
+        return LoadedShardStage(self.config, encoder, self.hold)
 
 
 class LoadedShardStage:
-    def __init__(self, config: RunConfig, encoder: SampleEncoder) -> None:
+    def __init__(self, config: RunConfig, encoder: SampleEncoder, hold: Hold | None = None) -> None:
         plan = config.output_dir / PLAN_DIR
         summary = PlanSummary.read(plan)
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
         self._fingerprint = summary.run_fingerprint(config.format)
-        self._write_shard = partial(write_shard, format=config.format, largest_row_bytes=summary.largest_row_bytes)
+        self._check_hold = (lambda: None) if hold is None else hold.check
+        self._write_shard = partial(
+            write_shard,
+            format=config.format,
+            largest_row_bytes=summary.largest_row_bytes,
+            fingerprint=self._fingerprint,
+            before_publishing=self._check_hold,
+        )
         self._encoder = encoder
-        self._samples = SamplesReader(plan)
+        self._samples = SamplesReader(plan, summary.fingerprint)
         self._shards = read_table(plan / "tasks.arrow")
         self._packs = read_table(plan / "packs.arrow")
 
@@ -81,6 +90,7 @@ class LoadedShardStage:
             num_reused=job.num_reused,
             slowest=slowest_of_shard(job.timings),
         )
+        self._check_hold()
         write_sidecar(self._output_dir, index, sidecar)
         return sidecar
 

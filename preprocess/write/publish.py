@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,13 @@ from pathlib import Path
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
 from preprocess.ledger import LOST_NAME, Reject, count_by_dataset, read_ledger, write_ledger, write_plan_ledger
+from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
 from shards.files.names import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
-from shards.formats.writer import TEMPORARY_DIR, read_sidecar
+from shards.formats.writer import read_sidecar, remove_workspaces, sidecar_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,15 @@ class Published:
     num_reused: int = 0  # of them, copied from an earlier run
 
 
-def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> Published | None:
-    """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left."""
-    folder = config.output_dir
-    shutil.rmtree(folder / TEMPORARY_DIR, ignore_errors=True)  # all shards are finished: nobody needs what is there
+def publish(
+    config: RunConfig, plan: PlanSummary, constants: ModelConstants, hold: Hold | None = None
+) -> Published | None:
+    """Write the ledger, the model files and the manifest. None, and no manifest, where no sample was left.
+
+    Raises FatalError where the folder is not `hold`'s any more, or holds what another run wrote.
+    """
+    folder, fingerprint = config.output_dir, plan.run_fingerprint(config.format)
+    remove_workspaces(folder, fingerprint)  # all shards are finished: nobody needs what is there
     datasets = {name: number for number, name in enumerate(plan.datasets)}
     rejects: list[Reject] = []  # of the shards; those of the plan may be many more
     counts = {name: PackCounts() for name in plan.datasets}
@@ -39,7 +44,11 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     slowest: list[Timing] = []
     for index in range(plan.num_shards):
         sidecar = read_sidecar(folder, index)
-        assert sidecar is not None, f"shard {index} has no sidecar"
+        if sidecar is None or sidecar.fingerprint != fingerprint:
+            raise FatalError(
+                f"{sidecar_path(folder, index)} is missing, damaged or of another run, though it was whole a moment "
+                "ago; run the same command again, and no other in that folder"
+            )
         for name, more in sidecar.datasets.items():
             counts[name] += more
         maxima = maxima.merge(sidecar.maxima)
@@ -48,6 +57,8 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
         shards += [sidecar.shard] if sidecar.shard else []
         slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
         rejects += map(Reject.from_json, sidecar.rejects)
+    check_hold: Callable[[], None] = (lambda: None) if hold is None else hold.check
+    check_hold()
     rejects = _one_a_sample(rejects, datasets)
     if rejects:
         write_plan_ledger(folder / PLAN_DIR / LOST_NAME, rejects)
@@ -61,7 +72,7 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
         format=config.format,
-        fingerprint=plan.run_fingerprint(config.format),
+        fingerprint=fingerprint,
         inputs=plan.run_inputs(config.format),
         model=constants,
         pack_length=plan.pack_length,
@@ -72,7 +83,9 @@ def publish(config: RunConfig, plan: PlanSummary, constants: ModelConstants) -> 
         shards=tuple(shards),
     )
     _copy_model_files(config.model, folder / MODEL_DIR)
+    check_hold()
     write_manifest(folder, manifest)
+    check_hold()
     return Published(manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused)
 
 

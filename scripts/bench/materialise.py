@@ -29,6 +29,7 @@ from preprocess.config import RunConfig
 from preprocess.jobs.executor import ThisProcess, WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.output_dir import prepare
+from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader
 from preprocess.run import plan_into_output
 from preprocess.write.materialise import ShardStage
@@ -80,7 +81,10 @@ def measure(config: RunConfig, rounds: int) -> dict[str, list[float]]:
 
 def floor_work(config: RunConfig) -> Callable[[], None]:
     constants = read_model_constants(config.model)
-    images = [image for sample in SamplesReader(config.output_dir / PLAN_DIR) for image in sample.images]
+    plan = config.output_dir / PLAN_DIR
+    summary = PlanSummary.read(plan)
+    assert summary is not None
+    images = [image for sample in SamplesReader(plan, summary.fingerprint) for image in sample.images]
 
     def work() -> None:
         for image in images:

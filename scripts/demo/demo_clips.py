@@ -91,8 +91,11 @@ def write_clip(
     `size` is the (width, height) that a player shows. With `rotation` (90, 180, 270: degrees clockwise) the frames are
     stored turned the other way and the display matrix turns them back, as phones do. H.264 in `yuv420p` has even sides;
     for odd ones take `pix_fmt="yuv444p"`, or `codec="mpeg4"`. `faststart` puts the index of an MP4 in front, so that
-    a file cut short still opens. A key frame comes every `gop` frames, and only there. The bytes are the same in every
-    run.
+    a file cut short still opens. A key frame comes every `gop` frames, and only there.
+
+    The bytes are the same in every run; those of H.264 in `yuv420p` or `yuv444p` on every processor too, for one
+    version of PyAV: colours are converted here, and x264 runs without assembly. Others go through FFmpeg's code for the
+    processor at hand.
     Raises ValueError where the container or codec can't hold what is asked for.
     """
     if rotation and path.suffix == ".avi":
@@ -112,10 +115,36 @@ def write_clip(
             stream.set_display_rotation(-rotation)
         for index, image in enumerate(shown):
             stored = image.transpose(TURNS[360 - rotation]) if rotation else image
-            frame = av.VideoFrame.from_ndarray(np.asarray(stored), format="rgb24")
+            frame = _frame_of(np.asarray(stored), pix_fmt)
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def _frame_of(rgb: np.ndarray, pix_fmt: str) -> av.VideoFrame:
+    """A frame of `rgb` (height, width, 3) uint8: BT.601, limited range, in integers.
+
+    FFmpeg's own conversion has code of its own for each kind of processor, which rounds in other ways.
+    """
+    red, green, blue = np.moveaxis(rgb.astype(np.int32), -1, 0)
+    luma = (66 * red + 129 * green + 25 * blue + 128 >> 8) + 16
+    chroma = [
+        (-38 * red - 74 * green + 112 * blue + 128 >> 8) + 128,
+        (112 * red - 94 * green - 18 * blue + 128 >> 8) + 128,
+    ]
+    is_halved = pix_fmt == "yuv420p"
+    frame = av.VideoFrame(rgb.shape[1], rgb.shape[0], "yuv420p" if is_halved else "yuv444p")
+    for plane, values in zip(frame.planes, [luma, *(map(_halve, chroma) if is_halved else chroma)], strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)  # what lies beyond the edge is zero, not left over
+        rows[:, : plane.width] = values
+        plane.update(rows.tobytes())
+    return frame
+
+
+def _halve(values: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2; at an odd side the last row or column counts twice."""
+    even = np.pad(values, [(0, side % 2) for side in values.shape], mode="edge")
+    return even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2] + 2 >> 2
 
 
 def read_frame_index(rgb: np.ndarray) -> int:

@@ -36,9 +36,9 @@ def open_plain(path: Path, *, follow_links: bool = True) -> BinaryIO:
         raise
 
 
-def read_plain(path: Path) -> bytes:
+def read_plain(path: Path, *, follow_links: bool = True) -> bytes:
     """The whole content. Raises what `open_plain` raises."""
-    with open_plain(path) as file:
+    with open_plain(path, follow_links=follow_links) as file:
         return file.read()
 
 

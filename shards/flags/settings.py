@@ -60,7 +60,9 @@ def split_flags(words: Sequence[str], lists: Collection[str] = ()) -> Iterator[S
         word = words[position]
         position += 1
         if not word.startswith("--") or word == "--":
-            raise FlagError(f"{word!r} stands alone; flags look like --name value")
+            is_file = word.lower().endswith((".yaml", ".yml"))
+            advice = f"a file of flags is given as --{CONFIG} {word}" if is_file else "flags look like --name value"
+            raise FlagError(f"{word!r} stands alone; {advice}")
         name, equals, value = word[2:].partition("=")
         flag = name.replace("-", "_")
         values = [value] if equals else []

@@ -13,6 +13,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,11 +80,28 @@ def shard_index(name: str) -> int:
     return int(name.partition(".")[0].removeprefix("shard-"))
 
 
-def remove_abandoned(folder: Path) -> None:
-    """What processes of this machine were writing when they died: on a full disk, room for going on."""
-    for workspace in (folder / TEMPORARY_DIR).glob(f"shard-*.*.{_host()}.*"):
+def remove_abandoned(folder: Path, fingerprint: str) -> None:
+    """What processes of this machine were writing, of that run, when they died: on a full disk, room for going on."""
+    for workspace in _workspaces(folder, fingerprint, _host()):
         if not Path("/proc", workspace.name.split(".")[1]).exists():
             shutil.rmtree(workspace, ignore_errors=True)
+
+
+def remove_workspaces(folder: Path, fingerprint: str) -> None:
+    """All of a run that has no use for them any more, and their folder where no other run has one in it."""
+    for workspace in _workspaces(folder, fingerprint, "*"):
+        shutil.rmtree(workspace, ignore_errors=True)
+    with suppress(OSError):
+        (folder / TEMPORARY_DIR).rmdir()
+
+
+def _workspaces(folder: Path, fingerprint: str, host: str) -> Iterator[Path]:
+    return (folder / TEMPORARY_DIR).glob(f"shard-*.*.{host}.{_of_run(fingerprint)}.*")
+
+
+def _of_run(fingerprint: str) -> str:
+    """What tells the workspaces of one run from those of others."""
+    return fingerprint[:16] or "any"
 
 
 def _host() -> str:
@@ -108,15 +126,18 @@ def write_shard(
     *,
     format: str = "arrow",
     largest_row_bytes: int = 0,
+    fingerprint: str = "",
+    before_publishing: Callable[[], None] = lambda: None,
 ) -> WrittenShard:
     """Check and write every pack of `packs`; no file is left where there was none to write.
 
     `largest_row_bytes` is of all shards of the dataset, by `mindrecord.largest_row_bytes`; Arrow does not need it.
+    `fingerprint` is of the run; `before_publishing` is called before the shard gets its final name, and may raise.
     Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
     """
     name = shard_name(index, format)
     (folder / TEMPORARY_DIR).mkdir(exist_ok=True)
-    prefix = f"shard-{index:06d}.{os.getpid()}.{_host()}."
+    prefix = f"shard-{index:06d}.{os.getpid()}.{_host()}.{_of_run(fingerprint)}."
     workspace = Path(tempfile.mkdtemp(prefix=prefix, dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
@@ -130,6 +151,8 @@ def write_shard(
             for measured in _in_background(check_and_write, packs):
                 maxima = maxima.merge(measured)
                 num_packs += 1
+        if num_packs:
+            before_publishing()
         entry = _publish(workspace, folder, name, num_packs, writer.hashes) if num_packs else None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)

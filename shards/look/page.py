@@ -18,6 +18,7 @@ from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictU
 from markupsafe import Markup
 from PIL import Image
 
+from shards.files.atomic import write_atomically
 from shards.files.text import visible
 from shards.look.pictures import Pixels, frames_of
 from shards.look.plots import boxes_path, position_paths, supervised_ranges
@@ -174,5 +175,5 @@ def _shown(value: object) -> object:
 def write_page(path: Path, text: str) -> str:
     """Write a page; returns what to tell the user. Raises OSError."""
     content = text.encode()
-    path.write_bytes(content)
+    write_atomically(path, content)
     return f"wrote {path} ({readable_bytes(len(content))}); open it in a browser"

@@ -6,6 +6,7 @@ Crash and timeout of a decoder are in test_executor.py.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import wave
 import zlib
@@ -362,14 +363,14 @@ def test_unicode_and_spaces_in_all_names(workshop: Workshop) -> None:
 
 def test_a_failing_disk_stops_the_run_and_rejects_nothing(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop.dataset([talk(), talk("<image>", image=workshop.image())])
-    real_open = open
+    real_open = os.open
 
     def failing_open(path: Any, *arguments: Any, **options: Any) -> Any:
         if str(path).endswith("a.png"):
             raise OSError(5, "Input/output error", str(path))
         return real_open(path, *arguments, **options)
 
-    monkeypatch.setattr("builtins.open", failing_open)
+    monkeypatch.setattr(os, "open", failing_open)
     outcome = workshop.run("--max_reject_share=1")
     assert outcome.code == 1
     assert outcome.error.startswith("preprocess: stopped: ")

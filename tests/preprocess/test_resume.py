@@ -19,9 +19,9 @@ import preprocess.output_dir
 import preprocess.run
 from preprocess.cli.commands import main
 from preprocess.jobs.share import Claims, Share
-from preprocess.plan.tables import SamplesReader, read_table, write_table
+from preprocess.plan.tables import read_table, write_table
 from preprocess.sample import MeasuredSample
-from tests.preprocess.workshop import published
+from tests.preprocess.workshop import published, samples_of
 
 SHARD_BYTES = 3_000_000
 
@@ -219,8 +219,9 @@ def test_what_killed_workers_wrote_makes_room_before_anything_is_written(
     host = socket.gethostname().partition(".")[0]
     dead = subprocess.Popen(["true"])
     dead.wait()
+    run = json.loads((started / "manifest.json").read_text())["fingerprint"][:16]
     abandoned, ours, elsewhere = (
-        started / ".writing" / f"shard-000001.{pid}.{machine}.x"
+        started / ".writing" / f"shard-000001.{pid}.{machine}.{run}.x"
         for pid, machine in ((dead.pid, host), (os.getpid(), host), (dead.pid, "elsewhere"))
     )
     for workspace in (abandoned, ours, elsewhere):
@@ -385,7 +386,7 @@ def test_a_job_waits_for_what_another_is_at_and_takes_it_over_when_that_ends(
 
 
 def measured_once(folder: Path) -> list[MeasuredSample]:
-    return list(SamplesReader(folder / "plan"))
+    return list(samples_of(folder / "plan"))
 
 
 def test_a_plan_that_another_job_is_packing_is_waited_for(

@@ -18,6 +18,7 @@ from PIL import Image
 from preprocess.cli.commands import main
 from preprocess.config import RunConfig
 from preprocess.plan.summary import PlanSummary
+from preprocess.plan.tables import SamplesReader, part_metadata
 from shards import Manifest, ModelConstants, Pack, ShardSet, open_shards, read_model_constants
 
 Record = dict[str, Any]
@@ -35,6 +36,12 @@ def published(folder: Path) -> dict[str, bytes]:
     """The dataset without its plan."""
     files = (path for path in folder.rglob("*") if path.is_file() and "plan" not in path.relative_to(folder).parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def samples_of(plan: Path) -> SamplesReader:
+    """The measured samples of a plan, whichever run's it is."""
+    has_parts = (plan / "samples" / "part-000000.arrow").exists()
+    return SamplesReader(plan, part_metadata(plan, 0).get("fingerprint", "") if has_parts else "")
 
 
 @dataclass(frozen=True)

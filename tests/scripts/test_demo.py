@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import demo_build
+import demo_clips
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -236,6 +237,22 @@ def test_matroska_says_no_frame_count_and_avi_holds_b_frames(tmp_path: Path) -> 
             assert container.streams.video[0].frames == count
             kinds = {frame.pict_type for frame in container.decode(video=0)}
         assert av.video.frame.PictureType.B in kinds
+
+
+@pytest.mark.parametrize(("size", "pix_fmt"), [((64, 48), "yuv420p"), ((101, 75), "yuv444p"), ((37, 21), "yuv420p")])
+def test_colours_are_converted_without_code_of_the_processor(size: tuple[int, int], pix_fmt: str) -> None:
+    """Values by hand, and what FFmpeg makes of them, which may round otherwise."""
+    rgb = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    rgb[:2, :2] = (255, 255, 255), (255, 255, 255)
+    rgb[2:4, :2] = (255, 0, 0)
+    frame = demo_clips._frame_of(rgb, pix_fmt)
+    planes = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes]
+    step = 1 if pix_fmt == "yuv444p" else 2
+    assert [int(plane[0, 0]) for plane in planes] == [235, 128, 128]
+    assert (int(planes[0][2, 0]), *(int(plane[2 // step, 0]) for plane in planes[1:])) == (82, 90, 240)
+    assert not planes[0][:, size[0] :].any()
+    again = frame.to_ndarray(format="rgb24") if step == 1 else rgb
+    assert np.abs(again.astype(int) - rgb).max() < 8
 
 
 def test_frame_index_survives_resizing(tmp_path: Path) -> None:

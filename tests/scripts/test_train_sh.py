@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,8 @@ def test_the_code_package_is_no_dataset(argv: list[str]) -> None:
 
 
 def test_it_works_from_any_folder_and_paths_are_relative_to_it(tmp_path: Path) -> None:
-    # Packages of that name here must not be taken for ours. Python 3.10 can't be told.
-    for name in ("train", "shards") if sys.version_info >= (3, 11) else ():
+    # Packages of that name here must not be taken for ours.
+    for name in ("train", "shards"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('wrong package')\n")
     (tmp_path / "made" / "plan").mkdir(parents=True)

@@ -293,8 +293,8 @@ def test_wrong_files_are_answered_in_one_line(text: str, words: str, tmp_path: P
         ("seed", -1, "not be negative"),
         ("lora_r", 0, "at least 1"),
         ("lora_alpha", 0, "at least 1"),
-        ("lora_dropout", 1.0, "below 1"),
-        ("lora_dropout", float("nan"), "below 1"),
+        ("lora_dropout", 0.9999999999, "from 0 to 0.999"),
+        ("lora_dropout", float("nan"), "from 0 to 0.999"),
         ("device", "GPU", "auto, Ascend, CPU"),
     ],
 )

@@ -257,7 +257,7 @@ def test_broken_weights_end_with_code_1_and_save_nothing(
     assert (output / "metrics.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("occupied_by", ["metrics.jsonl", "model.safetensors", "config.json", "manifest.json"])
+@pytest.mark.parametrize("occupied_by", ["metrics.jsonl", "model.safetensors", "manifest.json", "thesis.txt"])
 def test_a_folder_that_holds_something_is_left_alone(
     occupied_by: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_is_noted_and_the_handlers_come_back(
-    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+    number: signal.Signals, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(sys.modules, "mindspore", raising=False)
     before = signal.getsignal(number)
     with StopRequest() as stop:
         assert not stop.is_requested
@@ -23,6 +24,13 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(
         assert stop.signal_name == number.name
     assert signal.getsignal(number) is before
     assert f"train: {number.name}: stopping after this step" in capfd.readouterr().err
+
+
+def test_with_mindspore_loaded_a_sigterm_may_be_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mindspore", None)  # type: ignore[arg-type]
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal_name == "SIGTERM or Ctrl-C"
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:

@@ -10,6 +10,7 @@ MODULE is the module's path in transformers 4.57.1: `model.language_model.layers
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from types import MappingProxyType
 from typing import Any
 
 from shards.files.atomic import write_atomically
+from shards.files.plain import read_plain
 from train.errors import WeightsError
+from train.weights.companions import require_own
 from train.weights.files import StoredWeight, WeightToWrite, listing, stored_weights, write_file
+from train.weights.header import unreadable
 from train.weights.names import WeightNames
 
 CONFIG_FILE = "adapter_config.json"
@@ -86,6 +90,8 @@ def find_adapter(folder: Path, names: WeightNames) -> StoredAdapter:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).exists():
             raise WeightsError(f"{folder} has no {name}; it must be the folder of a LoRA adapter")
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        require_own(folder, name)
     config = _read_config(folder / CONFIG_FILE)
     path = folder / WEIGHTS_FILE
     sides: dict[str, dict[str, StoredWeight]] = {SUFFIX_A: {}, SUFFIX_B: {}}
@@ -130,16 +136,20 @@ def write_adapter(folder: Path, config: AdapterConfig, weights: Sequence[WeightT
 
 def _read_config(path: Path) -> AdapterConfig:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_plain(path))
         targets = record["target_modules"]
         config = AdapterConfig(
             base_model=str(record.get("base_model_name_or_path")),
             r=int(record["r"]),
             alpha=record["lora_alpha"] + 0,
             dropout=float(record.get("lora_dropout", 0.0)),
-            target_modules=tuple([targets] if isinstance(targets, str) else targets),
+            target_modules=tuple([targets] if isinstance(targets, str) else map(str, targets)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if config.r < 1 or not math.isfinite(config.scaling):
+            raise ValueError(f"r {config.r}, lora_alpha {config.alpha}")
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(f"{path} is not the configuration of a LoRA adapter ({error!r})") from None
     for name, values in _ONLY_VALUES.items():
         if record.get(name, values[0]) not in values:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from train.adapters.files import StoredAdapter, find_adapter
 from train.errors import TrainingFailed, UsageError, WeightsError
 from train.models import family_in
+from train.weights.companions import check_companions, copy_companions
 from train.weights.files import (
     MAX_SHARD_BYTES,
     StoredWeight,
     WeightToWrite,
-    copy_companions,
     find_weights,
     from_float32,
     listing,
@@ -34,6 +34,7 @@ def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int 
     """
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UsageError(f"output_dir {output_dir} is not empty; give a new folder")
+    check_companions(model)
     stored_adapter = find_adapter(adapter, family_in(model).NAMES)
     weights = plan_merge(model, stored_adapter)
     try:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from train.adapters.lora import Adapters
 from train.models.trained import TrainedModel
-from train.weights.files import MAX_SHARD_BYTES, copy_companions
+from train.weights.companions import copy_companions
+from train.weights.files import MAX_SHARD_BYTES
 from train.weights.parameters import give_parts, save_weights
 
 

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
 
 from shards.files.atomic import sync_folder
 from shards.files.hashing import sha256_of_file, sync_file
 from train.checkpoints.trainer_state import StoredFile, TrainerState, read_state, write_state
 from train.errors import DamagedCheckpoint
-from train.weights.files import STATE_NAME
+from train.weights.companions import STATE_NAME
+from train.weights.files import stored_weights
 
 OPTIMIZER_NAME = "optimizer.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -66,6 +66,8 @@ def write_checkpoint(output_dir: Path, state: TrainerState, write_contents: Call
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read the state and check every file against it. Raises DamagedCheckpoint naming the first that is wrong."""
     state, files = read_state(folder / STATE_NAME)
+    if _NAME.fullmatch(folder.name) and step_of(folder) != state.step:
+        raise DamagedCheckpoint(f"{folder / STATE_NAME} is that of step {state.step}; the folder was renamed, or mixed")
     for name, expected in files.items():
         path = folder / name
         try:
@@ -119,10 +121,9 @@ def remove_left_behind(output_dir: Path) -> None:
 
 
 def read_arrays(path: Path, write: Callable[[str, npt.NDArray[np.float32]], None]) -> None:
-    """Hand over the arrays of a file, one at a time."""
-    with safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118  (not a mapping)
-            write(name, file.get_tensor(name))
+    """Hand over the arrays of a file, one at a time. Raises WeightsError."""
+    for weight in stored_weights(path):
+        write(weight.key, weight.read())
 
 
 def _describe_and_sync(path: Path) -> StoredFile:

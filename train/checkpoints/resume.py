@@ -1,7 +1,7 @@
 """Where a run starts: at step 0, or at a checkpoint that it continues exactly. Decided before anything is written.
 
 What `output_dir` holds                        what happens
-nothing that we or a dataset would write       the run starts at step 0
+nothing but logs/, *.log, *.out, *.err, .*     the run starts at step 0
 a finished run, as long as this one            nothing is left to do
 checkpoints                                    the newest that is intact goes on; none intact: an error
 a run that was stopped before a checkpoint     the run starts again at step 0
@@ -17,18 +17,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.files.names import CONFIG_NAME, MANIFEST_NAME
 from shards.order import PackOrder
-from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from train.arguments import TrainArguments
 from train.checkpoints.folder import Checkpoint, find_checkpoints, read_checkpoint, step_of
 from train.checkpoints.trainer_state import RunIdentity, TrainerState, read_state
+from train.cluster.launch.processes import LOGS
 from train.errors import DamagedCheckpoint, UsageError
-from train.reports.metrics import METRICS_NAME, StepSums
-from train.weights.files import INDEX_FILE, SINGLE_FILE, STATE_NAME
+from train.reports.metrics import StepSums
+from train.weights.companions import STATE_NAME
 
-# Files that show that a folder is something already, and that a run would mix with its own.
-_OCCUPYING = (METRICS_NAME, SINGLE_FILE, INDEX_FILE, CONFIG_NAME, CONFIG_FILE, WEIGHTS_FILE, MANIFEST_NAME)
+# What whoever starts a run may have put there; with anything else, the run would mix its own files.
+_LOG_SUFFIXES = (".log", ".out", ".err")
 _NEW_FOLDER = "give a new folder, or delete this one first"
 
 
@@ -163,7 +162,9 @@ def _require_same(state: TrainerState, identity: RunIdentity, source: Path) -> N
 
 
 def _require_free(output_dir: Path) -> None:
-    occupying = [name for name in (STATE_NAME, *_OCCUPYING) if (output_dir / name).exists()]
-    occupying += [path.name for path in find_checkpoints(output_dir)]
+    names = sorted(path.name for path in output_dir.iterdir()) if output_dir.exists() else []
+    occupying = [
+        each for each in names if each != LOGS and not each.startswith(".") and not each.endswith(_LOG_SUFFIXES)
+    ]
     if occupying:
-        raise UsageError(f"output_dir {output_dir} holds {occupying[0]} of another run; {_NEW_FOLDER}")
+        raise UsageError(f"output_dir {output_dir} holds {occupying[0]} already; {_NEW_FOLDER}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from shards.order import PackOrder
 from train.adapters.lora import Adapters
 from train.arguments import TrainArguments
@@ -12,7 +15,7 @@ from train.checkpoints.export import export_model
 from train.checkpoints.folder import OPTIMIZER_NAME, delete_older, read_arrays, write_checkpoint
 from train.checkpoints.trainer_state import RunIdentity, TrainerState
 from train.cluster.world import World
-from train.errors import TrainingFailed
+from train.errors import DamagedCheckpoint, TrainingFailed
 from train.models.trained import TrainedModel
 from train.reports.metrics import StepSums
 from train.steps.optimizer import AdamW
@@ -88,7 +91,15 @@ def describe_failure(error: OSError) -> str:
 def restore_optimizer(optimizer: AdamW, checkpoint: Path, *, step: int) -> None:
     """Fill the optimizer, whose graph must be compiled already (with zero moments), with what a checkpoint holds."""
     weights = {each.name: weight_of(each) for each in optimizer.state}
-    read_arrays(checkpoint / OPTIMIZER_NAME, lambda name, array: weights.pop(name).write(array))
+    path = checkpoint / OPTIMIZER_NAME
+
+    def write(name: str, array: npt.NDArray[np.float32]) -> None:
+        weight = weights.pop(name, None)
+        if weight is None or weight.shape != array.shape:
+            raise DamagedCheckpoint(f"{path}: {name} of shape {array.shape} is not of this optimizer")
+        weight.write(array)
+
+    read_arrays(path, write)
     if weights:
-        raise ValueError(f"{checkpoint / OPTIMIZER_NAME} lacks {', '.join(weights)}")
+        raise DamagedCheckpoint(f"{path} lacks {', '.join(weights)}")
     optimizer.num_steps = step

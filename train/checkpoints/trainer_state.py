@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from shards.files.atomic import write_atomically
 from shards.files.differences import differences
 from shards.files.hashing import sha256_of_json
 from shards.files.names import CONFIG_NAME
+from shards.files.plain import open_plain, read_plain
 from shards.order import PackOrder
 from train.arguments import FIELDS, TrainArguments
 from train.errors import DamagedCheckpoint
@@ -27,8 +29,10 @@ from train.reports.metrics import StepSums
 FORMAT_VERSION = 1
 _SAMPLE_BYTES = 1 << 20
 
-# What may differ between a run and its continuation: places, what is shown and kept, and the length of the run.
+# What may differ between a run and its continuation: places, what is shown and kept, what is computed twice, and the
+# length of the run.
 _MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
+_MAY_DIFFER |= {"gradient_checkpointing"}
 _MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
 _MAY_DIFFER |= {"zero_stage", "deepspeed", "device_memory"}
 _MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
@@ -126,21 +130,48 @@ def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]
 def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
     """Raises DamagedCheckpoint for a file that is missing, altered, or of another version."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_plain(path, follow_links=False))
         stored_hash = record.pop("sha256")
         version = record.pop("format_version")
+        is_altered = stored_hash != sha256_of_json({"format_version": version, **record})
     except OSError as error:
         raise DamagedCheckpoint(f"{path} can't be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedCheckpoint(f"{path} is cut short or not ours") from None
     if version != FORMAT_VERSION:
         raise DamagedCheckpoint(f"{path} has format version {version}, this code reads {FORMAT_VERSION}")
-    if stored_hash != sha256_of_json({"format_version": version, **record}):
+    if is_altered:
         raise DamagedCheckpoint(f"{path} was altered: its hash does not match")
+    try:
+        return _parse(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedCheckpoint(f"{path} holds values that we never write ({error})") from None
+
+
+def _parse(record: dict[str, Any]) -> tuple[TrainerState, dict[str, StoredFile]]:
+    """Raises ValueError, KeyError, TypeError or AttributeError for what is missing, unknown or of another type."""
     files = {name: StoredFile(**entry) for name, entry in record.pop("files").items()}
     identity = RunIdentity(**record.pop("identity"))
     since_report = StepSums(**record.pop("since_report"))
-    return TrainerState(**record, identity=identity, since_report=since_report), files
+    state = TrainerState(**record, identity=identity, since_report=since_report)
+    for count in (state.step, state.num_steps, state.packs_taken, *(each.num_bytes for each in files.values())):
+        if type(count) is not int or count < 0:
+            raise ValueError(f"{count!r} is not a number from 0")
+    for sum_ in vars(since_report).values():
+        if isinstance(sum_, bool) or not isinstance(sum_, int | float):
+            raise ValueError(f"{sum_!r} is not a number")
+    for name in files:
+        if not name or "/" in name or "\0" in name or name in (".", ".."):
+            raise ValueError(f"{name!r} is not the name of a file")
+    said = ((identity.arguments, (*_PACKS_PER_STEP, "model")), (identity.shards, ("num_packs", "inputs")))
+    for values, names in said:
+        if not isinstance(values, dict) or any(name not in values for name in names):
+            raise ValueError(f"{', '.join(names)} must be said")
+    if any(type(identity.arguments[name]) is not int for name in _PACKS_PER_STEP):
+        raise ValueError(f"{' and '.join(_PACKS_PER_STEP)} must be numbers")
+    if not isinstance(identity.shards["inputs"], dict):
+        raise ValueError("inputs must be an object")
+    return state, files
 
 
 def hash_model(folder: Path) -> str:
@@ -148,11 +179,11 @@ def hash_model(folder: Path) -> str:
 
     It is taken of config.json, and of each file of weights its name, size, first and last MiB.
     """
-    digest = hashlib.sha256((folder / CONFIG_NAME).read_bytes())
+    digest = hashlib.sha256(read_plain(folder / CONFIG_NAME))
     for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(f"{path.name} {size}".encode())
             digest.update(file.read(_SAMPLE_BYTES))
             file.seek(max(0, size - _SAMPLE_BYTES))
             digest.update(file.read(_SAMPLE_BYTES))

@@ -13,10 +13,10 @@ from train.cluster.environment import ROLE
 from train.cluster.launch.devices import count_devices
 from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
+from train.cluster.launch.processes import LOGS
 from train.errors import UsageError
 
 USAGE = "python -m train launch [--nproc N] [flags of python -m train]"
-LOGS = "logs"  # in output_dir
 _NPROC = "nproc"
 _HELP = f"""usage: {USAGE}
 

@@ -28,6 +28,9 @@ class Family(Protocol):
     def read_config(self, folder: Path) -> Any:
         """The architecture in `folder`/config.json. Raises ModelConfigError naming the file and the key."""
 
+    def num_matrix_values(self, config: Any) -> int:
+        """Values of all matrices of such a model: nearly all of its weights. Takes no time, however many there are."""
+
     def tied_weights(self, config: Any) -> Mapping[str, str]:
         """See `TrainedModel.tied_weights`."""
 
@@ -37,7 +40,7 @@ class Family(Protocol):
 
 def family_of(model_type: str) -> Family:
     """Raises ModelConfigError naming those that exist."""
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelConfigError(
             f"models of model_type {model_type!r} can't be trained; these can: {', '.join(FAMILIES)}"
         )

@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shards.files.plain import read_plain
 from train.errors import ModelConfigError
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The parsed file. Raises ModelConfigError naming `path`."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_plain(path))
     except FileNotFoundError:
         raise ModelConfigError(f"{path} does not exist; the model must be a Hugging Face model folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ModelConfigError(f"{path} can't be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise ModelConfigError(f"{path} is not JSON: {error}") from None
     if not isinstance(record, dict):
         raise ModelConfigError(f"{path} is not a JSON object")

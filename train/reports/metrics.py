@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from shards.errors import naming_file
 from shards.files.atomic import write_atomically
 
 METRICS_NAME = "metrics.jsonl"
@@ -166,15 +167,20 @@ class MetricsFile:
     def __init__(self, path: Path, *, first_step: int = 0) -> None:
         if path.exists():
             write_atomically(path, "".join(_lines_up_to(path, first_step)))
-        self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  (closed on leaving)
+        # Nothing is buffered: what a full disk refused would fail again on closing, in the place of the first error.
+        self._path = path
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  (closed on leaving)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        line = (json.dumps(record) + "\n").encode()
+        with naming_file(self._path):
+            while line:
+                line = line[self._file.write(line) :]
 
     def sync(self) -> None:
         """What was written survives a crash of the machine."""
-        os.fsync(self._file.fileno())
+        with naming_file(self._path):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> MetricsFile:
         return self

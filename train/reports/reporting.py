@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,9 @@ class Reporting:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._closing.close()
+        # What closing can't write is not what went wrong first.
+        with suppress(OSError) if exception[0] else nullcontext():
+            self._closing.close()
 
 
 def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.files.atomic import open_atomically, write_atomically
+from shards.files.plain import open_plain, read_plain
 from train.errors import WeightsError
 from train.weights.bfloat16 import round_to_bfloat16
+from train.weights.companions import INDEX_FILE, require_own
+from train.weights.header import read_header, unreadable
 from train.weights.names import WeightNames
 
 SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-STATE_NAME = "trainer_state.json"  # of a checkpoint, beside its weights
 MAX_SHARD_BYTES = 5 * 10**9  # of one file's tensors, as transformers 4.57.1 splits them
 STORED_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 MAX_NAMED = 10
-_COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
-# The first names files that stay behind; the second is about the run that made them.
-_NOT_COPIED = (INDEX_FILE, STATE_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,12 @@ class StoredWeight:
 
     def read_stored(self) -> npt.NDArray[Any]:
         """In the dtype of the file; bfloat16 as uint16."""
-        stored = np.fromfile(self.path, np.uint8, count=self.num_bytes, offset=self.offset)
+        try:
+            with open_plain(self.path) as file:
+                file.seek(self.offset)
+                stored = np.fromfile(file, np.uint8, count=self.num_bytes)
+        except OSError as error:
+            raise unreadable(self.path, error) from None
         if len(stored) != self.num_bytes:
             raise WeightsError(f"{self.path} ends within {self.key}; download or copy it again")
         return stored.view(STORED_DTYPES[self.dtype]).reshape(self.shape)
@@ -88,7 +91,8 @@ def from_float32(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any
 def find_weights(folder: Path, names: WeightNames) -> dict[str, StoredWeight]:
     """Every stored tensor of a model folder by its flat name. Raises WeightsError."""
     found: dict[str, StoredWeight] = {}
-    for path in _weight_files(folder):
+    for file_name in _weight_files(folder):
+        path = require_own(folder, file_name)
         for weight in stored_weights(path):
             name = names.flat(weight.key)
             if name in found:
@@ -144,13 +148,6 @@ def write_file(path: Path, weights: Sequence[WeightToWrite]) -> None:
             file.write(_bytes_of(weight))
 
 
-def copy_companions(model_folder: Path, folder: Path) -> None:
-    """Copy what says how to use the weights of `model_folder`: configuration, tokenizer, processor."""
-    for source in sorted(model_folder.iterdir()):
-        if source.suffix in _COPIED_SUFFIXES and source.name not in _NOT_COPIED:
-            shutil.copyfile(source, folder / source.name)
-
-
 def _split(weights: Iterable[WeightToWrite], max_shard_bytes: int) -> list[list[WeightToWrite]]:
     """In order, a new file where the next tensor has no room."""
     shards: list[list[WeightToWrite]] = [[]]
@@ -171,57 +168,34 @@ def _bytes_of(weight: WeightToWrite) -> memoryview:
     return values.reshape(-1).view(np.uint8).data
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def _weight_files(folder: Path) -> list[str]:
+    """Their names, as the index says them."""
     index_path = folder / INDEX_FILE
-    if not index_path.exists():
+    if not os.path.lexists(index_path):
         if not (folder / SINGLE_FILE).exists():
             raise WeightsError(
                 f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}; it must be a Hugging Face model folder"
             )
-        return [folder / SINGLE_FILE]
+        return [SINGLE_FILE]
+    require_own(folder, INDEX_FILE)
     try:
-        names = sorted(set(json.loads(index_path.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        names = set(json.loads(read_plain(index_path))["weight_map"].values())
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name of a file is no text")
+    except OSError as error:
+        raise unreadable(index_path, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{index_path} is not an index of safetensors files ({error!r})") from None
-    missing = [name for name in names if not (folder / name).exists()]
+    missing = [name for name in sorted(names) if not require_own(folder, name).exists()]
     if missing:
         raise WeightsError(f"{index_path} names files that are not there: {listing(missing)}; download them again")
-    return [folder / name for name in names]
+    return sorted(names)
 
 
 def stored_weights(path: Path) -> Iterator[StoredWeight]:
-    """The header of a safetensors file: a length (8 bytes), then JSON (huggingface/safetensors, README, "Format").
-
-    Read here, because the library's NumPy reader refuses bfloat16.
-    """
-    for key, entry in _read_header(path).items():
-        if key == "__metadata__":
-            continue
-        if entry["dtype"] not in STORED_DTYPES:
-            raise WeightsError(f"{path}: {key} is {entry['dtype']}; supported: {', '.join(STORED_DTYPES)}")
-        begin, end = entry["data_offsets"]
-        if end - begin != STORED_DTYPES[entry["dtype"]].itemsize * math.prod(entry["shape"]):
-            raise WeightsError(f"{path}: {key} has {end - begin} bytes, which its shape {entry['shape']} contradicts")
-        yield StoredWeight(
-            path=path,
-            key=key,
-            dtype=entry["dtype"],
-            shape=tuple(entry["shape"]),
-            offset=entry["header_bytes"] + begin,
-            num_bytes=end - begin,
-        )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("a header longer than the file")
-            header = json.loads(file.read(length))
-        return {key: {**entry, "header_bytes": 8 + length} for key, entry in header.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error}); download or copy it again") from None
+    """Every tensor of a safetensors file. Raises WeightsError where `read_header` does."""
+    for entry in read_header(path, {name: dtype.itemsize for name, dtype in STORED_DTYPES.items()}):
+        yield StoredWeight(path=path, **vars(entry))
 
 
 def listing(names: list[str]) -> str:

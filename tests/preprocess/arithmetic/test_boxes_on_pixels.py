@@ -23,10 +23,11 @@ from preprocess.config import EncodingConfig
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError, FatalError
 from preprocess.plan.measure import PartSummary
-from preprocess.plan.tables import SamplesReader, part_path, read_table, write_part, write_parts
+from preprocess.plan.tables import part_path, read_table, write_part, write_parts
 from preprocess.read.registry import Dataset, read_registry
 from preprocess.sample import BoxMode, EncodedSample, MeasuredSample, MediaSource, Sample, Turn
 from shards import IGNORE_INDEX, open_shards
+from tests.preprocess.workshop import samples_of
 
 EXIF_ORIENTATION = 0x0112
 CELL = 28 * 28
@@ -192,7 +193,7 @@ def through_the_plan(measured: MeasuredSample, folder: Path) -> MeasuredSample:
     (folder / "samples").mkdir()
     write_part(folder, 0, [(measured, 1)], {})
     write_parts(folder, ["d"], [1])
-    return SamplesReader(folder)[0]
+    return samples_of(folder)[0]
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_text_stays_text() -> None:
         (["--model_name=x"], "unknown flag --model_name; did you mean --model"),
         (["--colour"], "unknown flag --colour; python -m preprocess run --help lists them"),
         (["--="], "unknown flag --; "),
-        (["run.yaml"], "'run.yaml' stands alone; flags look like --name value"),
+        (["run.yaml"], "'run.yaml' stands alone; a file of flags is given as --config run.yaml"),
         (["-c", "run.yaml"], "'-c' stands alone"),
         (["--"], "'--' stands alone"),
         (["--seed", "1", "2"], "'2' stands alone"),

@@ -23,7 +23,7 @@ from preprocess.jobs import executor as executor_module
 from preprocess.jobs.executor import ThisProcess, WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.ledger import read_ledger
-from preprocess.output_dir import prepare
+from preprocess.output_dir import hold_of, prepare
 from preprocess.plan.measure import MeasureStage
 from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.sample import EncodedSample, MeasuredSample, Sample
@@ -83,7 +83,7 @@ class Bench:
             sources = prepare(config, Share())
             plan = plan_into_output(config, sources, executor, Share())
             assert plan.num_shards > 1, "one shard would not show what happens to the others"
-            assert materialise(config, plan, executor, Share()) == 0
+            assert materialise(config, plan, executor, Share(), hold_of(config, sources)) == 0
         published = publish(config, plan, sources.constants)
         assert published is not None
         return published.manifest

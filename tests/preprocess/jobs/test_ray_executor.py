@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class Commands:
         if job == "bug":
             raise ZeroDivisionError
         return job, os.getpid()
+
+
+def test_a_process_that_uses_ray_can_still_write_mindrecord() -> None:
+    code = "from preprocess.jobs.ray_executor import RayExecutor; RayExecutor(1.0); import mindspore.train.summary_pb2"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_ray_the_error_names_the_extra_and_nothing_is_written(

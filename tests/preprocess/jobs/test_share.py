@@ -96,3 +96,21 @@ def test_living_jobs_touch_their_claims(tmp_path: Path, monkeypatch: pytest.Monk
         deadline = os.times().elapsed + 60
         while (tmp_path / "part").stat().st_mtime == 0:
             assert os.times().elapsed < deadline, "nobody touched it"
+
+
+def test_a_claim_dated_ahead_is_nobody_s(tmp_path: Path) -> None:
+    path = leave_as_killed(tmp_path, "part", FIRST)
+    tomorrow = path.stat().st_mtime + 86_400
+    os.utime(path, (tomorrow, tomorrow))
+    with Claims(tmp_path, SECOND) as theirs:
+        assert theirs.is_free("part")
+        assert theirs.take("part")
+
+
+def test_a_damaged_claim_goes_by_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"\xff\xfe\x00")
+    with Claims(tmp_path, SECOND) as theirs:
+        assert not theirs.take("part")
+        os.utime(path, (0, 0))
+        assert theirs.take("part")

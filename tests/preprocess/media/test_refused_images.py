@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,48 @@ def test_a_jpeg_file_whose_header_is_larger_than_its_data_is_undecodable(
     start = content.index(b"\xff\xc0") + 5
     content[start : start + 4] = (1330).to_bytes(2, "big") * 2
     assert "Corrupt JPEG data" in reject(bytes(content), tmp_path / "a.jpg", constants).detail
+
+
+def png(size: tuple[int, int], rows: bytes, interlace: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, interlace)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize("value", [0, 200])
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_a_png_file_with_fewer_rows_than_its_header_says_is_undecodable(
+    interlace: int, value: int, tmp_path: Path, constants: ModelConstants
+) -> None:
+    """Pillow leaves the others black and says nothing; black rows at the end are no fault."""
+    num_bytes = raw_bytes(99, 77, interlace)
+    rows = bytearray(bytes([value]) * num_bytes)
+    place = 0
+    for columns, count in passes(99, 77, interlace):
+        for _ in range(count):
+            rows[place] = 0  # no filter
+            place += columns + 1
+    (tmp_path / "whole.png").write_bytes(png((99, 77), bytes(rows), interlace))
+    encode(tmp_path / "whole.png", constants)
+    cut = png((99, 77), bytes(rows[: -2 * 100]), interlace)
+    Image.open(io.BytesIO(cut)).load()
+    error = reject(cut, tmp_path / "a.png", constants)
+    assert error.reason is Reason.UNDECODABLE
+    assert "its pixels end before" in error.detail
+
+
+def passes(width: int, height: int, interlace: int) -> list[tuple[int, int]]:
+    """Columns and rows of each pass, counted."""
+    if not interlace:
+        return [(width, height)]
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    return [(len(range(left, width, x)), len(range(top, height, y))) for left, top, x, y in steps]
+
+
+def raw_bytes(width: int, height: int, interlace: int) -> int:
+    return sum((columns + 1) * rows for columns, rows in passes(width, height, interlace))
 
 
 def test_without_simplejpeg_no_file_passes_unseen(

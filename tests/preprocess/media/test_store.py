@@ -91,7 +91,7 @@ def test_a_sample_goes_all_the_way_as_it_does_from_files(
 def planned_and_read(folder: Path, measured: MeasuredSample) -> list[MeasuredSample]:
     (folder / "samples").mkdir()
     write_part(folder, 0, [(measured, 1)], {})
-    return list(read_part(folder, 0))
+    return list(read_part(folder, 0, ""))
 
 
 @pytest.mark.parametrize("video_decoder", ["decord", "pyav"])

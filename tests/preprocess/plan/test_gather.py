@@ -19,7 +19,7 @@ from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import finish_plan
 from preprocess.plan.measure import PartSummary
 from preprocess.plan.parts import measure
-from preprocess.plan.tables import part_path
+from preprocess.plan.tables import SamplesReader, part_metadata, part_path, read_table, write_table
 from shards import PackCounts
 from tests.preprocess.workshop import Workshop, talk
 
@@ -60,7 +60,7 @@ def test_parts_add_up(config: RunConfig, tmp_path: Path) -> None:
         def add(self, samples: pa.Table) -> None:
             seen.append(len(samples))
 
-    rejects = list(gather(tmp_path, num_parts, totals, Rows()))
+    rejects = list(gather(tmp_path, num_parts, part_metadata(tmp_path, 0)["fingerprint"], totals, Rows()))
     assert [(reject.dataset, reject.index) for reject in rejects] == [(name, n) for name in "ab" for n in (1, 3, 5)]
     assert seen == totals.part_samples == [1] * 6
     assert totals.part_datasets == ["a"] * 3 + ["b"] * 3
@@ -91,3 +91,31 @@ def test_a_damaged_part_stops_the_plan_with_its_name(config: RunConfig, tmp_path
     with pytest.raises(FatalError, match=rf"{path} is damaged .*; remove the folder of that run"):
         finish_plan(config, sources, tmp_path, num_parts)
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_part_of_another_run_is_not_gathered(workshop: Workshop) -> None:
+    workshop.dataset([talk()])
+    plan = workshop.run().folder / "plan"
+    with pytest.raises(FatalError, match=r"part-000000\.arrow was measured by another run"):
+        list(gather(plan, 1, "0" * 64, MeasuredTotals(["d"])))
+    with pytest.raises(FatalError, match="another run"):
+        list(SamplesReader(plan, "0" * 64))
+
+
+@pytest.mark.parametrize("summary", ["[]", "{", '{"counts": 5}', "{}"])
+def test_a_part_whose_summary_is_damaged_is_named(workshop: Workshop, summary: str) -> None:
+    workshop.dataset([talk()])
+    plan = workshop.run().folder / "plan"
+    table = read_table(part_path(plan, 0))
+    fingerprint = part_metadata(plan, 0)["fingerprint"]
+    write_table(part_path(plan, 0), table.replace_schema_metadata({"fingerprint": fingerprint, "summary": summary}))
+    with pytest.raises(FatalError, match=r"part-000000\.arrow is damaged"):
+        list(gather(plan, 1, fingerprint, MeasuredTotals(["d"])))
+
+
+def test_a_part_with_other_columns_is_named(workshop: Workshop) -> None:
+    workshop.dataset([talk()])
+    plan = workshop.run().folder / "plan"
+    write_table(part_path(plan, 0), read_table(part_path(plan, 0)).drop_columns(["copies"]))
+    with pytest.raises(FatalError, match=r"part-000000\.arrow is damaged"):
+        list(gather(plan, 1, part_metadata(plan, 0)["fingerprint"], MeasuredTotals(["d"])))

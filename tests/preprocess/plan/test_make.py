@@ -19,12 +19,12 @@ from preprocess.jobs.executor import ThisProcess
 from preprocess.plan.inputs import open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.tables import SamplesReader, read_table
+from preprocess.plan.tables import read_table
 from preprocess.run import choose_executor
 from shards import PackCounts, count_pack
 from shards.inputs import without_format
 from shards.manifest import fingerprint_of
-from tests.preprocess.workshop import Outcome, Workshop, talk
+from tests.preprocess.workshop import Outcome, Workshop, samples_of, talk
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -58,7 +58,7 @@ def test_counts_of_the_plan_are_those_of_what_is_written(demo_run: Outcome) -> N
 
 
 def test_every_row_of_the_packs_table_is_the_pack_that_was_written(demo_run: Outcome) -> None:
-    samples = SamplesReader(demo_run.folder / "plan")
+    samples = samples_of(demo_run.folder / "plan")
     rows = read_table(demo_run.folder / "plan" / "packs.arrow").to_pylist()
     packs = demo_run.packs
     assert len(rows) == len(packs) > 10
@@ -374,7 +374,7 @@ def test_the_plan_on_disk_says_where_each_medium_is(workshop: Workshop) -> None:
     name = workshop.image(size=(60, 90))
     workshop.dataset([talk("<image>", image=name)])
     outcome = workshop.run()
-    [measured] = SamplesReader(outcome.folder / "plan")
+    [measured] = samples_of(outcome.folder / "plan")
     [image] = measured.images
     status = (workshop.media / name).stat()
     assert image.source.path == str(workshop.media / name)

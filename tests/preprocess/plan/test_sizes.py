@@ -19,8 +19,9 @@ from preprocess.jobs.executor import ThisProcess
 from preprocess.plan.inputs import open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.sizes import Counts, PackedItems, SampleSizes, SizeColumns, fits, pack_samples
-from preprocess.plan.tables import SamplesReader, part_path, read_table
+from preprocess.plan.tables import part_path, read_table
 from shards import ModelConstants, read_model_constants
+from tests.preprocess.workshop import samples_of
 
 CONFIG = {"model": Path("m"), "datasets": Path("d"), "dataset_use": "d", "output_dir": Path("o"), "pack_length": 10}
 
@@ -171,7 +172,7 @@ def test_sizes_are_those_of_the_measured_samples_in_their_order(demo: Any, tmp_p
     for part in range(num_parts):
         columns.add(read_table(part_path(tmp_path, part)))
     sizes = columns.sizes()
-    samples = list(SamplesReader(tmp_path))
+    samples = list(samples_of(tmp_path))
     assert len(samples) == len(sizes)
     assert any(sample.videos for sample in samples)
     assert set(sizes.copies.tolist()) == {1, 2}

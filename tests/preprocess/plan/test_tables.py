@@ -28,6 +28,7 @@ from preprocess.sample import (
     Sample,
     Turn,
 )
+from tests.preprocess.workshop import samples_of
 
 FILE = MediaSource(path="/media/数据 1.png")
 CELL = MediaSource(path="/d.parquet", row=2**40, column="images", item=3)
@@ -74,7 +75,7 @@ def write(folder: Path, *parts: list[MeasuredSample]) -> SamplesReader:
         write_part(folder, number, [(sample, 1) for sample in samples], {})
     names = [samples[0].sample.dataset if samples else "empty" for samples in parts]
     write_parts(folder, names, [len(samples) for samples in parts])
-    return SamplesReader(folder)
+    return samples_of(folder)
 
 
 def test_samples_come_back_as_measured(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_rows_are_found_in_every_part(tmp_path: Path) -> None:
     for row in (0, 511, 512, 513, 599, 1):
         assert reader[row] == samples[row]
     assert list(reader) == samples
-    assert [list(read_part(tmp_path, number)) for number in range(len(parts))] == parts
+    assert [list(read_part(tmp_path, number, "")) for number in range(len(parts))] == parts
 
 
 def test_copies_stand_beside_the_sample(tmp_path: Path) -> None:

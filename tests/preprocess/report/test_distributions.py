@@ -11,9 +11,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.plan.tables import SamplesReader, part_path, write_parts, write_table
+from preprocess.plan.tables import part_path, write_parts, write_table
 from preprocess.report.distributions import Distribution, PlanDistributions, doubling_edges, even_edges
-from tests.preprocess.workshop import Outcome
+from tests.preprocess.workshop import Outcome, samples_of
 
 VALUES = st.lists(st.integers(0, 5000), min_size=1, max_size=50)
 
@@ -107,6 +107,6 @@ def test_those_of_a_plan_are_those_of_its_samples_and_packs(demo_run: Outcome) -
     np.testing.assert_array_equal(found.pack_tokens.counts, np.bincount([pack.num_tokens for pack in packs]))
     patches = [len(pack.image_patches) + len(pack.video_patches) for pack in packs]
     np.testing.assert_array_equal(found.pack_patches.counts, np.bincount(patches))
-    samples = list(SamplesReader(plan))
+    samples = list(samples_of(plan))
     assert {sample.num_patches for sample in samples} == set(np.flatnonzero(found.sample_patches.counts))
     assert len(samples) < found.sample_patches.total  # some are repeated

@@ -16,15 +16,14 @@ from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.jobs.executor import ThisProcess
 from preprocess.jobs.share import Share
 from preprocess.ledger import Reject
-from preprocess.plan.inputs import open_sources
-from preprocess.plan.tables import SamplesReader
+from preprocess.output_dir import prepare
 from preprocess.run import plan_into_output
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.write.materialise import ShardStage, join_samples
 from shards import IGNORE_INDEX, Pack, PackCounts, open_shards
 from shards.formats.arrow import ArrowShard
 from shards.formats.writer import ShardSidecar, read_sidecar
-from tests.preprocess.workshop import Outcome, Workshop, talk
+from tests.preprocess.workshop import Outcome, Workshop, samples_of, talk
 
 PER_SAMPLE = {
     "image_patches": ("image_grid_thw", lambda grids: int(np.prod(grids, axis=1).sum())),
@@ -58,7 +57,7 @@ def split(pack: Pack, alone: list[EncodedSample]) -> list[dict[str, np.ndarray]]
 def test_each_segment_equals_its_sample_encoded_alone(demo: Demo, demo_run: Outcome) -> None:
     config = parse_config([f"--config={demo.config}"], lambda _: None)
     encoder = SampleEncoder.load(config.model, config)
-    by_key = {measured.sample.key(): measured for measured in SamplesReader(demo_run.folder / "plan")}
+    by_key = {measured.sample.key(): measured for measured in samples_of(demo_run.folder / "plan")}
     shared = mixed = with_video = 0
     for pack in demo_run.packs:
         alone = [encoder.encode(encoder.measure(by_key[key.partition("#")[0]].sample)) for key in pack.sample_keys]
@@ -104,7 +103,7 @@ class PlannedRun:
 
     def __init__(self, workshop: Workshop, *, failing: set[int] = frozenset(), **changes: Any) -> None:
         self.config = workshop.config(**changes)
-        self.sources = open_sources(self.config)
+        self.sources = prepare(self.config, Share())
         self.plan = plan_into_output(self.config, self.sources, ThisProcess(), Share())
         self.encoder = SampleEncoder.load(self.config.model, self.config)
         self.taken_up = 0
@@ -187,7 +186,7 @@ def test_rejects_of_a_shard_name_the_record(workshop: Workshop) -> None:
 def test_counts_that_differ_from_the_plan_stop_the_run_and_leave_no_shard(workshop: Workshop) -> None:
     workshop.dataset([talk("<image>", image=workshop.image())])
     run = PlannedRun(workshop)
-    measured = next(iter(SamplesReader(run.config.output_dir / "plan")))
+    measured = next(iter(samples_of(run.config.output_dir / "plan")))
     assert measured.num_image_patches == 24
 
     def encode_another(_: MeasuredSample) -> EncodedSample:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -10,22 +12,26 @@ from pathlib import Path
 import pytest
 
 from preprocess.config import RunConfig
+from preprocess.errors import FatalError
 from preprocess.jobs.executor import ThisProcess
 from preprocess.jobs.share import Share
-from preprocess.plan.inputs import Sources, open_sources
+from preprocess.output_dir import hold_of, prepare
+from preprocess.plan.holding import TakenOver
+from preprocess.plan.inputs import Sources
 from preprocess.plan.summary import PlanSummary
 from preprocess.run import materialise, plan_into_output
 from preprocess.write.publish import publish
 from shards import PackCounts
 from shards.formats.writer import sidecar_path
+from shards.inputs import write_inputs
 from tests.preprocess.workshop import Workshop, talk
 
 
 def materialised(config: RunConfig) -> tuple[Sources, PlanSummary]:
     """Everything but publishing."""
-    sources = open_sources(config)
+    sources = prepare(config, Share())
     plan = plan_into_output(config, sources, ThisProcess(), Share())
-    assert materialise(config, plan, ThisProcess(), Share()) == 0
+    assert materialise(config, plan, ThisProcess(), Share(), hold_of(config, sources)) == 0
     return sources, plan
 
 
@@ -35,7 +41,7 @@ def test_a_shard_without_a_sidecar_is_not_published(workshop: Workshop) -> None:
     sources, plan = materialised(config)
     assert plan.num_shards > 3
     sidecar_path(config.output_dir, 3).unlink()
-    with pytest.raises(AssertionError, match="shard 3 has no sidecar"):
+    with pytest.raises(FatalError, match=r"shard-000003\.json is missing"):
         publish(config, plan, sources.constants)
     assert not (config.output_dir / "manifest.json").exists()
 
@@ -122,8 +128,39 @@ def test_what_interrupted_jobs_left_is_removed(workshop: Workshop) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     host = socket.gethostname().partition(".")[0]
-    leftover = config.output_dir / ".writing" / f"shard-000000.{dead.pid}.{host}.x"
-    leftover.mkdir(parents=True)
-    (leftover / "shard-000000.arrow").write_bytes(b"half a shard")
+    run = plan.run_fingerprint(config.format)[:16]
+    leftover, foreign = (
+        config.output_dir / ".writing" / f"shard-000000.{dead.pid}.{host}.{of}.x" for of in (run, "0" * 16)
+    )
+    for workspace in (leftover, foreign):
+        workspace.mkdir(parents=True)
+        (workspace / "shard-000000.arrow").write_bytes(b"half a shard")
+    assert publish(config, plan, sources.constants) is not None
+    assert not leftover.exists()
+    assert foreign.exists(), "another run may be at work in it"
+    shutil.rmtree(foreign)
+    leftover.mkdir()
     assert publish(config, plan, sources.constants) is not None
     assert not leftover.parent.exists()
+
+
+def test_a_sidecar_of_another_run_is_not_published(workshop: Workshop) -> None:
+    workshop.dataset([talk()])
+    config = workshop.config()
+    sources, plan = materialised(config)
+    path = sidecar_path(config.output_dir, 0)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fingerprint": "0" * 64}))
+    with pytest.raises(FatalError, match=r"shard-000000\.json is missing, damaged or of another run"):
+        publish(config, plan, sources.constants)
+    assert not (config.output_dir / "manifest.json").exists()
+
+
+def test_a_folder_that_another_run_took_is_not_published(workshop: Workshop) -> None:
+    workshop.dataset([talk()])
+    config = workshop.config()
+    sources, plan = materialised(config)
+    hold = hold_of(config, sources)
+    write_inputs(config.output_dir, {**hold.inputs, "config": {}})
+    with pytest.raises(TakenOver, match="was taken over by another run"):
+        publish(config, plan, sources.constants, hold)
+    assert not (config.output_dir / "manifest.json").exists()

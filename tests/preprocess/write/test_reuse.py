@@ -21,7 +21,7 @@ from preprocess.cli.commands import main
 from preprocess.sample import MeasuredVideo, MediaSource, MediaStamp
 from preprocess.write.reuse import Key, Medium, content_key, source_key
 from shards import open_shards
-from tests.preprocess.workshop import published
+from tests.preprocess.workshop import published, samples_of
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_changed_limits_decode_only_what_changes_size(
     grids = [
         {
             image.grid_thw
-            for sample in preprocess.plan.tables.SamplesReader(tmp_path / name / "plan")
+            for sample in samples_of(tmp_path / name / "plan")
             for image in sample.images
             if image.source.path == decoded[0].source.path
         }

@@ -27,7 +27,7 @@ from tests.train.golden_case import (
 from train.__main__ import main
 from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from train.adapters.merge import merge
-from train.errors import TrainingFailed
+from train.errors import TrainingFailed, WeightsError
 from train.models.folder import build_model
 from train.models.qwen2_5_vl import NAMES
 from train.weights.files import INDEX_FILE, SINGLE_FILE, find_weights, from_float32, to_float32
@@ -199,14 +199,13 @@ def test_a_full_disk_says_so_and_leaves_no_weights(base: Path, tmp_path: Path, m
     assert not list((tmp_path / "out").glob("*safetensors*"))
 
 
-def test_weights_that_end_early_are_found_when_they_are_read(base: Path, tmp_path: Path) -> None:
-    """The header, which is checked before anything is written, says nothing of it."""
+def test_weights_that_end_early_are_found_before_anything_is_written(base: Path, tmp_path: Path) -> None:
     cut = shutil.copytree(base, tmp_path / "cut")
     (weights,) = cut.glob("*.safetensors")
     os.truncate(weights, weights.stat().st_size - 4)
-    with pytest.raises(TrainingFailed, match=r"model\.safetensors ends within .*; it is incomplete, delete it"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors ends within"):
         merge(cut, TRAINED, tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*safetensors*"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from shards.files.hashing import sha256_of_json
 from shards.order import PackOrder
 from train.checkpoints import folder as checkpoint
 from train.checkpoints.folder import (
@@ -23,7 +26,9 @@ from train.weights.files import WeightToWrite, write_file
 
 ORDER = PackOrder(num_packs=10, seed=0, packs_per_step=4, num_positions=40)
 IDENTITY = RunIdentity(
-    arguments={"learning_rate": 1e-6}, shards={"fingerprint": "a", "num_packs": 10, "inputs": {}}, model_sha256="b"
+    arguments={"model": "m", "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
+    shards={"fingerprint": "a", "num_packs": 10, "inputs": {}},
+    model_sha256="b",
 )
 
 
@@ -38,6 +43,49 @@ def write_contents(folder: Path) -> None:
 
 def save(output_dir: Path, step: int) -> Path:
     return write_checkpoint(output_dir, state_after(step), write_contents)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "3"},
+        {"step": True},
+        {"packs_taken": -1},
+        {"identity": None},
+        {"identity": {**asdict(IDENTITY), "arguments": []}},
+        {"identity": {**asdict(IDENTITY), "arguments": {"model": "m"}}},
+        {"identity": {**asdict(IDENTITY), "shards": {"num_packs": 10, "inputs": 5}}},
+        {"since_report": {"num_tokens": "many"}},
+        {"since_report": {"unknown": 1}},
+        {"files": []},
+        {"files": {"../config.json": {"num_bytes": 2, "sha256": "0"}}},
+        {"files": {"config.json": {"num_bytes": None, "sha256": "0"}}},
+        {"unknown": 1},
+    ],
+)
+def test_a_state_with_a_valid_hash_and_values_that_we_never_write_is_damaged(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = save(tmp_path, 3) / "trainer_state.json"
+    record = {**json.loads(path.read_text()), **changes}
+    record.pop("sha256")
+    path.write_text(json.dumps({**record, "sha256": sha256_of_json(record)}))
+    with pytest.raises(DamagedCheckpoint, match=r"trainer_state\.json"):
+        read_checkpoint(path.parent)
+
+
+def test_a_state_nested_beyond_reason_is_damaged(tmp_path: Path) -> None:
+    path = save(tmp_path, 3) / "trainer_state.json"
+    path.write_text('{"sha256": "", "format_version": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(DamagedCheckpoint, match=r"trainer_state\.json"):
+        read_checkpoint(path.parent)
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_damaged(tmp_path: Path) -> None:
+    renamed = save(tmp_path, 3).rename(tmp_path / "checkpoint-5")
+    with pytest.raises(DamagedCheckpoint, match="is that of step 3"):
+        read_checkpoint(renamed)
+    assert read_checkpoint(renamed.rename(tmp_path / "best")).state.step == 3
 
 
 def names(folder: Path) -> list[str]:

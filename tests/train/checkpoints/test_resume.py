@@ -165,6 +165,7 @@ def test_arguments_that_determine_the_result_may_not_change(
         {"logging_steps": 7},
         {"save_steps": 2, "save_total_limit": 1},
         {"report_to": "tensorboard", "disable_tqdm": True},
+        {"gradient_checkpointing": True},
     ],
     ids=str,
 )
@@ -209,7 +210,7 @@ def test_a_named_checkpoint_goes_on_in_a_new_folder(arguments: TrainArguments, t
     elsewhere = replace(named, output_dir=tmp_path / "elsewhere")
     assert start_of(elsewhere).step == 5
     save(elsewhere)
-    with pytest.raises(UsageError, match=r"holds trainer_state\.json of another run"):
+    with pytest.raises(UsageError, match=r"holds metrics\.jsonl already"):
         start_of(elsewhere)
     (older / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"resume_from_checkpoint .*model\.safetensors can't be read"):
@@ -218,5 +219,5 @@ def test_a_named_checkpoint_goes_on_in_a_new_folder(arguments: TrainArguments, t
 
 def test_resuming_can_be_forbidden(arguments: TrainArguments) -> None:
     save(arguments, 10)
-    with pytest.raises(UsageError, match="of another run; give a new folder"):
+    with pytest.raises(UsageError, match="already; give a new folder"):
         start_of(replace(arguments, resume_from_checkpoint=False))

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,13 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
             file.write(cut)
         write_records(path, first_step=9)
         assert read_steps(path) == [1, 2]
+
+
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with pytest.raises(OSError, match="No space left") as raised, MetricsFile(path) as metrics:
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), metrics._file.fileno())
+        metrics.write({"step": 1})
+    assert raised.value.filename == str(path)
+    assert "metrics" in str(raised.value)

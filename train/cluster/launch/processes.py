@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ from train.cluster.environment import ROLE, SCHEDULER, SIZE, WORKER
 from train.cluster.launch.job import Job
 from train.cluster.rank import DONE, LAUNCHER
 
+LOGS = "logs"  # the folder of logs, in output_dir
 SCHEDULER_COMMAND = (sys.executable, "-m", "train.cluster.launch.scheduler")
 _KILL_SECONDS = 10.0  # a process in the middle of a driver's call takes a moment to die
 _MOST_LINES, _MOST_BYTES = 15, 8_000  # of a log, shown where its process failed
@@ -72,7 +73,7 @@ class Process:
         self._done, theirs = os.pipe()
         os.set_blocking(self._done, False)
         with self.log.open("ab") as log:
-            date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+            date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             log.write(f"--- {date} {name} of {environment[SIZE]} on {socket.gethostname()}\n".encode())
             log.flush()
             self.log_start = log.tell()

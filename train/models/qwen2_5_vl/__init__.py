@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from train.models.precision import Precision
     from train.models.trained import TrainedModel
 
-__all__ = ["NAMES", "build", "read_config", "tied_weights"]
+__all__ = ["NAMES", "build", "num_matrix_values", "read_config", "tied_weights"]
 
 
 def read_config(folder: Path) -> ModelConfig:
     return read_model_config(folder / CONFIG_NAME)
+
+
+def num_matrix_values(config: ModelConfig) -> int:
+    return config.num_matrix_values
 
 
 def build(config: ModelConfig, constants: ModelConstants, precision: Precision) -> TrainedModel:

@@ -20,6 +20,8 @@ FULL_ATTENTION = "full_attention"
 # "mrope" as published; transformers 4.57.1 rewrites it to "default" (the frequencies are not scaled in either case).
 ROPE_TYPES = ("mrope", "default")
 COLOUR_CHANNELS = 3
+_MOST_NUMBER = 1e30  # float32 holds it
+_MOST_SIZE = (1 << 31) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,23 @@ class ModelConfig:
     def head_dim(self) -> int:
         return self.hidden_size // self.num_attention_heads
 
+    @property
+    def num_matrix_values(self) -> int:
+        """Values of all matrices, without those of a head that is tied: nearly all weights."""
+        vision, width = self.vision, self.hidden_size
+        key_value_width = self.num_key_value_heads * self.head_dim
+        layer = width * (2 * width + 2 * key_value_width + 3 * self.intermediate_size)
+        block = vision.hidden_size * (4 * vision.hidden_size + 3 * vision.intermediate_size)
+        merged = vision.hidden_size * vision.merge_unit
+        patch = COLOUR_CHANNELS * vision.temporal_patch_size * vision.patch_size**2
+        return (
+            (1 if self.tie_word_embeddings else 2) * self.vocab_size * width
+            + self.num_hidden_layers * layer
+            + vision.depth * block
+            + merged * (merged + vision.out_hidden_size)
+            + vision.hidden_size * patch
+        )
+
 
 def read_model_config(path: Path) -> ModelConfig:
     """Read a config.json, flat or nested. Raises ModelConfigError naming `path` and the key."""
@@ -122,7 +141,9 @@ def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
     _require_value(text, "hidden_act", (HIDDEN_ACT,))
     _require_value(text, "use_sliding_window", (False,), default=False)
     _require_value(text, "attention_dropout", (0.0,), default=0.0)
-    for layer_type in text.get("layer_types") or ():
+    layer_types = text.get("layer_types") or []
+    _require(isinstance(layer_types, list), "layer_types", f"is {layer_types!r}, not a list")
+    for layer_type in layer_types:
         _require(
             layer_type == FULL_ATTENTION, "layer_types", f"holds {layer_type!r}; only {FULL_ATTENTION!r} is supported"
         )
@@ -139,7 +160,7 @@ def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
         rope_theta=_need_number(text, "rope_theta"),
         mrope_section=tuple(_need_sizes(rope, "mrope_section", prefix="rope_scaling.")),  # type: ignore[arg-type]
         # A file that doesn't say is not tied: the default of transformers 4.57.1's Qwen2_5_VLTextConfig.
-        tie_word_embeddings=bool(text.get("tie_word_embeddings", False)),
+        tie_word_embeddings=_get_bool(text, "tie_word_embeddings"),
         vision=_parse_vision_config(_need_object(record, "vision_config")),
     )
 
@@ -188,19 +209,28 @@ def _need(record: Mapping[str, Any], key: str, prefix: str = "") -> Any:
 
 def _need_number(record: Mapping[str, Any], key: str) -> float:
     value = _need(record, key)
-    _require(isinstance(value, int | float) and not isinstance(value, bool), key, f"is {value!r}, not a number")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # NaN compares false, and an integer may be beyond any float.
+    _require(is_number and 0 < value <= _MOST_NUMBER, key, f"is {value!r}, not a number above 0")
     return float(value)
+
+
+def _get_bool(record: Mapping[str, Any], key: str) -> bool:
+    """False where it is not said, or null."""
+    value = record.get(key)
+    _require(value is None or isinstance(value, bool), key, f"is {value!r}, not true or false")
+    return bool(value)
 
 
 def _need_size(record: Mapping[str, Any], key: str) -> int:
     value = _need(record, key)
-    _require(_is_index(value) and value > 0, key, f"is {value!r}, not a positive integer")
+    _require(_is_index(value) and 0 < value <= _MOST_SIZE, key, f"is {value!r}, not a positive integer")
     return int(value)
 
 
 def _need_sizes(record: Mapping[str, Any], key: str, prefix: str = "") -> list[int]:
     values = _need(record, key, prefix)
-    is_list = isinstance(values, list) and all(_is_index(value) and value >= 0 for value in values)
+    is_list = isinstance(values, list) and all(_is_index(value) and 0 <= value <= _MOST_SIZE for value in values)
     _require(is_list, prefix + key, f"is {values!r}, not a list of integers")
     return list(values)
 

@@ -163,6 +163,15 @@ def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: 
         ("vision_config.hidden_act", "quick_gelu"),
         ("use_sliding_window", True),
         ("attention_dropout", 0.1),
+        ("layer_types", 5),
+        ("tie_word_embeddings", "false"),
+        ("rms_norm_eps", 0),
+        ("rms_norm_eps", float("nan")),
+        ("rope_theta", 0.0),
+        ("rope_theta", -1.0),
+        ("rope_theta", float("inf")),
+        ("rope_theta", 10**400),
+        ("num_hidden_layers", 10**400),
         ("layer_types", ["full_attention", "sliding_attention"]),
         ("rope_scaling", {"type": "yarn", "mrope_section": [16, 24, 24]}),
         ("rope_scaling.mrope_section", [16, 24]),
@@ -190,7 +199,14 @@ def test_an_unsupported_value_is_an_error_that_names_the_key(path: str, value: A
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is not JSON"), ("[1]", "is not a JSON object"), (None, "does not exist")]
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("9" * 5_000, "is not JSON"),
+        ("[1]", "is not a JSON object"),
+        (None, "does not exist"),
+    ],
 )
 def test_a_file_that_is_no_config(content: str | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
