@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,12 @@ def test_a_json_array_that_is_not_utf_8_is_fatal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "]", "]]]", '"', '"]]'])
 def test_brackets_that_nothing_closes_are_fatal_at_any_depth(tmp_path: Path, ending: str) -> None:
-    said = refusal(write(tmp_path, "a.json", "[" * 3_000 + ending))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000)  # Python's own; what else was imported may have raised it
+    try:
+        said = refusal(write(tmp_path, "a.json", "[" * 3_000 + ending))
+    finally:
+        sys.setrecursionlimit(limit)
     assert "Expecting the end of what opens at byte 1; mend it" in said
 
 

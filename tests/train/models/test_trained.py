@@ -103,7 +103,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     weights = {f"inner.{name}": rng.normal(size=(VOCABULARY, WIDTH)) for name in ("table", "head.weight")}
     save_file({name: value.astype(np.float32) for name, value in weights.items()}, tmp_path / "model" / SINGLE_FILE)
-    family = SimpleNamespace(read_config=lambda folder: None, build=lambda config, constants, precision: NextToken())
+    family = SimpleNamespace(
+        NAMES=NAMES,
+        read_config=lambda folder: None,
+        num_matrix_values=lambda config: 2 * VOCABULARY * WIDTH,
+        build=lambda config, constants, precision: NextToken(),
+    )
     monkeypatch.setattr("train.models.folder.family_in", lambda folder: family)
     return tmp_path
 
