@@ -73,7 +73,7 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
         flaw := segments_flaw(BatchShape.of(inputs.shards.manifest))
     ):
         raise UsageError(flaw)
-    model, adapters = _build(arguments, inputs, precision, world, stage)
+    model, adapters = build(arguments, inputs, precision, world, stage)
     with _prepare(arguments, inputs, log, world) as reporting:
         if world.size > 1:
             reporting.say(f"{world.size} ranks share {SHARED[stage]} (zero_stage {stage}, {why})")
@@ -315,7 +315,7 @@ def _why(stop: StopRequest) -> str:
     return stop.signal_name or "a signal on another rank"
 
 
-def _build(
+def build(
     arguments: TrainArguments, inputs: Inputs, precision: Precision, world: World, zero_stage: int
 ) -> tuple[TrainedModel, Adapters | None]:
     """The model as it is at the start of this process, with what is not trained frozen."""
