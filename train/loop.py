@@ -39,7 +39,7 @@ from train.models.precision import Precision, choose_precision
 from train.models.sharing import Sharing, sharing
 from train.models.trained import TrainedModel
 from train.preflight.memory import lowest_stage
-from train.preflight.report import segments_flaw, table
+from train.preflight.report import report, segments_flaw, table
 from train.reports.metrics import StepReport, StepSums
 from train.reports.reporting import Log, Reporting
 from train.steps.evaluate import Evaluation
@@ -77,6 +77,10 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
     with _prepare(arguments, inputs, log, world) as reporting:
         if world.size > 1:
             reporting.say(f"{world.size} ranks share {SHARED[stage]} (zero_stage {stage}, {why})")
+        if world.size > 1 or device != "CPU":
+            config = family_in(arguments.model).read_config(arguments.model)
+            for line in report(config, inputs.shards.manifest, arguments, world.size):
+                reporting.say(line)
         reporting.say(
             f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "
             f"{arguments.shards} | {_count_parameters(model):,} parameters trained | {precision} | {device}"
