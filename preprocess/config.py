@@ -13,9 +13,18 @@ from preprocess.errors import ConfigError
 from shards import ModelConstants
 from shards.files.paths import path_flaw
 from shards.formats.mindrecord import MAX_SHARD_BYTES
+from shards.manifest import MOST_PATCHES, MOST_TOKENS
 
 AUTO = "auto"
-_SHORTEST_INTERVAL = 1e-6  # seconds; no video has as many frames, and its reciprocal is far from overflowing
+_BOUNDS: dict[str, tuple[float, float]] = {  # beyond these no run makes sense, and some library counts wrong
+    "base_interval": (1e-6, math.inf),  # seconds; no video has as many frames, and its reciprocal does not overflow
+    "pack_length": (1, MOST_TOKENS),  # what a shard may have in a row, as the next one
+    "pack_patches": (1, MOST_PATCHES),
+    "shard_bytes": (1, 1 << 50),
+    "sample_timeout": (1e-3, 86_400.0),  # seconds: a day; waiting takes milliseconds, a few times as many, in 32 bits
+    "video_min_frames": (1, 1 << 24),
+    "video_max_frames": (1, 1 << 24),
+}
 _DEFAULT_VISUAL_TOKENS = {  # limits in pixels whose default is so many visual tokens of the model, whatever their size
     "max_pixels": 576,
     "min_pixels": 16,
@@ -75,8 +84,7 @@ class EncodingConfig:
             if len(given) == 2:
                 _require_order(low, getattr(self, low), high, getattr(self, high))
         _require_positive(self, "base_interval")
-        if self.base_interval < _SHORTEST_INTERVAL:
-            raise ConfigError(f"base_interval is {self.base_interval} seconds; {_SHORTEST_INTERVAL} is the least")
+        _require_bounds(self, "base_interval", "video_min_frames", "video_max_frames")
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""
@@ -147,6 +155,8 @@ class RunConfig(EncodingConfig):
             raise ConfigError(f"shard_bytes is {self.shard_bytes}; a MindRecord shard takes at most {MAX_SHARD_BYTES}")
         if self.pack_patches != AUTO:
             _require_positive(self, "pack_patches")
+            _require_bounds(self, "pack_patches")
+        _require_bounds(self, "pack_length", "shard_bytes", "sample_timeout")
         if not 0 <= self.max_reject_share <= 1:
             raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
         for name in ("seed", "workers"):
@@ -191,6 +201,14 @@ def _require_positive(config: EncodingConfig, *names: str) -> None:
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be positive")
+
+
+def _require_bounds(config: EncodingConfig, *names: str) -> None:
+    for name in names:
+        value, (least, most) = getattr(config, name), _BOUNDS[name]
+        if not least <= value <= most:
+            bound = f"{least:,} is the least" if value < least else f"{most:,} is the most"
+            raise ConfigError(f"{name} is {value}; {bound}")
 
 
 SWEEPABLE = (

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
-from preprocess.arithmetic.chat import ChatEncoder, EncodedText
+from preprocess.arithmetic.chat import ChatEncoder
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
@@ -95,19 +95,19 @@ class SampleEncoder:
     def _count(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
     ) -> MeasuredSample:
-        text = self._encode_text(sample, images, videos)
+        text = self.chat.count(*self._conversation(sample, images, videos))
         if not text.num_answer_tokens:
             masked = any(turn.role == "assistant" and not turn.is_trained for turn in sample.turns)
             detail = "every answer is empty or left out of training" if masked else "every answer is empty"
             raise SampleError(Reason.NOTHING_TO_LEARN, detail)
-        if num_positions(text.runs, self.constants) > 1 << 31:
+        if videos and num_positions(text.runs, self.constants) > 1 << 31:
             raise SampleError(Reason.TOO_LONG, "its videos last too long together: positions are 32-bit integers")
         return MeasuredSample(
             sample=sample,
             images=images,
             videos=videos,
-            num_tokens=len(text.input_ids),
-            num_label_tokens=int(np.count_nonzero(text.labels != IGNORE_INDEX)),
+            num_tokens=text.num_tokens,
+            num_label_tokens=text.num_label_tokens,
             num_image_patches=sum(prod(image.grid_thw) for image in images),
             num_video_patches=sum(prod(video.grid_thw) for video in videos),
         )
@@ -128,7 +128,7 @@ class SampleEncoder:
         except SampleError:
             _check_unchanged(measured)  # what goes away while it is read is no fault of the sample
             raise
-        text = self._encode_text(measured.sample, measured.images, measured.videos)
+        text = self.chat.encode(*self._conversation(measured.sample, measured.images, measured.videos))
         encoded = EncodedSample(
             input_ids=text.input_ids,
             labels=text.labels,
@@ -147,8 +147,8 @@ class SampleEncoder:
         return self.old_patches.find(medium) if self.old_patches is not None else None
 
     def _measure_image(self, source: MediaSource) -> MeasuredImage:
-        stamp = stamp_of(source, hash_content=self.config.hash_media)
-        return measure_image(source, stamp, self.config.image_limits(self.constants), self.constants)
+        limits = self.config.image_limits(self.constants)
+        return measure_image(source, limits, self.constants, hash_content=self.config.hash_media)
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         stamp = stamp_of(source, hash_content=self.config.hash_media)
@@ -191,13 +191,14 @@ class SampleEncoder:
                 )
             yield frame
 
-    def _encode_text(
+    def _conversation(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]
-    ) -> EncodedText:
+    ) -> tuple[Sequence[Turn], list[VisualRun], list[Sequence[str | VisualRun]], tuple[str, ...]]:
+        """What `ChatEncoder` encodes, or counts."""
         frames = [self._frame(image) for image in images] if sample.boxes != "none" else []
         turns = rewrite_answers(sample.turns, sample.boxes, frames, sample.placed)
         self._refuse_long(turns, sample.allow_tokens)
-        return self.chat.encode(
+        return (
             turns,
             [VisualRun(grid_thw=image.grid_thw, second_per_grid=0.0) for image in images],
             [self._pieces(video) for video in videos],

@@ -14,6 +14,7 @@ from preprocess.media.store import describe
 from preprocess.sample import MediaSource, Sample, sample_key
 from shards.files.atomic import open_atomically
 from shards.files.names import LEDGER_NAME
+from shards.files.records import Record
 from shards.files.text import shortened
 
 _LONG_TEXT = 1_000_000  # characters that take seconds to tokenize: then no medium is blamed
@@ -67,8 +68,17 @@ class Reject:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Reject:
-        source = record.get("source")
-        return cls(**{"member": None, **record, "source": None if source is None else MediaSource(**source)})
+        """Raises ValueError where a field is missing, unknown or of another type."""
+        fields = Record(record)
+        fields.only(cls.__slots__)
+        return cls(
+            dataset=fields.text("dataset"),
+            index=fields.integer("index"),
+            member=None if record.get("member") is None else fields.integer("member"),
+            reason=fields.text("reason"),
+            detail=fields.text("detail"),
+            source=None if record.get("source") is None else MediaSource.from_record(fields.record("source")),
+        )
 
 
 def write_ledger(path: Path, rejects: Iterable[Reject]) -> None:
@@ -100,8 +110,8 @@ def read_ledger(path: Path) -> Iterator[Reject]:
     with open(path, "rb") as file:
         for line in file:
             try:
-                yield Reject.from_json(json.loads(line))
-            except (ValueError, TypeError, AttributeError) as error:
+                yield Reject.from_json(Record.parse(line).values)
+            except ValueError as error:
                 raise damaged(path, error) from None
 
 

@@ -37,7 +37,7 @@ from shards.formats.writer import TEMPORARY_DIR
 from shards.inputs import read_inputs, write_inputs
 
 _BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
-_BEGINNING = ".beginning-"  # first letters of folders in which a run makes ready what it begins with
+_BEGINNING = ".beginning-"  # first letters of folders that hold what a run begins with, or removes
 _OWN_FOLDERS = (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR)
 _OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME)
 
@@ -49,7 +49,7 @@ def prepare(config: RunConfig, share: Share) -> Sources:
     Raises ConfigError, AnnotationError.
     """
     folder = config.output_dir
-    sources = open_sources(config)
+    sources = open_sources(config, share)
     if config.format == "mindrecord" and find_spec("mindspore") is None:
         raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:
@@ -100,9 +100,14 @@ def _take(folder: Path, inputs: dict[str, Any], before: dict[str, Any] | None, *
     differing = now is not None and any(differences(now, inputs))
     if differing and now != before:
         raise _began_meanwhile(folder)
-    if overwrite and now is not None and (differing or (folder / MANIFEST_NAME).exists()):
+    removes = overwrite and now is not None and (differing or (folder / MANIFEST_NAME).exists())
+    if removes:
         _remove_run(folder)
-    if not _begin(folder, inputs):
+    begins = _begin(folder, inputs)
+    if not begins and removes and _read_inputs(folder) is None:  # a process of the other run made its folders anew
+        _put_away(folder, folder / PLAN_DIR)
+        begins = _begin(folder, inputs)
+    if not begins:
         found = _read_inputs(folder)
         if found is None or any(differences(found, inputs)):
             raise _began_meanwhile(folder)
@@ -225,16 +230,25 @@ def _remove_run(folder: Path) -> None:
         for pattern in files_of_shard(f"shard-[0-9]*{suffix}"):
             for path in folder.glob(pattern):
                 path.unlink()
-    for path in (folder / MODEL_DIR, folder / TEMPORARY_DIR, *folder.glob(f"{_BEGINNING}*")):
-        if path.exists():
-            shutil.rmtree(path)
+    for abandoned in folder.glob(f"{_BEGINNING}*"):
+        shutil.rmtree(abandoned)
     plan = folder / PLAN_DIR
-    for path in sorted(plan.iterdir(), key=lambda path: (path.name != PLAN_NAME, path.name == INPUTS_NAME)):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    plan.rmdir()
+    inner = sorted(plan.iterdir(), key=lambda path: path.name != PLAN_NAME)
+    _put_away(folder, folder / MODEL_DIR, folder / TEMPORARY_DIR, *(path for path in inner if path.name != INPUTS_NAME))
+    _put_away(folder, plan)
+
+
+def _put_away(folder: Path, *paths: Path) -> None:
+    """Remove what is ours in `folder`, each by one renaming: a folder emptied in place would be filled by a process
+    that is still at work in it.
+    """
+    away = folder / f"{_BEGINNING}{uuid.uuid4().hex}"
+    away.mkdir()
+    for path in paths:
+        with suppress(FileNotFoundError):
+            os.rename(path, away / path.name)
+    sync_folder(folder)
+    shutil.rmtree(away, ignore_errors=True)  # what is open stays on some file systems; it is nobody's
 
 
 def remove_manifest(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor, ThisProcess, WorkerPool
@@ -16,8 +17,8 @@ from preprocess.plan.make import finish_plan, make_plan
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import CLAIMS_DIR
 from preprocess.plan.together import POLL_SECONDS, measure_with_others
+from preprocess.write.index import build_index, has_index, notes_dir
 from preprocess.write.materialise import ShardStage
-from preprocess.write.reuse import build_index
 from shards.files.names import PLAN_DIR
 from shards.formats.writer import is_finished, remove_abandoned
 
@@ -46,6 +47,20 @@ def choose_executor(config: RunConfig) -> Executor:
     return WorkerPool(config.workers, config.sample_timeout) if config.workers else ThisProcess()
 
 
+def index_once(old_dir: Path, plan: Path, share: Share, hold: Hold) -> None:
+    """What the old run records, gathered by one array job; the others wait for it."""
+    if share.of == 1:
+        build_index(old_dir, plan)
+        return
+    with Claims(plan / CLAIMS_DIR, share) as claims:
+        while not has_index(old_dir, plan):
+            if claims.take(notes_dir(old_dir, plan).name):
+                build_index(old_dir, plan)
+            else:
+                time.sleep(POLL_SECONDS)
+                hold.check()
+
+
 def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share, hold: Hold) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_shards = config.output_dir, range(plan.num_shards)
@@ -56,7 +71,7 @@ def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share:
         remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
         remove_abandoned(folder, fingerprint)
         if config.reuse is not None:
-            build_index(config.reuse, folder / PLAN_DIR)
+            index_once(config.reuse, folder / PLAN_DIR, share, hold)
     with StageProgress("materialise", plan.totals.num_samples * len(missing) // max(plan.num_shards, 1)) as progress:
         for _, sidecar in executor.run(ShardStage(config=config, hold=hold), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0

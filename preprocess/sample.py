@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards import PackCounts
+from shards.files.records import Record
 
 Role = Literal["system", "user", "assistant", "tools", "call", "tool"]
 """Of tools: what may be called (after the system's), a call (part of an answer), a result. All but results are JSON."""
@@ -73,6 +74,18 @@ class MediaSource:
             for name, value, default in (("row", self.row, -1), ("column", self.column, ""), ("item", self.item, 0))
             if value != default
         }
+
+    @classmethod
+    def from_record(cls, record: Record) -> MediaSource:
+        """Of `to_json`. Raises FieldError."""
+        record.only(cls.__slots__)
+        given = record.values
+        return cls(
+            path=record.text("path"),
+            row=record.integer("row", -1) if "row" in given else -1,
+            column=record.text("column") if "column" in given else "",
+            item=record.integer("item") if "item" in given else 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

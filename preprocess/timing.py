@@ -13,6 +13,7 @@ from preprocess.errors import damaged
 from preprocess.media.store import describe
 from preprocess.sample import Sample
 from shards.files.atomic import write_atomically
+from shards.files.records import Record
 
 _SLOWEST_NAME = "slowest.json"  # in the plan's folder
 _KEPT_OF_SHARD = 5
@@ -32,7 +33,13 @@ class Timing:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Timing:
-        return cls(**{**record, "media": tuple(record["media"])})
+        """Raises ValueError where a field is missing, unknown or of another type."""
+        fields = Record(record)
+        fields.only(("seconds", "sample", "media"))
+        media = fields.value("media")
+        if not isinstance(media, (list, tuple)) or not all(isinstance(each, str) for each in media):
+            fields.refuse("media", "a list of texts")
+        return cls(seconds=fields.number("seconds"), sample=fields.text("sample"), media=tuple(media))
 
 
 def slowest_of_shard(timings: Iterable[Timing]) -> tuple[dict[str, Any], ...]:
@@ -55,6 +62,7 @@ def read_slowest(plan: Path, number: int) -> list[Timing]:
     if not path.exists():
         return []
     try:
-        return [Timing.from_json(record) for record in json.loads(path.read_text(encoding="utf-8"))][:number]
-    except (ValueError, KeyError, TypeError) as error:
+        timings = Record.parse(b'{"timings": ' + path.read_bytes() + b"}").records("timings")
+        return [Timing.from_json(record.values) for record in timings][:number]
+    except ValueError as error:
         raise damaged(path, error) from None

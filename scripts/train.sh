@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Train from a folder of shards: bash scripts/train.sh DIR --model DIR --output_dir DIR [flags of python -m train]
+# Train from a folder of shards: bash scripts/train.sh DIR --model DIR --output_dir DIR [--nproc N] [flags of python -m train]
 # DIR is the OUTPUT_DIR of `python -m preprocess run`. Works from any folder; paths are relative to the current one.
+# Starts a process for each NPU, or as many as --nproc says. Several nodes: run it on each, with NNODES, NODE_RANK,
+# MASTER_ADDR and MASTER_PORT set, or once by `srun --ntasks-per-node=1`.
 set -euo pipefail
 if [ $# -eq 0 ] || { [ "${1#-}" != "$1" ] && [ "$1" != --help ]; }; then
-    echo "usage: bash scripts/train.sh DIR --model DIR --output_dir DIR [flags]; --help lists the flags" >&2
+    echo "usage: bash scripts/train.sh DIR --model DIR --output_dir DIR [--nproc N] [flags]; --help lists the flags" >&2
     exit 2
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -11,5 +13,5 @@ python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1 # a package called train or shards in the current folder is not ours
-[ "$1" = --help ] && exec "$python" -m train --help
-exec "$python" -m train --shards "$@"
+[ "$1" = --help ] && exec "$python" -m train launch --help
+exec "$python" -m train launch --shards "$@"

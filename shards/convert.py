@@ -22,9 +22,9 @@ from typing import Any
 
 from shards.errors import ConversionError, DamagedShard, InvalidPack, UnreadableShard
 from shards.files.atomic import write_atomically
-from shards.files.hashing import sha256_of_file
+from shards.files.hashing import sha256_of_own_file
 from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
-from shards.files.plain import copy_plain, copy_plain_tree, open_plain, plain_tree, read_plain
+from shards.files.plain import copy_plain, copy_plain_tree, open_plain, plain_tree, read_own
 from shards.files.records import Record
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
@@ -63,7 +63,7 @@ class _Conversion:
         """One shard and its sidecar, which is written last. Raises DamagedShard or UnreadableShard."""
         for name, _, sha256 in entry.files():
             try:
-                found = sha256_of_file(self.source / name)
+                found = sha256_of_own_file(self.source / name)
             except OSError as error:
                 raise UnreadableShard.of(self.source / name, error) from None
             if found != sha256:
@@ -163,12 +163,12 @@ def _occupy(source: Path, target: Path, format: str) -> None:
     state = {
         "source": str(source.resolve()),
         "format": format,
-        "manifest_sha256": sha256_of_file(source / MANIFEST_NAME),
+        "manifest_sha256": sha256_of_own_file(source / MANIFEST_NAME),
     }
     path = target / CONVERSION_NAME
     if os.path.lexists(path):
         try:
-            before = Record.parse(read_plain(path))
+            before = Record.parse(read_own(path))
             began = {name: before.text(name) for name in state}
         except (OSError, ValueError) as error:
             raise ConversionError(f"{path} is damaged ({error}); remove {target}, or name another folder") from None

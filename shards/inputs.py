@@ -16,7 +16,7 @@ from typing import Any
 
 from shards.files.atomic import write_atomically
 from shards.files.names import INPUTS_NAME, PLAN_DIR
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from shards.files.records import Record
 
 _MINDRECORD_WRITER = "mindspore"
@@ -62,7 +62,7 @@ def write_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
 def read_inputs(folder: Path) -> dict[str, Any] | None:
     """None where there are none. Raises ValueError where they are damaged."""
     try:
-        text = read_plain(folder / PLAN_DIR / INPUTS_NAME)
+        text = read_own(folder / PLAN_DIR / INPUTS_NAME)
     except (FileNotFoundError, NotADirectoryError):
         return None
     inputs = Record({INPUTS_NAME: dict(Record.parse(text).values)}).tree(INPUTS_NAME)

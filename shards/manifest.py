@@ -15,7 +15,7 @@ from shards.errors import DamagedShard, NotADataset, UnreadableShard, Unsupporte
 from shards.files.atomic import write_atomically
 from shards.files.hashing import sha256_of_json
 from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, PLAN_DIR
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from shards.files.records import FieldError, Record, shown
 from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
@@ -213,14 +213,14 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check against its hash. Raises NotADataset, DamagedShard, UnreadableShard or UnsupportedVersion."""
     path = folder / MANIFEST_NAME
     try:
-        content = read_plain(path, follow_links=False)
+        content = read_own(path)
     except (FileNotFoundError, NotADirectoryError):
         raise NotADataset(f"{folder} has no {MANIFEST_NAME}, so it is not a dataset: {_what_it_is(folder)}") from None
     except OSError as error:
         raise UnreadableShard.of(path, error) from None
     hash_path = folder / MANIFEST_HASH_NAME
     try:
-        hash_line = read_plain(hash_path)
+        hash_line = read_own(hash_path)
     except FileNotFoundError:
         hash_line = b""
     except OSError as error:
@@ -235,7 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _what_it_is(folder: Path) -> str:
     """A folder without a manifest, and what to do about it."""
     try:
-        conversion = Record.parse(read_plain(folder / CONVERSION_NAME))
+        conversion = Record.parse(read_own(folder / CONVERSION_NAME))
         source, format = conversion.text("source"), conversion.text("format")
         words = ("python", "-m", "shards", "convert", source, str(folder), "--format", format)
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from shards.files.names import CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from shards.model_constants import ModelConstants
 
 PAD_TOKEN = "<|endoftext|>"
@@ -93,7 +93,7 @@ class JsonFile:
     @classmethod
     def read(cls, path: Path) -> JsonFile:
         try:
-            record = json.loads(read_plain(path).decode("utf-8"))
+            record = json.loads(read_own(path).decode("utf-8"))
         except OSError as error:
             raise ModelFolderError(f"{path}: {error.strerror}; `model` must be a Hugging Face model folder") from None
         except (ValueError, RecursionError) as error:

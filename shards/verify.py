@@ -17,7 +17,7 @@ from typing import Any
 
 from shards.errors import DamagedShard, InvalidPack, ShardError, UnreadableShard, reading_advice
 from shards.families import read_model_constants
-from shards.files.hashing import sha256_of_file
+from shards.files.hashing import sha256_of_own_file
 from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
 from shards.formats.kinds import Shard
 from shards.manifest import Manifest, PayloadFile, ShardEntry, read_manifest
@@ -98,7 +98,7 @@ def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     if missing:
         return
     expected = manifest.inputs.get("tokenizer_sha256")
-    found = sha256_of_file(model / TOKENIZER_NAME)
+    found = sha256_of_own_file(model / TOKENIZER_NAME)
     if expected is not None and found != expected:
         yield _other_hash(f"{MODEL_DIR}/{TOKENIZER_NAME}", found, expected)
         return
@@ -150,7 +150,7 @@ class _ShardVerifier:
 def _file_problems(folder: Path, file: PayloadFile) -> Iterator[Problem]:
     path = folder / file.name
     try:
-        found, num_bytes = sha256_of_file(path), path.stat().st_size
+        found, num_bytes = sha256_of_own_file(path), path.stat().st_size
     except OSError as error:
         advice = _REWRITE if isinstance(error, FileNotFoundError) else reading_advice(error)
         yield Problem(file=file.name, what=f"it can't be read ({error.strerror})", advice=advice)

@@ -47,6 +47,7 @@ WINGS = {
         __main__
         loop
         inputs  cli
+        preflight
         checkpoints
         adapters
         arguments

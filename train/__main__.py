@@ -1,6 +1,7 @@
-"""`python -m train`, and `python -m train merge`.
+"""`python -m train`, `python -m train launch` (the same with several processes), `preflight` and `merge`.
 
-Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`).
+Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`). Of a launcher that
+of the process that failed, or 128 + N where signal N ended it; its logs are written in any case.
 """
 
 from __future__ import annotations
@@ -9,34 +10,57 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli import merge_command
+from train.cli import launch_command, merge_command, preflight_command
 from train.cli.command_line import describe_flags, parse_command_line
+from train.cluster.environment import find_place
+from train.cluster.rank import guard_rank, say_done
 from train.errors import WRONG_USAGE, TrainError
-from train.inputs import open_inputs
+from train.inputs import follow_global_batch, open_inputs
 from train.stop import StopRequest
 from train.terminal import log, prepare_streams, say
 
 
 def main(argv: Sequence[str]) -> int:
-    merges = argv[:1] == ["merge"]
+    merges, launches, looks_ahead = (argv[:1] == [name] for name in ("merge", "launch", "preflight"))
     if "--help" in argv or "-h" in argv:
+        if looks_ahead:
+            log(preflight_command.describe_flags())
+            return 0
+        if launches:
+            log(launch_command.describe_flags())
         log(merge_command.describe_flags() if merges else describe_flags())
         return 0
     try:
         if merges:
             log(merge_command.run(argv[1:]))
             return 0
+        if looks_ahead:
+            for line in preflight_command.run(argv[1:]):
+                log(line)
+            return 0
+        if launches:
+            end = launch_command.run(argv[1:], say)
+            return end if isinstance(end, int) else main(end)
+        has_launcher = guard_rank()
+        place = find_place(os.environ)
+        if place is not None and place.is_scheduler:
+            from train.cluster.world import connect
+
+            connect()  # to the end of the job
         command_line = parse_command_line(argv)
-        inputs = open_inputs(command_line.arguments)
-        for note in (*command_line.notes, *inputs.start.notes):
+        num_ranks = place.size if place else 1
+        arguments, notes = follow_global_batch(command_line.arguments, num_ranks)
+        inputs = open_inputs(arguments, num_ranks)
+        for note in (*command_line.notes, *notes, *inputs.start.notes):
             say(f"note: {note}")
         if inputs.start.is_finished:
             return 0
         os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-        with StopRequest() as stop:
+        with StopRequest(second_ends=not has_launcher) as stop:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
-            train(command_line.arguments, inputs, log, stop)
+            train(arguments, inputs, log, stop)
+        say_done()
     except TrainError as error:
         say(f"{error.kind}: {error}")
         return error.exit_code

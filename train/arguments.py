@@ -14,6 +14,7 @@ from train.steps.schedule import COSINE_WITH_MIN, SCHEDULES
 
 OPTIMIZER = "adamw_mindspore"
 DEVICES = ("auto", "Ascend", "CPU")
+STAGES = (0, 1, 2, 3)  # `train.steps.zero`
 STRATEGIES = ("no", "steps", "epoch")
 REPORTERS = ("tensorboard",)  # besides metrics.jsonl and the log, which every run has
 
@@ -83,6 +84,16 @@ class TrainArguments:
     bf16: bool = _flag(False, "compute in bfloat16, with float32 weights to update; Ascend only")
     gradient_checkpointing: bool = _flag(False, "compute each layer twice rather than keep its activations")
 
+    zero_stage: int | None = _flag(
+        None,
+        "what ranks share (0 to 3): nothing, moments, gradients too, weights too; if left out, the "
+        "lowest that fits device_memory, else 0",
+    )
+    deepspeed: Path | None = field(
+        default=None, metadata={"help": "DeepSpeed's JSON file: its zero_optimization.stage is taken as zero_stage"}
+    )
+    device_memory: float | None = _flag(None, "GB of a device, which the zero_stage that is left out must fit")
+
     save_strategy: str = _flag("steps", f"when to save a checkpoint: {', '.join(STRATEGIES)}; the end is one more time")
     save_steps: int = _flag(500, "optimizer steps between two checkpoints, with save_strategy steps")
     save_total_limit: int | None = _flag(None, "checkpoints to keep, the newest; all where left out")
@@ -118,6 +129,9 @@ class TrainArguments:
         self._require(
             self.lora_enable or self.lora_adapter is None, "lora_adapter", "needs --lora_enable: it is trained further"
         )
+        self._require(self.zero_stage in (None, *STAGES), "zero_stage", f"must be one of {', '.join(map(str, STAGES))}")
+        memory = self.device_memory
+        self._require(memory is None or _is_positive(memory), "device_memory", "must be above 0; or leave it out")
         self._require(self.seed >= 0, "seed", "must not be negative")
         self._require_known("lr_scheduler_type", SCHEDULES)
         self._require_known("device", DEVICES)

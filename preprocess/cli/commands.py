@@ -1,4 +1,4 @@
-"""The commands of python -m preprocess: plan, run, report.
+"""The commands of python -m preprocess: plan, run, report, doctor.
 
 Exit codes: 0 done; 1 finished with too many rejects or without a sample, or stopped by an error; 2 wrong usage or
 configuration, no shard written; 143 and 130 stopped by SIGTERM and SIGINT.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preprocess.cli.arguments import describe_flags, parse_config
+from preprocess.cli.doctor import pixels_lines, versions_lines
 from preprocess.cli.sweep_arguments import parse_plan
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
@@ -21,6 +22,7 @@ from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.ledger import read_ledger
 from preprocess.output_dir import hold_of, prepare
+from preprocess.pixels import check_pixels, slower_line
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
@@ -47,6 +49,7 @@ USAGE = """usage: python -m preprocess COMMAND ...
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   report OUTPUT_DIR                what a finished run holds
        --html FILE                 the same as a page, with pictures
+  doctor                           this machine: versions, whether the fast ways to pixels work, how fast they are
 
 python -m preprocess run --help lists the flags."""
 
@@ -58,7 +61,7 @@ What a finished run holds: samples, tokens and rejects of each dataset, and the 
 
 
 def main(arguments: Sequence[str]) -> int:
-    commands = {"plan": _plan, "run": _run, "report": _report}
+    commands = {"plan": _plan, "run": _run, "report": _report, "doctor": _doctor}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print(REPORT_USAGE if command == "report" else describe_flags(command))
+            print({"report": REPORT_USAGE, "doctor": USAGE}.get(command) or describe_flags(command))
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
@@ -133,6 +136,8 @@ def _run(arguments: Sequence[str]) -> int:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
     _show(run_summary(published, plan, config.output_dir, config.reuse))
+    if (line := slower_line()) is not None:
+        _show(line)
     return _exit_code(config, published.manifest.num_rejects, plan)
 
 
@@ -161,6 +166,15 @@ def _report(arguments: Sequence[str]) -> int:
     for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
         _show(line)
     return 0
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    if arguments:
+        raise ConfigError("usage: python -m preprocess doctor")
+    print("\n".join(versions_lines()), flush=True)
+    check = check_pixels()
+    print("\n".join(pixels_lines(check)))
+    return 0 if check.is_equal else 1
 
 
 def _report_arguments(arguments: Sequence[str]) -> tuple[Path, Path | None]:

@@ -63,6 +63,9 @@ class Share:
         return cls(index=index, of=count)
 
 
+EVERYTHING = Share()
+
+
 class Claims:
     """What this job is at, in a folder that all jobs of the run see. A context manager."""
 
@@ -120,7 +123,7 @@ class Claims:
                     os.utime(path)
 
     def __enter__(self) -> Claims:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)
         self._thread.start()
         return self
 

@@ -5,12 +5,14 @@
 | locate | `store.locate` (files: by `paths.py`) | text in an annotation -> `MediaSource`, or a reject |
 | stamp | `store.stamp_of` | source -> `MediaStamp`: size, opaque version, a hash on demand |
 | open | `store.open_medium`, `store.local_path` | source -> seekable bytes; a file, where there is one |
+| stamp and open | `store.open_stamped` | the same by one look, for measuring |
 | measure | `images.measure_image`, `video.probe_video` | header -> size and grid; frame count, rate, size |
 | decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames, (H, W, 3) each |
 
-`containers.py` opens videos, and only those whose format is data; `upright.py` turns their frames as a player would.
-Before decoding, `store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and
-`write/reuse.py` finds its old patches by `store.reuse_key`.
+`images.py` measures plain images by their first 4 KB (`headers.py`), others by Pillow. `containers.py` opens videos,
+and only those whose format is data; `upright.py` turns their frames as a player would. Before decoding,
+`store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and `write/reuse.py` finds
+its old patches by `store.reuse_key`.
 
 | kind of source | module | in an annotation |
 | --- | --- | --- |

@@ -8,6 +8,7 @@ it, without following, so what is read is what was checked, whoever swaps files 
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
 from typing import IO
@@ -38,6 +39,13 @@ def describe(source: MediaSource) -> str:
 def open_medium(source: MediaSource) -> IO[bytes]:
     try:
         return files.plain_file(_open(source), describe(source))
+    except OSError as error:
+        raise read_error(source, error) from None
+
+
+def open_stamped(source: MediaSource) -> tuple[io.FileIO, MediaStamp]:
+    try:
+        return files.stamped_file(_open(source), describe(source))
     except OSError as error:
         raise read_error(source, error) from None
 

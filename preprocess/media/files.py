@@ -7,6 +7,7 @@ change, in nanoseconds since 1970.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from functools import cache
@@ -54,6 +55,14 @@ def open_medium(source: MediaSource) -> IO[bytes]:
         raise read_error(source, error) from None
 
 
+def open_stamped(source: MediaSource) -> tuple[io.FileIO, MediaStamp]:
+    try:
+        return stamped_file(os.open(source.path, HOW), describe(source))
+    except (OSError, ValueError) as error:
+        stamp_of(source)  # says it where there is something else than a file
+        raise read_error(source, error) from None
+
+
 def local_path(source: MediaSource) -> str:
     return source.path
 
@@ -76,12 +85,18 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
 
 def plain_file(descriptor: int, medium: str) -> IO[bytes]:
     """What was opened, to read; closed again where it is no file of a disk. Raises SampleError (missing_file)."""
+    return io.BufferedReader(stamped_file(descriptor, medium)[0])
+
+
+def stamped_file(descriptor: int, medium: str) -> tuple[io.FileIO, MediaStamp]:
+    """The same, unbuffered, and its stamp."""
     try:
-        _check_plain(os.fstat(descriptor), medium)
+        status = os.fstat(descriptor)
+        _check_plain(status, medium)
+        return io.FileIO(descriptor), stamp_of_status(status)
     except BaseException:
         os.close(descriptor)
         raise
-    return open(descriptor, "rb")
 
 
 def stamp_of_file(path: str, medium: str) -> MediaStamp:

@@ -7,12 +7,11 @@ white, 16-bit grey shifted to 8 bits, the first frame of animations.
 from __future__ import annotations
 
 import errno
-import os
-import struct
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,27 +23,35 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from preprocess.arithmetic.geometry import TURNED_SIDEWAYS, PixelLimits, grid_size
 from preprocess.arithmetic.grids import image_grid
 from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media.headers import has_orientation_behind_pixels, read_header
 from preprocess.media.png_rows import lacks_rows, may_lack_rows
-from preprocess.media.store import describe, naming, open_medium, read_error, reject_of
+from preprocess.media.store import describe, naming, open_medium, open_stamped, read_error, reject_of
 from preprocess.pixels import decode_jpeg, jpeg_content, jpeg_warning, resize_to_patches, turn_and_resize_to_patches
-from preprocess.sample import MeasuredImage, MediaSource, MediaStamp
+from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 
 # Of Pillow's formats those that are data and have pixels: EPS runs Ghostscript, others are headers of something else.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "ICO", "JPEG2000", "QOI", "TGA")
 _EXIF_ORIENTATION = 0x0112
-_PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
-_KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
-_LONGEST_KEYWORD = max(map(len, _KEYWORDS_WITH_ORIENTATION))
 _MODES_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
 def measure_image(
-    source: MediaSource, stamp: MediaStamp, limits: PixelLimits, constants: ModelConstants
+    source: MediaSource, limits: PixelLimits, constants: ModelConstants, *, hash_content: bool = False
 ) -> MeasuredImage:
-    """Size and grid from the header; no pixel is decoded."""
-    with _opened(source) as image:
-        height, width, orientation = _upright(image)
+    """Stamp, size and grid from the header; no pixel is decoded."""
+    file, stamp = open_stamped(source, hash_content=hash_content)
+    with file:
+        try:
+            size = read_header(file)
+        except OSError as error:
+            raise read_error(source, error) from None
+        if size is not None:
+            (height, width), orientation = size, 1
+        else:
+            file.seek(0)
+            with _opened(source, io.BufferedReader(cast(io.RawIOBase, file))) as image:
+                height, width, orientation = _upright(image)
     with naming(source):
         grid = image_grid(height, width, limits, constants)
     return MeasuredImage(source=source, stamp=stamp, height=height, width=width, orientation=orientation, grid_thw=grid)
@@ -118,21 +125,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _has_orientation_behind_pixels(image: PngImageFile) -> bool:
-    """Whether a chunk that may hold an orientation follows the pixels; steps from chunk to chunk."""
     file = image.fp
     assert file is not None
     before = file.tell()
     try:
-        file.seek(_PNG_SIGNATURE_BYTES)
-        seen_pixels = False
-        while len(header := file.read(8)) == 8:
-            size, kind = struct.unpack(">I4s", header)
-            seen_pixels |= kind == b"IDAT"
-            start = file.read(min(size, _LONGEST_KEYWORD))
-            if seen_pixels and (kind == b"eXIf" or start.startswith(_KEYWORDS_WITH_ORIENTATION)):
-                return True
-            file.seek(size - len(start) + _PNG_CHECKSUM_BYTES, os.SEEK_CUR)
-        return False
+        return has_orientation_behind_pixels(file)
     finally:
         file.seek(before)
 
@@ -160,12 +157,13 @@ def _decode(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(source: MediaSource) -> Iterator[Image.Image]:
+def _opened(source: MediaSource, opened: IO[bytes] | None = None) -> Iterator[Image.Image]:
     """Open an image; everything that its bytes can do wrong inside becomes a SampleError naming the file.
 
-    Only Pillow may be called inside: mistakes of our own would be taken for the image's.
+    `opened`: its bytes, where they are at hand. Only Pillow may be called inside: mistakes of our own would be taken
+    for the image's.
     """
-    with open_medium(source) as file, warnings.catch_warnings():
+    with opened or open_medium(source) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is raised; Pillow also warns of odd but readable files
         try:
             with open_image(file) as image:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from preprocess.errors import FatalError, SampleError
 from preprocess.media import files
@@ -51,8 +51,13 @@ def describe(source: MediaSource) -> str:
     return f"{source.path} (row {source.row}, {source.column}[{source.item}])"
 
 
-def open_medium(source: MediaSource) -> IO[bytes]:
+def open_medium(source: MediaSource) -> io.BytesIO:
     return io.BytesIO(_read_cell(source).as_py())
+
+
+def open_stamped(source: MediaSource) -> tuple[io.BytesIO, MediaStamp]:
+    stamp = stamp_of(source)
+    return open_medium(source), stamp
 
 
 def local_path(_: MediaSource) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from preprocess.errors import Reason, SampleError
 from shards.files.paths import path_flaw
 
 
+@lru_cache(maxsize=64)
 def root_of(data_path: Path | None) -> str:
     """The folder that no path may leave."""
     return _normal(data_path or "/")
@@ -27,9 +29,9 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
         raise SampleError(
             Reason.PATH_OUTSIDE, f"{written!r} is relative, but the dataset has no data_path; give it one"
         )
-    root = _normal(data_path or "/")
+    root = root_of(data_path)
     path = _normal(os.path.join(root, written))
-    if os.path.commonpath([root, path]) != root:
+    if not path.startswith(f"{root}/") and os.path.commonpath([root, path]) != root:
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
     if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")

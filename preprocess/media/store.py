@@ -36,6 +36,10 @@ class Kind(Protocol):
     def open_medium(self, source: MediaSource, /) -> IO[bytes]:
         """Its bytes, seekable. Raises SampleError (missing_file) or FatalError (disk, machine)."""
 
+    def open_stamped(self, source: MediaSource, /) -> tuple[IO[bytes], MediaStamp]:
+        """Its bytes, unbuffered where they are a file's, and its stamp, of one look. Raises as `stamp_of` and
+        `open_medium`, in this order."""
+
     def local_path(self, source: MediaSource, /) -> str | None:
         """A file on this machine that holds these bytes and nothing else, for decoders that are faster with one."""
 
@@ -89,6 +93,15 @@ def describe(source: MediaSource) -> str:
 def open_medium(source: MediaSource) -> IO[bytes]:
     """The bytes of a medium, seekable. Raises SampleError (missing_file) or FatalError (disk)."""
     return _kind_of(source).open_medium(source)
+
+
+def open_stamped(source: MediaSource, *, hash_content: bool = False) -> tuple[IO[bytes], MediaStamp]:
+    """What `open_medium` and `stamp_of` give and raise, by one look at the file; it may be unbuffered."""
+    file, stamp = _kind_of(source).open_stamped(source)
+    if hash_content:
+        stamp = replace(stamp, sha256=sha256_of(file))
+        file.seek(0)
+    return file, stamp
 
 
 def local_path(source: MediaSource) -> str | None:

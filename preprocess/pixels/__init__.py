@@ -7,17 +7,19 @@
 or to Pillow: where the library was not built, where the processor has no instructions for it, where the variable
 QWEN_VL_PIXELS=pillow says so, and where a look at a few small images at the start (`engine.py`) finds a single byte
 that differs. Bytes are the same in every case, so none of this is part of the fingerprint; Pillow's version is, since
-it is Pillow's arithmetic that is done here. `pixels_line()` says in one line, for the summary of a run, what resizes
-and why; `check_pixels()` proves at length that bytes are the same on this machine, and measures both.
+it is Pillow's arithmetic that is done here. `pixels_line()` says in one line what resizes
+and why, `slower_line()` the same in the summary of a run that could be faster; `check_pixels()`, which is `python -m
+preprocess doctor`, proves at length that bytes are the same on this machine, and measures both.
 
 Why Pillow's results can be had exactly, and what decides them: the top of `resize.c`.
 """
 
-from preprocess.pixels.check import check_pixels, pixels_line
+from preprocess.pixels.check import PixelCheck, check_pixels, pixels_line, slower_line
 from preprocess.pixels.jpeg import decode_jpeg, jpeg_content, jpeg_warning
 from preprocess.pixels.resize import resize, resize_to_patches, resize_video, turn_and_resize_to_patches
 
 __all__ = [
+    "PixelCheck",
     "check_pixels",
     "decode_jpeg",
     "jpeg_content",
@@ -26,5 +28,6 @@ __all__ = [
     "resize",
     "resize_to_patches",
     "resize_video",
+    "slower_line",
     "turn_and_resize_to_patches",
 ]

@@ -2,7 +2,7 @@
 
 | stage | module | in -> out |
 | --- | --- | --- |
-| what a plan reads | `inputs.py`, `versions.py` | `RunConfig` -> `Sources`: datasets, model constants, fingerprint |
+| what a plan reads | `inputs.py`, `versions.py`; `indexes.py` for array jobs | `RunConfig` -> `Sources`, fingerprint |
 | cut into parts | `parts.py`; `together.py` for array jobs | annotation files -> jobs of 512 records |
 | measure | `measure.py` | a job -> `samples/part-N.arrow`: `MeasuredSample`s, what was counted and rejected |
 | gather | `gather.py` | the parts, each read once -> sums, columns, rejects |
@@ -10,5 +10,6 @@
 | write down | `make.py`, `tables.py`, `summary.py` | packs -> `packs.arrow`, `tasks.arrow` (of shards), `plan.json` |
 | what if | `sweep.py` | one measurement, many configurations -> a line each |
 
-`tables.py` lists every file of a plan. `make.py` puts the stages in order.
+`holding.py`: whose run the folder holds, asked before anything gets its final name. `tables.py` lists every file of a
+plan. `make.py` puts the stages in order.
 """

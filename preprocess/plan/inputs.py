@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.tokenizer import check_allowed, load_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError
+from preprocess.jobs.share import EVERYTHING, Share
+from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotations import AnnotationFile, open_annotations
+from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
 from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
@@ -35,9 +38,12 @@ class HashedInput:
     stamp: Stamp
 
     @classmethod
-    def of(cls, path: Path) -> HashedInput:
+    def of(cls, path: Path, index: AnnotationIndex | None = None) -> HashedInput:
+        """Hashed now, or when its index was made. Raises FatalError where it is no longer the file of the index."""
         stamp = _stamp_of(path)  # before hashing: what is changed meanwhile is found later
-        return cls(path, sha256_of_file(path), stamp)
+        if index is not None:
+            index.check()
+        return cls(path, sha256_of_file(path) if index is None else index.sha256, stamp)
 
     def check(self) -> None:
         """Raises AnnotationError where the content is another one by now; a file that was only touched is none."""
@@ -68,11 +74,17 @@ class Sources:
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
     hashed: tuple[HashedInput, ...] = ()  # files whose hashes are in `inputs`
+    indexes: Mapping[Path, AnnotationIndex] = field(default_factory=dict)  # of annotations, by their path; array jobs
 
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
         """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
-        return tuple(open_annotations(use.dataset.annotation_path, use.dataset.columns) for use in self.uses)
+        return tuple(
+            open_annotations(
+                use.dataset.annotation_path, self.indexes.get(use.dataset.annotation_path), use.dataset.columns
+            )
+            for use in self.uses
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -114,8 +126,11 @@ class Sources:
         return sum(use.num_chosen(len(file)) for use, file in zip(self.uses, self.files, strict=True))
 
 
-def open_sources(config: RunConfig) -> Sources:
-    """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily; touches nothing."""
+def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
+    """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily.
+
+    Touches nothing, but for array jobs, which share indexes of the annotations.
+    """
     if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
         raise ConfigError(
             f"--model {config.model} is no folder here; if it is a model of the Hugging Face Hub, download it first "
@@ -128,7 +143,9 @@ def open_sources(config: RunConfig) -> Sources:
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
-    annotations = {use.dataset.name: _hash_annotations(use.dataset) for use in uses}
+    paths = [use.dataset.annotation_path for use in uses]
+    indexes = shared_indexes(config.output_dir, paths, share) if share.of > 1 else {}
+    annotations = {use.dataset.name: _hash_annotations(use.dataset, indexes) for use in uses}
     hashed = tuple(annotations.values())
     hashed_tokenizer = HashedInput.of(tokenizer)
     inputs = {
@@ -146,12 +163,12 @@ def open_sources(config: RunConfig) -> Sources:
         "tokenizer_sha256": hashed_tokenizer.sha256,
         "versions": versions(),
     }
-    return Sources(uses, constants, with_format(inputs, config.format), (*hashed, hashed_tokenizer))
+    return Sources(uses, constants, with_format(inputs, config.format), (*hashed, hashed_tokenizer), indexes)
 
 
-def _hash_annotations(dataset: Dataset) -> HashedInput:
+def _hash_annotations(dataset: Dataset, indexes: Mapping[Path, AnnotationIndex]) -> HashedInput:
     try:
-        return HashedInput.of(dataset.annotation_path)
+        return HashedInput.of(dataset.annotation_path, indexes.get(dataset.annotation_path))
     except OSError as error:
         raise AnnotationError(
             f"{dataset.annotation_path}: {error.strerror}; check annotation_path in the registry"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class LoadedMeasureStage:
         config = self.stage.config
         rows: list[tuple[MeasuredSample, int]] = []
         rejects: list[Reject] = []
-        counts, tally = PackCounts(), _Tally(self.encoder)
+        tally = _Tally(self.encoder)
         for index, record, copies in job.records:
             members, lost = _measure_members(record, job.dataset, index, do_item, before_item, tally)
             too_long = next((reject for reject in lost if reject.reason == Reason.TOO_LONG.value), None)
@@ -106,14 +106,12 @@ class LoadedMeasureStage:
                 members = []
             members, oversize = _keep_what_fits(members, config)
             rejects += sorted(lost + oversize, key=lambda reject: reject.member or 0)
-            for measured in members:
-                rows.append((measured, copies))
-                counts += measured.counts * copies
+            rows += ((measured, copies) for measured in members)
         summary = PartSummary(
             fingerprint=self.stage.fingerprint,
             dataset=job.dataset.name,
             num_samples=len(rows),
-            counts=counts,
+            counts=_count(rows),
             rejects=tuple(rejects),
             ignored_keys=dict(sorted(tally.ignored.items())),
             notes=dict(sorted(tally.notes.items())),
@@ -138,6 +136,12 @@ class _Tally:
         self.notes.update(box_notes(sample.turns, sample.boxes, len(sample.placed)))
         if num_special := self._encoder.num_special_as_text(sample):
             self.notes["special_as_text"] += num_special
+
+
+def _count(rows: Sequence[tuple[MeasuredSample, int]]) -> PackCounts:
+    """Sums over the samples, each as often as it has copies."""
+    counts = [(vars(measured.counts), copies) for measured, copies in rows]
+    return PackCounts(**{name: sum(each[name] * copies for each, copies in counts) for name in vars(PackCounts())})
 
 
 def _measure_members(

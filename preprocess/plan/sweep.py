@@ -34,8 +34,9 @@ from preprocess.sample import MeasuredSample
 from shards import ModelConstants, RowTooLarge
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
+from shards.manifest import MOST_TOKENS
 
-_NO_CAPACITY = 2**31 - 1  # tokens
+_NO_CAPACITY = MOST_TOKENS  # the largest that a run may ask for
 _SIZES_REMEMBERED = 1 << 16
 
 

@@ -1,7 +1,7 @@
 """The plan on disk: Arrow files that workers map into memory instead of parsing annotations again.
 
 plan/inputs.json     what determines the output, and where it was read; another run in the same folder is told by it
-plan/claims/         of array jobs: what each is measuring; empty afterwards
+plan/claims/         of array jobs: what each is measuring or gathering; empty afterwards
 plan/samples/        part-N.arrow: usable samples, their turns, media with measures, counts, number of copies; in its
                      metadata, what was counted and rejected on the way
 plan/parts.arrow     every part: its dataset and number of samples
@@ -10,19 +10,22 @@ plan/tasks.arrow     every shard: its first pack, and how many
 plan/rejects.jsonl   samples that planning rejected
 plan/plan.json       fingerprint and what it is of, totals; written last, so that a plan without it is unfinished
 plan/done/           shard-N.json: the sidecar of each finished shard
-plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse
+plan/media/          shard-N.arrow: where the patches of each medium stand, for a later --reuse; in its metadata, the
+                     plan, the shard and a hash of the columns
 plan/lost.jsonl      samples that were rejected while decoding, if there are any
 plan/slowest.json    the samples that took longest, of all shards
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
-                     SHARD.verified: that shard of it is what its manifest says
+                     index.sha256: its hash; NAME.verified: when the index, or a shard of that run, was compared with
+                     its hash, and how it was last touched then
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +50,6 @@ SAMPLES_DIR = "samples"
 CLAIMS_DIR = "claims"
 _OPEN_PARTS = 256  # mapped at a time by one reader
 
-_TURN = [("role", pa.string()), ("text", pa.string()), ("is_trained", pa.bool_())]
-_PLACED = [
-    ("numbers", pa.list_(pa.float64())),
-    ("image", pa.int32()),
-    ("width", pa.float64()),
-    ("height", pa.float64()),
-]
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
 # `mtime_ns` holds the version, which of a file is that; the name is kept so that plans of before can be read.
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
@@ -64,6 +60,10 @@ _MEDIUM = [
     ("width", pa.int32()),
     ("grid_thw", pa.list_(pa.int32(), 3)),
 ]
+_TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_trained", pa.bool_())])
+_PLACED = pa.struct(
+    [("numbers", pa.list_(pa.float64())), ("image", pa.int32()), ("width", pa.float64()), ("height", pa.float64())]
+)
 _IMAGE = pa.struct([*_MEDIUM, ("orientation", pa.int8())])
 _VIDEO = pa.struct(
     [
@@ -81,9 +81,9 @@ SAMPLES_SCHEMA = pa.schema(
         ("member", pa.int32()),  # null: not of a ready-made pack
         ("copies", pa.int32()),
         ("boxes", pa.dictionary(pa.int8(), pa.string())),  # one value a part
-        ("turns", pa.list_(pa.struct(_TURN))),
+        ("turns", pa.list_(_TURN)),
         ("allow_tokens", pa.list_(pa.string())),
-        ("placed", pa.list_(pa.struct(_PLACED))),
+        ("placed", pa.list_(_PLACED)),
         ("images", pa.list_(_IMAGE)),
         ("videos", pa.list_(_VIDEO)),
         ("num_tokens", pa.int32()),
@@ -108,8 +108,24 @@ def write_part(
     folder: Path, part: int, rows: Sequence[tuple[MeasuredSample, int]], metadata: Mapping[str, str]
 ) -> None:
     """Write measured samples, each with its number of copies, as one part; `metadata` is about all of it."""
-    columns = [_sample_row(measured, copies) for measured, copies in rows]
-    batch = pa.RecordBatch.from_pylist(columns, schema=SAMPLES_SCHEMA.with_metadata(dict(metadata)))
+    samples = [measured.sample for measured, _ in rows]
+    columns = [
+        _one_value([sample.dataset for sample in samples], pa.int32()),
+        pa.array([sample.index for sample in samples], pa.int64()),
+        pa.array([sample.member for sample in samples], pa.int32()),
+        pa.array([copies for _, copies in rows], pa.int32()),
+        _one_value([sample.boxes for sample in samples], pa.int8()),
+        _lists([sample.turns for sample in samples], _turn_columns),
+        pa.array([sample.allow_tokens for sample in samples], pa.list_(pa.string())),
+        _lists([sample.placed for sample in samples], _placed_columns),
+        _lists([measured.images for measured, _ in rows], _image_columns),
+        _lists([measured.videos for measured, _ in rows], _video_columns),
+        *(
+            pa.array([getattr(measured, field.name) for measured, _ in rows], field.type)
+            for field in list(SAMPLES_SCHEMA)[-4:]
+        ),
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, schema=SAMPLES_SCHEMA.with_metadata(dict(metadata)))
     write_table(part_path(folder, part), pa.Table.from_batches([batch]))
 
 
@@ -121,7 +137,7 @@ def part_metadata(folder: Path, part: int) -> dict[str, str]:
 
 def decode_metadata(schema: pa.Schema) -> dict[str, str]:
     metadata = schema.metadata or {}
-    return {key.decode(): value.decode() for key, value in metadata.items()}
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
 
 
 def part_path(folder: Path, part: int) -> Path:
@@ -172,34 +188,54 @@ class SamplesReader:
         return table
 
 
-def _sample_row(measured: MeasuredSample, copies: int) -> dict[str, Any]:
-    sample = measured.sample
-    return {
-        "dataset": sample.dataset,
-        "index": sample.index,
-        "member": sample.member,
-        "copies": copies,
-        "boxes": sample.boxes,
-        "turns": [_fields(turn) for turn in sample.turns],
-        "allow_tokens": sample.allow_tokens,
-        "placed": [_fields(box) for box in sample.placed],
-        "images": [_medium_row(image) for image in measured.images],
-        "videos": [_medium_row(video) for video in measured.videos],
-        "num_tokens": measured.num_tokens,
-        "num_label_tokens": measured.num_label_tokens,
-        "num_image_patches": measured.num_image_patches,
-        "num_video_patches": measured.num_video_patches,
-    }
+def _one_value(texts: list[str], index_type: pa.DataType) -> pa.DictionaryArray:
+    return pa.array(texts, pa.dictionary(index_type, pa.string()))
 
 
-def _medium_row(medium: MeasuredImage | MeasuredVideo) -> dict[str, Any]:
-    stamp = {"num_bytes": medium.stamp.num_bytes, "mtime_ns": medium.stamp.version, "sha256": medium.stamp.sha256}
-    return {**_fields(medium), "source": _fields(medium.source), "stamp": stamp}
+def _lists(values: Sequence[Sequence[Any]], columns: Callable[[Sequence[Any]], pa.StructArray]) -> pa.ListArray:
+    """One list a row. Columns are built whole: a dict for each row and medium takes several times as long."""
+    ends = accumulate(map(len, values), initial=0)
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), columns(list(chain.from_iterable(values))))
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """Of a dataclass with slots. `asdict` copies every value as well, which takes six times as long."""
-    return {name: getattr(value, name) for name in value.__slots__}
+def _struct(type_: pa.StructType, *columns: pa.Array) -> pa.StructArray:
+    return pa.StructArray.from_arrays(columns, fields=list(type_))
+
+
+def _plain(type_: pa.StructType, values: Sequence[Any], names: Sequence[str]) -> list[pa.Array]:
+    """Columns of attributes that are called as in `type_`."""
+    return [pa.array(list(map(attrgetter(name), values)), type_.field(name).type) for name in names]
+
+
+def _turn_columns(turns: Sequence[Turn]) -> pa.StructArray:
+    return _struct(_TURN, *_plain(_TURN, turns, ("role", "text", "is_trained")))
+
+
+def _placed_columns(boxes: Sequence[PlacedBox]) -> pa.StructArray:
+    return _struct(_PLACED, *_plain(_PLACED, boxes, ("numbers", "image", "width", "height")))
+
+
+def _medium_columns(media: Sequence[MeasuredImage | MeasuredVideo]) -> list[pa.Array]:
+    source, stamp = pa.struct(_SOURCE), pa.struct(_STAMP)
+    stamps = [medium.stamp for medium in media]
+    versions = pa.array([each.version for each in stamps], pa.int64())
+    num_bytes, hashes = _plain(stamp, stamps, ("num_bytes", "sha256"))
+    sides = list(chain.from_iterable(medium.grid_thw for medium in media))
+    return [
+        _struct(source, *_plain(source, [medium.source for medium in media], [name for name, _ in _SOURCE])),
+        _struct(stamp, num_bytes, versions, hashes),
+        *_plain(_IMAGE, media, ("height", "width")),
+        pa.FixedSizeListArray.from_arrays(pa.array(sides, pa.int32()), 3),
+    ]
+
+
+def _image_columns(images: Sequence[MeasuredImage]) -> pa.StructArray:
+    return _struct(_IMAGE, *_medium_columns(images), *_plain(_IMAGE, images, ("orientation",)))
+
+
+def _video_columns(videos: Sequence[MeasuredVideo]) -> pa.StructArray:
+    names = ("num_frames", "fps", "frame_indices", "second_per_grid")
+    return _struct(_VIDEO, *_medium_columns(videos), *_plain(_VIDEO, videos, names))
 
 
 def _measured_sample(row: dict[str, Any]) -> MeasuredSample:

@@ -7,12 +7,14 @@ parse. Records are parsed one at a time: nothing holds all of a file's as Python
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from preprocess.errors import AnnotationError
+from preprocess.read.index import AnnotationIndex, FileVersion, HashingReader, changed
 from preprocess.read.json_records import JsonArray, JsonLines
 from preprocess.read.parquet_records import ParquetRows
 
@@ -26,24 +28,59 @@ class AnnotationFile(Protocol):
 
     def __iter__(self) -> Iterator[Any]: ...
 
+    def checkpoint(self, record: int) -> int:
+        """The number of the last record up to this one that can be read without what stands before it."""
+        ...
 
-def open_annotations(path: Path, columns: Mapping[str, str] | None = None) -> AnnotationFile:
-    """Choose the reader by the file's suffix; `columns` are those of the registry.
+    def read_from(self, record: int) -> Iterator[Any]:
+        """The records from such a one on. Raises FatalError where the file is no longer that of its index."""
+        ...
+
+
+_READERS: dict[str, type[JsonArray] | type[JsonLines] | type[ParquetRows]] = {
+    ".json": JsonArray,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".parquet": ParquetRows,
+}
+
+
+def open_annotations(
+    path: Path, index: AnnotationIndex | None = None, columns: Mapping[str, str] | None = None
+) -> AnnotationFile:
+    """Choose the reader by the file's suffix; with the file's index it is neither checked nor counted.
+
+    `columns` are those of the registry.
 
     Raises AnnotationError where the file can't be used as a whole.
     """
-    readers: dict[str, Callable[[Path], AnnotationFile]] = {
-        ".json": JsonArray,
-        ".jsonl": JsonLines,
-        ".ndjson": JsonLines,
-        ".parquet": partial(ParquetRows, columns=columns or {}),
-    }
+    with _naming(path):
+        reader = _reader(path)
+        return ParquetRows(path, index, columns) if reader is ParquetRows else reader(path, index)
+
+
+def make_index(path: Path) -> AnnotationIndex:
+    """Read all of a file once: hash it, check it, find its checkpoints. Raises AnnotationError, FatalError."""
+    with _naming(path), HashingReader(path) as hashed:
+        version = FileVersion.of(os.stat(path))
+        checkpoints = _reader(path).find_checkpoints(path, hashed.buffered())
+        if FileVersion.of(os.stat(path)) != version:
+            raise changed(path)
+        return AnnotationIndex(path=path, version=version, sha256=hashed.sha256, checkpoints=checkpoints)
+
+
+def _reader(path: Path) -> type[JsonArray] | type[JsonLines] | type[ParquetRows]:
     suffix = path.suffix.lower()
-    if suffix not in readers:
+    if suffix not in _READERS:
         advice = "; unpack it first" if suffix in _PACKED else ""
-        raise AnnotationError(f"{path}: annotation files end in {', '.join(readers)}{advice}")
+        raise AnnotationError(f"{path}: annotation files end in {', '.join(_READERS)}{advice}")
+    return _READERS[suffix]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        return readers[suffix](path)
+        yield
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or error
         raise AnnotationError(f"{path}: {what}; check annotation_path in the registry") from None

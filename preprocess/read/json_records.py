@@ -5,11 +5,15 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from preprocess.errors import AnnotationError, Reason, SampleError
+from preprocess.read.index import RECORDS_APART, AnnotationIndex, Checkpoints
 
 _BOM = "\ufeff"
 _NESTED_TOO_DEEPLY = object()
@@ -27,38 +31,72 @@ def _number(digits: str) -> int | float:
 
 _DECODER = json.JSONDecoder(parse_int=_number)
 _WINDOW_BYTES = 1 << 20
+_SMALL_WINDOW_BYTES = 1 << 14  # where a few hundred records are read
 _MOST_LEVELS = 100  # of lists and objects in each other; pickling a record takes ever more of the stack with them
 _LONGEST_CUT = 16  # characters that the start of a number, word or escape may have, and then some
+
+
+def checkpoint(index: AnnotationIndex | None, record: int) -> int:
+    """The last record up to this one that can be read without what stands before."""
+    return 0 if index is None else record // RECORDS_APART * RECORDS_APART
 
 
 class JsonArray:
     """Read twice: once to see that all of it parses, then record by record."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: AnnotationIndex | None = None) -> None:
         self._path = path
-        self._num_records = sum(1 for _ in self)
+        self._index = index
+        self._num_records = index.checkpoints.num_records if index is not None else sum(1 for _ in self)
 
     def __len__(self) -> int:
         return self._num_records
 
     def __iter__(self) -> Iterator[Any]:
-        advice = "mend it, or convert it to JSON Lines, where only the bad record is lost"
+        return self.read_from(0)
+
+    def checkpoint(self, record: int) -> int:
+        return checkpoint(self._index, record)
+
+    def read_from(self, record: int) -> Iterator[Any]:
         with open(self._path, "rb") as file:
-            window = _Window(file)
-            try:
-                for number, record in enumerate(window.array_items()):
-                    where = f"{self._path} record {number}"
-                    if record is _NESTED_TOO_DEEPLY:
-                        yield _too_deep(where)
-                    else:
-                        yield record if window.num_opened <= _MOST_LEVELS else _shallow(record, where)
-            except UnicodeDecodeError as error:
-                raise AnnotationError(f"{self._path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
-            except json.JSONDecodeError as error:
-                offset = window.offset_of(error)
-                if window.starts_with_object:
-                    advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
-                raise AnnotationError(f"{self._path}: {error.msg} at byte {offset}; {advice}") from None
+            if self._index is None:
+                window = _Window(file)
+            else:
+                self._index.check()
+                offset = file.seek(self._index.checkpoints.offsets[record // RECORDS_APART]) if record else 0
+                window = _Window(file, offset, _SMALL_WINDOW_BYTES)
+            yield from _records(self._path, window, record)
+
+    @staticmethod
+    def find_checkpoints(path: Path, file: BinaryIO) -> Checkpoints:
+        """Of the array in `file`, which is read to its end. Raises AnnotationError."""
+        window, offsets, num_records = _Window(file), array("q"), 0
+        for _ in _records(path, window, 0):
+            if num_records % RECORDS_APART == 0:
+                offsets.append(window.value_offset())
+            num_records += 1
+        return Checkpoints(num_records=num_records, offsets=np.array(offsets, np.int64), lines=np.empty(0, np.int64))
+
+
+def _records(path: Path, window: _Window, first: int) -> Iterator[Any]:
+    """The records of an array from number `first` on, where the window stands. Raises AnnotationError."""
+    advice = "mend it, or convert it to JSON Lines, where only the bad record is lost"
+    try:
+        items = window.more_items() if first else window.array_items()
+        for number, record in enumerate(items, start=first):
+            where = f"{path} record {number}"
+            if record is _NESTED_TOO_DEEPLY:
+                yield _too_deep(where)
+            else:
+                yield record if window.num_opened <= _MOST_LEVELS else _shallow(record, where)
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not UTF-8 at byte {window.offset_of(error)}; {advice}") from None
+    except json.JSONDecodeError as error:
+        offset = window.offset_of(error)
+        if window.starts_with_object:
+            advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
+        raise AnnotationError(f"{path}: {error.msg} at byte {offset}; {advice}") from None
 
 
 class _Window:
@@ -68,13 +106,16 @@ class _Window:
     crashes on an integer of 5,000 digits; its parser in Python is 25 times slower than this.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, offset: int = 0, window_bytes: int = _WINDOW_BYTES) -> None:
+        """`file` stands at `offset`, its start or that of a record."""
         self._file = file
+        self._window_bytes = window_bytes
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
         self._text = ""
         self._position = 0  # in _text
-        self._bytes_before = 0  # of the file, before _text
-        self._bytes_read = 0
+        self._value_start = 0  # in _text
+        self._bytes_before = offset  # of the file, before _text
+        self._bytes_read = offset
         self._at_end = False
         self.num_opened = 0  # brackets in the text of the value that came last
         self.starts_with_object = False  # where an array should
@@ -95,10 +136,23 @@ class _Window:
         self.starts_with_object = self._next() == "{"
         self._take("[", "An array of records should start")
         if self._next() != "]":
+            yield from self.more_items()
+            return
+        self._end()
+
+    def more_items(self) -> Iterator[Any]:
+        """The same from where a value begins."""
+        yield self._value()
+        while self._next() == ",":
+            self._position += 1
             yield self._value()
-            while self._next() == ",":
-                self._position += 1
-                yield self._value()
+        self._end()
+
+    def value_offset(self) -> int:
+        """The byte of the file at which the value begins that came last."""
+        return self._bytes_before + len(self._text[: self._value_start].encode("utf-8"))
+
+    def _end(self) -> None:
         self._take("]", "Expecting ',' delimiter")
         if self._next():
             raise json.JSONDecodeError("Extra data", self._text, self._position)
@@ -111,7 +165,7 @@ class _Window:
                 value, end = _DECODER.raw_decode(self._text, self._position)
                 if self._at_end or len(self._text) - end > _LONGEST_CUT:  # nearer, it might be half of a number
                     self.num_opened = sum(self._text.count(bracket, self._position, end) for bracket in "[{")
-                    self._position = end
+                    self._value_start, self._position = self._position, end
                     return value
             except json.JSONDecodeError as error:
                 if self._at_end or not self._may_be_cut_off(error.pos):
@@ -119,7 +173,7 @@ class _Window:
             except RecursionError:
                 closed = _end_of_brackets(self._text, self._position)
                 if closed is not None:
-                    self._position = closed
+                    self._value_start, self._position = self._position, closed
                     return _NESTED_TOO_DEEPLY
                 if self._at_end:
                     raise json.JSONDecodeError("Expecting the end of what opens", self._text, self._position) from None
@@ -154,7 +208,7 @@ class _Window:
 
     def _read_on(self) -> None:
         """Drop what is done with and read at least as much as is left: long records are parsed a few times only."""
-        wanted = max(_WINDOW_BYTES, len(self._text) - self._position)
+        wanted = max(self._window_bytes, len(self._text) - self._position)
         content = self._file.read(wanted)
         self._bytes_read += len(content)
         self._at_end = len(content) < wanted
@@ -179,8 +233,12 @@ def _end_of_brackets(text: str, start: int) -> int | None:
 class JsonLines:
     """Blank lines do not count as records."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: AnnotationIndex | None = None) -> None:
         self._path = path
+        self._index = index
+        if index is not None:
+            self._num_records = index.checkpoints.num_records
+            return
         with open(path, "rb") as file:
             self._num_records = sum(1 for line in file if line.strip())
 
@@ -188,8 +246,35 @@ class JsonLines:
         return self._num_records
 
     def __iter__(self) -> Iterator[Any]:
+        return self.read_from(0)
+
+    def checkpoint(self, record: int) -> int:
+        return checkpoint(self._index, record)
+
+    @staticmethod
+    def find_checkpoints(_: Path, file: BinaryIO) -> Checkpoints:
+        """Of the records in `file`, which is read to its end."""
+        offsets, lines = array("q"), array("q")
+        num_records = offset = 0
+        for number, line in enumerate(file):
+            if line.strip():
+                if num_records % RECORDS_APART == 0:
+                    offsets.append(offset)
+                    lines.append(number)
+                num_records += 1
+            offset += len(line)
+        columns = (np.array(column, np.int64) for column in (offsets, lines))
+        return Checkpoints(num_records=num_records, **dict(zip(("offsets", "lines"), columns, strict=True)))
+
+    def read_from(self, record: int) -> Iterator[Any]:
         with open(self._path, "rb") as file:
-            for number, line in enumerate(file, start=1):
+            num_lines = 0
+            if self._index is not None:
+                self._index.check()
+                if record:
+                    file.seek(self._index.checkpoints.offsets[record // RECORDS_APART])
+                    num_lines = int(self._index.checkpoints.lines[record // RECORDS_APART])
+            for number, line in enumerate(file, start=num_lines + 1):
                 if line.strip():
                     yield self._parse(line, number)
 

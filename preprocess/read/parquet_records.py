@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from preprocess.errors import AnnotationError, Reason, SampleError
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.columns import roots
 from preprocess.read.forms.table import keys_to_read
+from preprocess.read.index import AnnotationIndex, Checkpoints
 from shards.files.paths import LONGEST_PATH
 
+_READ_BYTES = 1 << 20
 _BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
 _ROWS_A_BYTE, _FEW_ROWS = 8, 1 << 20  # more than records can be compressed to, unless there are few
 
@@ -26,12 +31,17 @@ class ParquetRows:
 
     _BATCH_ROWS = 256
 
-    def __init__(self, path: Path, columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, path: Path, index: AnnotationIndex | None = None, columns: Mapping[str, str] | None = None
+    ) -> None:
         import pyarrow.parquet as pq
 
         self._path = path
+        self._index = index
         try:
             with pq.ParquetFile(path) as file:
+                rows = (file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+                self._starts = list(accumulate(rows, initial=0))[:-1]  # first row of each row group
                 self._num_rows = file.metadata.num_rows
                 schema = file.schema_arrow
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
@@ -53,17 +63,37 @@ class ParquetRows:
         return self._num_rows
 
     def __iter__(self) -> Iterator[Any]:
+        return self.read_from(0)
+
+    def checkpoint(self, record: int) -> int:
+        return self._starts[bisect_right(self._starts, record) - 1]
+
+    @staticmethod
+    def find_checkpoints(path: Path, file: BinaryIO) -> Checkpoints:
+        """None are needed. Raises AnnotationError."""
+        while file.read(_READ_BYTES):
+            pass
+        nothing = np.empty(0, np.int64)
+        return Checkpoints(num_records=len(ParquetRows(path)), offsets=nothing, lines=nothing)
+
+    def read_from(self, record: int) -> Iterator[Any]:
         import pyarrow.parquet as pq
 
-        row = 0
+        row = record
+        groups = range(bisect_left(self._starts, record), len(self._starts))
         try:
+            if self._index is not None:
+                self._index.check()
             with pq.ParquetFile(self._path) as file:
-                for batch in file.iter_batches(batch_size=self._BATCH_ROWS, columns=self._leaves):
-                    if row + len(batch) > self._num_rows:
-                        raise self._wrong_number(row + len(batch))
-                    for record in self._records(batch, row):
-                        yield record
-                        row += 1
+                for group in groups:  # one by one: of several, all are read before the first batch comes
+                    if row != self._starts[group]:
+                        raise self._wrong_number(row)
+                    for batch in file.iter_batches(self._BATCH_ROWS, [group], self._leaves):
+                        if row + len(batch) > self._num_rows:
+                            raise self._wrong_number(row + len(batch))
+                        for parsed in self._records(batch, row):
+                            yield parsed
+                            row += 1
         except (pa.ArrowException, OSError) as error:
             raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
         if row != self._num_rows:

@@ -3,6 +3,7 @@
 | stage | module | in -> out |
 | --- | --- | --- |
 | materialise | `materialise.py` | packs of one shard, as planned -> the shard, its sidecar, the places of its media |
-| reuse | `reuse.py` | a measured medium, an earlier run -> its patches, where they were decoded before |
+| places | `places.py` | where the patches of each medium stand <-> `plan/media/shard-N.arrow` |
+| reuse | `index.py`, `reuse.py` | places of an earlier run, sorted; a medium -> its patches, where it was decoded |
 | publish | `publish.py` | sidecars of all shards -> `rejects.jsonl`, `model/`, `manifest.json` |
 """

@@ -26,7 +26,8 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader, read_table
 from preprocess.sample import EncodedSample, MeasuredSample
 from preprocess.timing import Timing, slowest_of_shard
-from preprocess.write.reuse import Medium, OldPatches, write_media
+from preprocess.write.places import Medium, write_media
+from preprocess.write.reuse import OldPatches
 from shards import Pack, PackCounts
 from shards.files.names import PLAN_DIR
 from shards.formats.kinds import load_format
@@ -57,6 +58,7 @@ class LoadedShardStage:
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
         self._fingerprint = summary.run_fingerprint(config.format)
+        self._plan_fingerprint = summary.fingerprint
         self._check_hold = (lambda: None) if hold is None else hold.check
         self._write_shard = partial(
             write_shard,
@@ -79,7 +81,7 @@ class LoadedShardStage:
         """Write shard number `index` and its sidecar."""
         job = _Job(self._packs_of(index), self._samples, do_item, before_item)
         written = self._write_shard(self._output_dir, index, job.packs(), self._encoder.constants)
-        write_media(self._output_dir / PLAN_DIR, index, job.media)
+        write_media(self._output_dir / PLAN_DIR, index, job.media, self._plan_fingerprint)
         sidecar = ShardSidecar(
             fingerprint=self._fingerprint,
             shard=written.entry,

@@ -55,8 +55,12 @@ def publish(
         num_media += sidecar.num_media
         num_reused += sidecar.num_reused
         shards += [sidecar.shard] if sidecar.shard else []
-        slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
-        rejects += map(Reject.from_json, sidecar.rejects)
+        try:
+            slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
+            rejects += map(Reject.from_json, sidecar.rejects)
+        except ValueError as error:
+            path = sidecar_path(folder, index)
+            raise FatalError(f"{path} is damaged ({error}); remove it, and run the same command again") from None
     check_hold: Callable[[], None] = (lambda: None) if hold is None else hold.check
     check_hold()
     rejects = _one_a_sample(rejects, datasets)

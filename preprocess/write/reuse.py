@@ -1,116 +1,31 @@
 """Reuse: patches of media that an earlier run decoded, copied from its shards.
 
-Every run records where the patches of each medium stand (`plan/media/shard-N.arrow`), under a key made of all that
-determines them: the source file, its grid, and for a video the chosen frames. A later run with `--reuse OLD_DIR` looks
-its own keys up there. What it writes is byte for byte what decoding would have given. An old shard is verified by
-whoever first copies from it.
+Every run records where the patches of each medium stand (`places.py`). A later run with `--reuse OLD_DIR` gathers that
+(`index.py`) and looks its own keys up there. What it writes is byte for byte what decoding would have given. An old
+shard is verified by whoever first copies from it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import lru_cache
 from math import prod
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from preprocess.errors import ConfigError, FatalError
-from preprocess.media.store import reuse_key
-from preprocess.plan.tables import read_table, write_table
+from preprocess.errors import ConfigError, FatalError, damaged
 from preprocess.plan.versions import versions_of_patches
-from preprocess.sample import MeasuredImage, MeasuredVideo
+from preprocess.sample import MeasuredImage
+from preprocess.write.index import notes_dir, read_index, verify_once
+from preprocess.write.places import MEDIA_DIR, Medium, content_key, is_hashed, media_path, source_key
 from shards import ModelConstants, Pack, ShardError, open_shards
 from shards.files.differences import differences
-from shards.files.hashing import sha256_of_file
-from shards.files.names import INPUTS_NAME, MANIFEST_NAME, PLAN_DIR
+from shards.files.names import INPUTS_NAME, PLAN_DIR
 from shards.formats.writer import shard_index
+from shards.inputs import read_inputs
 
-MEDIA_DIR = "media"
-_INDEX_NAME = "index.arrow"
 _OPEN_PACKS = 256  # views into mapped files; media of one pack are wanted at different times
-
-# A key is 16 bytes of BLAKE2b, kept as two halves so that NumPy can sort and search them.
-_KEY = [("key_high", pa.uint64()), ("key_low", pa.uint64())]
-_PLACE = [("row", pa.int64()), ("first_patch", pa.int64())]
-MEDIA_SCHEMA = pa.schema([*_KEY, *_PLACE])
-INDEX_SCHEMA = pa.schema([*_KEY, ("shard", pa.int64()), *_PLACE])
-
-Medium = MeasuredImage | MeasuredVideo
-Key = tuple[int, int]
-
-
-def content_key(medium: Medium) -> Key:
-    """By the hash of the medium's bytes."""
-    return _digest(["content", medium.stamp.sha256, _pixels(medium)])
-
-
-def source_key(medium: Medium) -> Key:
-    """By where it is, its size and version."""
-    return _digest(["file", *reuse_key(medium.source, medium.stamp), _pixels(medium)])
-
-
-def _pixels(medium: Medium) -> list[object]:
-    """What determines the patches of given bytes."""
-    frames = medium.frame_indices if isinstance(medium, MeasuredVideo) else None
-    return [medium.height, medium.width, getattr(medium, "orientation", 1), medium.grid_thw, frames]
-
-
-def _digest(what: object) -> Key:
-    digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
-
-
-def _keys(medium: Medium) -> Iterator[Key]:
-    """All under which it is recorded."""
-    if medium.stamp.sha256:
-        yield content_key(medium)
-    yield source_key(medium)
-
-
-def media_path(plan: Path, index: int) -> Path:
-    return plan / MEDIA_DIR / f"shard-{index:06d}.arrow"
-
-
-def write_media(plan: Path, index: int, places: Iterable[tuple[Medium, int, int]]) -> None:
-    """Record (medium, row in the shard, first patch among the row's image or video patches) for one shard."""
-    rows = [(*key, row, first) for medium, row, first in places for key in _keys(medium)]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(MEDIA_SCHEMA)
-    path = media_path(plan, index)
-    path.parent.mkdir(exist_ok=True)
-    write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, MEDIA_SCHEMA, strict=True)], MEDIA_SCHEMA))
-
-
-def build_index(old_dir: Path, plan: Path) -> None:
-    """Gather what `old_dir` records into one table below `plan`, sorted by key. Raises ConfigError."""
-    path = _notes_dir(old_dir, plan) / _INDEX_NAME
-    if path.exists():
-        return
-    tables = []
-    for number, entry in enumerate(open_shards(old_dir).manifest.shards):
-        recorded = media_path(old_dir / PLAN_DIR, shard_index(entry.name))
-        try:
-            table = read_table(recorded)
-        except FileNotFoundError:
-            raise ConfigError(f"--reuse {old_dir}: {recorded} is missing; leave --reuse out") from None
-        tables.append(table.add_column(2, "shard", pa.array(np.full(len(table), number), pa.int64())))
-    index = pa.concat_tables(tables)
-    order = np.lexsort((index["key_low"].to_numpy(), index["key_high"].to_numpy()))
-    path.parent.mkdir(exist_ok=True)
-    # In one chunk, its columns are NumPy views into the mapped file, which all processes share.
-    write_table(path, index.take(pa.array(order)).cast(INDEX_SCHEMA).combine_chunks(), max(len(index), 1))
-
-
-def _notes_dir(old_dir: Path, plan: Path) -> Path:
-    """Where a run keeps what it knows of a run that it reuses; the hash of that one's manifest names it."""
-    return plan / f"reuse-{sha256_of_file(old_dir / MANIFEST_NAME)[:16]}"
 
 
 def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, str | None]) -> None:
@@ -128,6 +43,13 @@ def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, 
             raise ConfigError(
                 f"--reuse {old_dir}: {PLAN_DIR}/{name} is missing there; copy it too, or leave --reuse out"
             )
+    # The others are looked at when they are gathered, by one process.
+    index = shard_index(manifest.shards[0].name)
+    if media_path(old_dir / PLAN_DIR, index).exists() and not is_hashed(old_dir / PLAN_DIR, index):
+        raise ConfigError(
+            f"--reuse {old_dir}: it was written before the places of media had a hash, so that they can't be trusted; "
+            "leave --reuse out"
+        )
 
 
 class OldPatches:
@@ -135,13 +57,15 @@ class OldPatches:
 
     def __init__(self, old_dir: Path, plan: Path) -> None:
         self._old_dir = old_dir
-        self._notes_dir = _notes_dir(old_dir, plan)
+        self._notes_dir = notes_dir(old_dir, plan)
         self._shards = open_shards(old_dir)
         self._verified: set[int] = set()
         self._pack = lru_cache(maxsize=_OPEN_PACKS)(self._read_pack)
-        index = read_table(self._notes_dir / _INDEX_NAME)
-        self._columns = [index[name].to_numpy() for name in INDEX_SCHEMA.names]
-        inputs = json.loads((old_dir / PLAN_DIR / INPUTS_NAME).read_text(encoding="utf-8"))
+        self._columns = read_index(old_dir, plan)
+        try:
+            inputs = read_inputs(old_dir) or {}
+        except ValueError as error:
+            raise damaged(old_dir / PLAN_DIR / INPUTS_NAME, error) from None
         self._has_content_keys = bool(inputs.get("hash_media"))
 
     def find(self, medium: Medium) -> npt.NDArray[np.uint8] | None:
@@ -174,16 +98,6 @@ class OldPatches:
     def _verify(self, shard: int) -> None:
         """Against the manifest, unless any process of this run did so before and the files were not touched since."""
         entry = self._shards.manifest.shards[shard]
-        paths = [self._old_dir / file.name for file in entry.files()]
-        touched = "".join(f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n" for stat in map(os.stat, paths))
-        with open(self._notes_dir / f"{entry.name}.verified", "a+") as mark:
-            with suppress(OSError):  # file systems without locks: several processes may do the same
-                fcntl.flock(mark, fcntl.LOCK_EX)
-            mark.seek(0)
-            if mark.read() == touched:
-                return
-            for path, file in zip(paths, entry.files(), strict=True):
-                if sha256_of_file(path) != file.sha256:
-                    raise FatalError(f"{path} does not match its manifest; run without --reuse {self._old_dir}")
-            mark.truncate(0)
-            mark.write(touched)
+        hashes = {self._old_dir / file.name: file.sha256 for file in entry.files()}
+        flaw = f"does not match its manifest; run without --reuse {self._old_dir}"
+        verify_once(self._notes_dir / f"{entry.name}.verified", hashes, flaw)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shards.errors import naming_file
-from shards.files.plain import open_plain
+from shards.files.plain import open_own, open_plain
 
 _BLOCK_BYTES = 1 << 20
 _SYNC_BYTES = 16 << 20
@@ -28,6 +28,12 @@ def sha256_of(file: IO[bytes]) -> str:
 def sha256_of_file(path: Path) -> str:
     """Of a plain file. Raises what `open_plain` raises."""
     with open_plain(path) as file:
+        return sha256_of(file)
+
+
+def sha256_of_own_file(path: Path) -> str:
+    """Of a file of a folder that belongs together. Raises what `open_own` raises."""
+    with open_own(path) as file:
         return sha256_of(file)
 
 

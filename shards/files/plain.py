@@ -1,4 +1,9 @@
-"""Files of ours are plain files: a FIFO or a device under the name of one would be read for ever, or not at all."""
+"""Files of ours are plain files: a FIFO or a device under the name of one would be read for ever, or not at all.
+
+Of links, those count that lead into the folder in which they stand or, as in the Hub's cache, into that of its
+repository: `datasets--ORG--NAME/snapshots/REVISION/manifest.json -> ../../blobs/HASH`. Whatever else a link leads to
+was never part of the folder.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _NOT_PLAIN = "not a plain file, but a FIFO, socket, device or folder; remove it"
+_A_LINK_OUT = "a link out of its folder, to {}; put the file itself there (cp -L)"
+_SNAPSHOTS = "snapshots"  # of the Hub's cache
 _A_LINK = "a link, and only plain files are copied; put the file itself there (cp -L)"
 
 
@@ -36,9 +43,26 @@ def open_plain(path: Path, *, follow_links: bool = True) -> BinaryIO:
         raise
 
 
-def read_plain(path: Path, *, follow_links: bool = True) -> bytes:
-    """The whole content. Raises what `open_plain` raises."""
-    with open_plain(path, follow_links=follow_links) as file:
+def link_out(path: Path) -> Path | None:
+    """Where a link leads that leaves the folder, and the repository, in which it stands; None for all else."""
+    if not path.is_symlink():
+        return None
+    folder, target = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path))
+    repositories = (above.parent for above in folder.parents if above.name == _SNAPSHOTS)
+    return None if next(repositories, folder) in target.parents else target
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a file of a folder that belongs together. Raises OSError: what `open_plain` raises, ELOOP for a link out."""
+    target = link_out(path)
+    if target is not None:
+        raise OSError(errno.ELOOP, _A_LINK_OUT.format(target), str(path))
+    return open_plain(path)
+
+
+def read_own(path: Path) -> bytes:
+    """The whole content. Raises what `open_own` raises."""
+    with open_own(path) as file:
         return file.read()
 
 

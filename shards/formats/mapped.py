@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shards.errors import DamagedShard, UnreadableShard
-from shards.files.plain import open_plain
+from shards.files.plain import open_own
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def opened(path: Path, num_bytes: int | None = None) -> Iterator[BinaryIO]:
     Raises DamagedShard where it is missing or of another size, and UnreadableShard where the system refuses.
     """
     try:
-        with open_plain(path) as file:
+        with open_own(path) as file:
             if num_bytes is not None:
                 _compare(path, os.fstat(file.fileno()).st_size, num_bytes)
             yield file

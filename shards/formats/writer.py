@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
 from shards.files.names import PLAN_DIR
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from shards.files.records import Record
 from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
 from shards.manifest import ShardEntry
@@ -212,6 +212,6 @@ def is_finished(folder: Path, index: int, fingerprint: str) -> bool:
 def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:
     """None where there is none, or a damaged one: its shard is then as good as unfinished."""
     try:
-        return ShardSidecar.from_json(read_plain(sidecar_path(folder, index)))
+        return ShardSidecar.from_json(read_own(sidecar_path(folder, index)))
     except (FileNotFoundError, ValueError):
         return None

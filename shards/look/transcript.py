@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from shards.errors import DamagedShard, UnreadableShard
 from shards.files.names import MODEL_DIR, TOKENIZER_NAME
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from shards.pack import IGNORE_INDEX, Pack
 from shards.segments import Segment, VisualSpan
 
@@ -32,7 +32,7 @@ class Transcriber:
         """Raises DamagedShard or UnreadableShard where `folder` has no readable tokenizer."""
         path = folder / MODEL_DIR / TOKENIZER_NAME
         try:
-            self._tokenizer = Tokenizer.from_buffer(read_plain(path))
+            self._tokenizer = Tokenizer.from_buffer(read_own(path))
         except FileNotFoundError:
             raise DamagedShard(f"{path} can't be read: it is missing; copy it from the model folder") from None
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,23 @@ POSITIVE = ["pack_length", "pack_patches", "shard_bytes", "base_interval", "samp
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_sizes_are_positive_and_finite(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name} is {value}; it must be positive"):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        ("base_interval", 1e-320, "1e-06 is the least"),
+        ("sample_timeout", 1e-320, "0.001 is the least"),
+        ("sample_timeout", 1e30, "86,400.0 is the most"),
+        ("pack_length", 10**30, "16,777,216 is the most"),
+        ("pack_patches", (1 << 24) + 1, "16,777,216 is the most"),
+        ("shard_bytes", 10**30, "is the most"),
+        ("video_max_frames", 10**18, "16,777,216 is the most"),
+    ],
+)
+def test_absurd_sizes_are_refused(name: str, value: float, bound: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is {re.escape(str(value))}; .*{bound}"):
         make(**{name: value})
 
 

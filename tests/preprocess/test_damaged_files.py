@@ -36,6 +36,21 @@ def test_a_damaged_sidecar_is_written_again(workshop: Workshop, finished: Path, 
     assert published(finished) == before
 
 
+@pytest.mark.parametrize(("name", "entry"), [("rejects", {"dataset": "d"}), ("slowest", {"seconds": "1"})])
+def test_a_sidecar_with_damaged_entries_is_named(
+    workshop: Workshop, finished: Path, name: str, entry: dict[str, object]
+) -> None:
+    before = published(finished)
+    path = finished / "plan" / "done" / "shard-000000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: [entry]}))
+    outcome = workshop.run("--max_reject_share=1")
+    assert outcome.code == 1
+    assert f"{path} is damaged" in outcome.error
+    path.unlink()
+    assert workshop.run("--max_reject_share=1").code == 0, "what the message advises works"
+    assert published(finished) == before
+
+
 @pytest.mark.parametrize("content", [b"{", b"5", b'{"a": 1}', b"[[]]", b"\xff"])
 @pytest.mark.parametrize("name", ["plan/slowest.json", "rejects.jsonl"])
 def test_a_report_names_what_is_damaged(workshop: Workshop, finished: Path, name: str, content: bytes) -> None:
@@ -43,6 +58,56 @@ def test_a_report_names_what_is_damaged(workshop: Workshop, finished: Path, name
     outcome = workshop.command("report", str(finished))
     assert outcome.code == 1
     assert f"{finished / name} is damaged" in outcome.error
+
+
+WHOLE_REJECT = {"dataset": "d", "index": 0, "reason": "bad_json", "detail": "x"}
+WHOLE_TIMING = {"seconds": 1.0, "sample": "d:0", "media": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "change"),
+    [
+        ("rejects.jsonl", WHOLE_REJECT, {"index": "0"}),
+        ("rejects.jsonl", WHOLE_REJECT, {"index": True}),
+        ("rejects.jsonl", WHOLE_REJECT, {"member": 0.5}),
+        ("rejects.jsonl", WHOLE_REJECT, {"dataset": 5}),
+        ("rejects.jsonl", WHOLE_REJECT, {"reason": ["a"]}),
+        ("rejects.jsonl", WHOLE_REJECT, {"detail": None}),
+        ("rejects.jsonl", WHOLE_REJECT, {"source": {"path": 5}}),
+        ("rejects.jsonl", WHOLE_REJECT, {"source": {"path": "a", "row": "0"}}),
+        ("rejects.jsonl", WHOLE_REJECT, {"odd": 1}),
+        ("plan/slowest.json", WHOLE_TIMING, {"seconds": "1"}),
+        ("plan/slowest.json", WHOLE_TIMING, {"sample": 5}),
+        ("plan/slowest.json", WHOLE_TIMING, {"media": [5]}),
+        ("plan/slowest.json", WHOLE_TIMING, {"media": "ab"}),
+    ],
+)
+def test_a_report_names_a_file_with_wrong_types(
+    workshop: Workshop, finished: Path, name: str, whole: dict[str, object], change: dict[str, object]
+) -> None:
+    def write(record: dict[str, object]) -> None:
+        (finished / name).write_text(json.dumps(record if name.endswith("l") else [record]) + "\n")
+
+    write(whole)
+    assert workshop.command("report", str(finished)).code == 0
+    write({**whole, **change})
+    outcome = workshop.command("report", str(finished))
+    assert outcome.code == 1
+    assert f"{finished / name} is damaged" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"{", "does not match manifest.sha256"), (None, "has no manifest.json")]
+)
+def test_a_report_on_a_broken_manifest_says_what_it_is(
+    workshop: Workshop, finished: Path, content: bytes | None, words: str
+) -> None:
+    path = finished / "manifest.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    outcome = workshop.command("report", str(finished))
+    assert outcome.code == 2
+    assert words in outcome.error
+    assert "make room" not in outcome.error
 
 
 def test_a_report_without_a_ledger_says_which_file_is_missing(workshop: Workshop, finished: Path) -> None:

@@ -134,7 +134,7 @@ def test_empty_answers_teach_nothing(workshop: Workshop, encoder: SampleEncoder,
 def test_positions_that_do_not_fit_are_a_reject(
     workshop: Workshop, encoder: SampleEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = sample_of(workshop, talk())
+    sample = sample_of(workshop, talk("<video>", video=clip(workshop)))
     monkeypatch.setattr(preprocess.encode, "num_positions", lambda *_: 2**31)
     encoder.measure(sample)
     monkeypatch.setattr(preprocess.encode, "num_positions", lambda *_: 2**31 + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +171,43 @@ def test_a_run_whose_folder_is_taken_over_says_so_and_leaves_the_other_alone(
     assert outcome.code == 1
     assert "was taken over by another run" in outcome.err.splitlines()[-1]
     assert contents(outcome.folder) == taken[0]
+
+
+@pytest.mark.parametrize("name", ["plan/samples/part-000009.arrow", "plan/new", ".writing/new", "model/new"])
+def test_a_run_that_writes_on_while_its_folder_is_removed_stops_neither(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What it writes before it asks whose the folder is must not keep that from being taken."""
+    workshop.dataset([talk()])
+    assert workshop.run("--seed=1").code == 0
+    rmtree = preprocess.output_dir.shutil.rmtree
+
+    def writing_on(path: Path, **options: Any) -> None:
+        folder = workshop.root / "out"
+        with suppress(FileNotFoundError):
+            if b"being_removed" in (folder / "plan" / "inputs.json").read_bytes():
+                (folder / name).write_bytes(b"")
+        rmtree(path, **options)
+        with suppress(FileNotFoundError):
+            if b"being_removed" in (folder / "plan" / "inputs.json").read_bytes():
+                (folder / name).write_bytes(b"")
+
+    monkeypatch.setattr(preprocess.output_dir.shutil, "rmtree", writing_on)
+    outcome = workshop.run("--seed=2", "--overwrite")
+    assert outcome.code == 0, outcome.error
+    assert not (outcome.folder / name).exists()
+
+
+def test_folders_that_a_stopped_run_makes_anew_do_not_keep_its_place(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.dataset([talk()])
+    assert workshop.run("--seed=1").code == 0
+    remove = preprocess.output_dir._remove_run
+
+    def removing(folder: Path) -> None:
+        remove(folder)
+        (folder / "plan" / "done").mkdir(parents=True)
+
+    monkeypatch.setattr(preprocess.output_dir, "_remove_run", removing)
+    assert workshop.run("--seed=2", "--overwrite").code == 0

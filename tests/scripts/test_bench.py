@@ -1,4 +1,4 @@
-"""The benchmarks of planning, packing, reading and interrupted training: they run alone, and hold what they show."""
+"""Benchmarks of planning, packing, reading, races and interrupted training: they run alone, and hold what they show."""
 
 from __future__ import annotations
 
@@ -53,3 +53,15 @@ def test_training_that_was_killed_ends_with_the_same_bits(tmp_path: Path) -> Non
     assert set(result) == {"kills", "identical"}
     assert result["kills"] >= 1
     assert result["identical"] is True
+
+
+@pytest.mark.slow
+def test_of_two_runs_in_one_folder_one_comes_out_whole(tmp_path: Path) -> None:
+    assert run_quickly("race", tmp_path) == {"trials": 5, "one_whole": 5}
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_rank_or_launcher(tmp_path: Path) -> None:
+    result = run_quickly("kill_ranks", tmp_path)
+    assert result["slowest_seconds"] < 10
+    assert (result["orphans"], result["wrong_endings"]) == (0, 0)

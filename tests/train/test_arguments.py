@@ -65,7 +65,12 @@ LAUNCH_SCRIPT = [
     ("resume_from_checkpoint", "True", True),
     ("resume_from_checkpoint", "false", False),
     ("resume_from_checkpoint", None, True),
-    ("deepspeed", "zero3.json", "leave the flag out"),
+    ("zero_stage", "3", 3),
+    ("zero_stage", "4", "must be one of 0, 1, 2, 3"),
+    ("device_memory", "64", 64.0),
+    ("device_memory", "0", "must be above 0"),
+    ("deepspeed", "absent.json", "can't be read"),
+    ("nproc", "8", "scripts/train.sh"),
     ("gradient_checkpointing", "False", False),
     ("gradient_checkpointing", "True", True),
     ("max_grad_norm", "0", 0.0),
@@ -344,8 +349,8 @@ def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_wrong_usage_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*FLAGS, "--deepspeed", "zero3.json"]) == 2
+    assert main([*FLAGS, "--packing", "none"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("train: error: --deepspeed ")
+    assert err.startswith("train: error: --packing ")
     assert err.count("\n") == 1

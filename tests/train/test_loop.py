@@ -297,15 +297,6 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(root: P
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("variable", ["RANK_SIZE", "MS_WORKER_NUM"])
-def test_several_processes_are_refused(
-    variable: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, "8")
-    with pytest.raises(UsageError, match=f"{variable} is 8.*one process"):
-        open_inputs(arguments_of(root, tmp_path / "out"))
-
-
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mindspore.get_context", lambda _: "CPU")
     with pytest.raises(UsageError, match="no Ascend libraries"):

@@ -46,3 +46,18 @@ with StopRequest():
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGINT
     assert done.stdout == "still here\n"
+
+
+def test_a_rank_of_a_launcher_outlives_a_second_signal() -> None:
+    program = """
+import os, signal
+from train.stop import StopRequest
+with StopRequest(second_ends=False) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    print(stop.signal_name, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "SIGTERM\n")
+    assert done.stderr == "train: SIGTERM: stopping after this step and saving\n"

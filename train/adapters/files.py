@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from shards.files.atomic import write_atomically
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from train.errors import WeightsError
 from train.weights.companions import require_own
 from train.weights.files import StoredWeight, WeightToWrite, listing, stored_weights, write_file
@@ -136,7 +136,7 @@ def write_adapter(folder: Path, config: AdapterConfig, weights: Sequence[WeightT
 
 def _read_config(path: Path) -> AdapterConfig:
     try:
-        record = json.loads(read_plain(path))
+        record = json.loads(read_own(path))
         targets = record["target_modules"]
         config = AdapterConfig(
             base_model=str(record.get("base_model_name_or_path")),

@@ -7,8 +7,10 @@ drawn for each module from (seed, name) alone. All other parameters are frozen, 
 scripts.
 
 The dropout mask of a pack is a function of (seed, position of the pack in the run, module), so that a run that was
-interrupted goes on with the bits it would have had. MindSpore's generators have a state of their own and can't do that;
-the mask is an integer hash of each element's index instead.
+interrupted goes on with the bits it would have had. MindSpore's own dropout has a state and can't do that. On Ascend
+the mask comes from the generator below it, DropoutGenMaskExt, which counts from a seed that it is given (NEVER RUN:
+this project has no NPU); elsewhere it is an integer hash of each element's index (whose shifts would run on Ascend's
+slow AI CPU). The two masks differ, and so do runs on the two kinds of device.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 from mindspore import nn, ops
+from mindspore.ops.auto_generate import DropoutDoMaskExt, DropoutGenMaskExt
 
 from train.adapters.files import KEY_PREFIX, SUFFIX_A, SUFFIX_B, AdapterConfig, find_adapter, write_adapter
 from train.arguments import TrainArguments
@@ -47,7 +50,11 @@ class AdapterDropout(nn.Cell):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        self.rate = rate
         self.threshold = round(rate * 2**31)
+        self.has_generator = has_generator(ms.get_context("device_target"))
+        if self.has_generator:
+            self.generate_mask, self.apply_mask = DropoutGenMaskExt(), DropoutDoMaskExt()
         # Past the cell's own bookkeeping: no weight of the model, and not to be saved, counted or grouped with them.
         state = ms.Parameter(ms.Tensor(np.zeros(2, np.int32)), name="lora_dropout", requires_grad=False)
         object.__setattr__(self, "state", state)
@@ -60,6 +67,16 @@ class AdapterDropout(nn.Cell):
         ops.assign(self.state, ms.Tensor(np.zeros(2, np.int32)))
 
     def construct(self, x_NC: ms.Tensor, salt: int) -> ms.Tensor:
+        return self._by_generator(x_NC, salt) if self.has_generator else self._by_hash(x_NC, salt)
+
+    def _by_generator(self, x_NC: ms.Tensor, salt: int) -> ms.Tensor:
+        seed = ops.cast(self.state[:1], ms.int64) * 2**32 + (salt & 0xFFFFFFFF)
+        offset = ops.zeros((1,), ms.int64)
+        mask = self.generate_mask(x_NC.shape, self.rate, seed, offset, x_NC.dtype)
+        is_on = ops.cast(self.state[1] > 0, x_NC.dtype)
+        return self.apply_mask(x_NC, mask, self.rate) * is_on + x_NC * (1 - is_on)
+
+    def _by_hash(self, x_NC: ms.Tensor, salt: int) -> ms.Tensor:
         num_rows, num_channels = x_NC.shape
         index = ops.cast(ops.range(0, num_rows * num_channels, 1), ms.int32)
         # The mixing steps of MurmurHash3's finaliser, with the seed between them: int32 products wrap, and the mask
@@ -71,6 +88,11 @@ class AdapterDropout(nn.Cell):
         keep = ops.cast(ops.reshape(h, x_NC.shape) >= self.state[1], x_NC.dtype)
         scale = 2.0**31 / (2.0**31 - ops.cast(self.state[1], ms.float32))
         return x_NC * keep * ops.cast(scale, x_NC.dtype)
+
+
+def has_generator(device: str) -> bool:
+    """Whether MindSpore 2.7.0 has the kernels of DropoutGenMaskExt there."""
+    return device == "Ascend"
 
 
 class LoRA(nn.Cell):
@@ -89,10 +111,13 @@ class LoRA(nn.Cell):
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
+        return self.matmul(self.inner(x_NC), ops.cast(self.lora_B, x_NC.dtype))
+
+    def inner(self, x_NC: ms.Tensor) -> ms.Tensor:
+        """What B takes, (N, r): lora_alpha / r * A dropout(x)."""
         if self.dropout is not None:
             x_NC = self.dropout(x_NC, self.salt)
-        inner_NR = self.matmul(x_NC, ops.cast(self.lora_A, x_NC.dtype))
-        return self.matmul(inner_NR, ops.cast(self.lora_B, x_NC.dtype)) * self.scaling
+        return self.matmul(x_NC, ops.cast(self.lora_A, x_NC.dtype)) * self.scaling
 
 
 @dataclass(frozen=True)
@@ -109,11 +134,13 @@ class Adapters:
     def parameters(self) -> list[ms.Parameter]:
         return [each for adapter in self.modules.values() for each in (adapter.lora_A, adapter.lora_B)]
 
-    def seeded(self, accumulate: Callable[..., ms.Tensor], first_position: int) -> Callable[..., ms.Tensor]:
-        """`accumulate(*batch)` with dropout on, for the packs at `first_position` and after it, one a call."""
+    def seeded(
+        self, accumulate: Callable[..., ms.Tensor], first_position: int, num_ranks: int = 1
+    ) -> Callable[..., ms.Tensor]:
+        """`accumulate(*batch)` with dropout on, for the packs at `first_position` and every `num_ranks`th after it."""
         if self.dropout is None:
             return accumulate
-        dropout, positions = self.dropout, count(first_position)
+        dropout, positions = self.dropout, count(first_position, num_ranks)
 
         def accumulate_with_dropout(*batch: ms.Tensor) -> ms.Tensor:
             dropout.begin(self.seed, next(positions))
@@ -152,8 +179,14 @@ class Adapters:
         config = self.config
         return (
             f"LoRA on {len(self.modules)} layers ({listing(list(config.target_modules))}): r {config.r}, "
-            f"alpha {config.alpha}, dropout {config.dropout}; all else is frozen, whatever tune_mm_* say"
+            f"alpha {config.alpha}, dropout {config.dropout}{self._kind_of_mask()}; all else is frozen, whatever "
+            "tune_mm_* say"
         )
+
+    def _kind_of_mask(self) -> str:
+        if self.dropout is None:
+            return ""
+        return f" (masks by {'DropoutGenMaskExt' if self.dropout.has_generator else 'a hash'})"
 
 
 def adapters_of(arguments: TrainArguments, model: TrainedModel) -> Adapters | None:

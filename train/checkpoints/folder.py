@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.files.atomic import sync_folder
-from shards.files.hashing import sha256_of_file, sync_file
+from shards.files.hashing import sha256_of_own_file, sync_file
 from train.checkpoints.trainer_state import StoredFile, TrainerState, read_state, write_state
 from train.errors import DamagedCheckpoint
 from train.weights.companions import STATE_NAME
@@ -72,7 +72,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         path = folder / name
         try:
             num_bytes = path.stat().st_size
-            intact = num_bytes == expected.num_bytes and sha256_of_file(path) == expected.sha256
+            intact = num_bytes == expected.num_bytes and sha256_of_own_file(path) == expected.sha256
         except OSError as error:
             raise DamagedCheckpoint(f"{path} can't be read ({error.strerror})") from None
         if not intact:
@@ -127,6 +127,6 @@ def read_arrays(path: Path, write: Callable[[str, npt.NDArray[np.float32]], None
 
 
 def _describe_and_sync(path: Path) -> StoredFile:
-    described = StoredFile(num_bytes=path.stat().st_size, sha256=sha256_of_file(path))
+    described = StoredFile(num_bytes=path.stat().st_size, sha256=sha256_of_own_file(path))
     sync_file(path)  # last: it leaves nothing in memory to read again
     return described

@@ -1,7 +1,7 @@
 """Where a run starts: at step 0, or at a checkpoint that it continues exactly. Decided before anything is written.
 
 What `output_dir` holds                        what happens
-nothing but logs (*.log, *.out, *.err, .*)     the run starts at step 0
+nothing but logs/, *.log, *.out, *.err, .*     the run starts at step 0
 a finished run, as long as this one            nothing is left to do
 checkpoints                                    the newest that is intact goes on; none intact: an error
 a run that was stopped before a checkpoint     the run starts again at step 0
@@ -21,6 +21,7 @@ from shards.order import PackOrder
 from train.arguments import TrainArguments
 from train.checkpoints.folder import Checkpoint, find_checkpoints, read_checkpoint, step_of
 from train.checkpoints.trainer_state import RunIdentity, TrainerState, read_state
+from train.cluster.launch.processes import LOGS
 from train.errors import DamagedCheckpoint, UsageError
 from train.reports.metrics import StepSums
 from train.weights.companions import STATE_NAME
@@ -70,6 +71,18 @@ def find_start(arguments: TrainArguments, identity: RunIdentity, order: PackOrde
         _require_same(finished, identity, output_dir)
         return Start(is_finished=True, notes=(f"{output_dir} holds the model after {finished.step} steps: finished",))
     return _start_at_newest(output_dir, identity, order)
+
+
+def newest_identity(arguments: TrainArguments) -> RunIdentity | None:
+    """That of the checkpoint which a run of these arguments may go on from; None without one, or if it is damaged."""
+    resume = arguments.resume_from_checkpoint
+    folders = [resume] if isinstance(resume, Path) else find_checkpoints(arguments.output_dir) if resume else []
+    for folder in folders:
+        try:
+            return read_state(folder / STATE_NAME)[0].identity
+        except DamagedCheckpoint:
+            continue
+    return None
 
 
 def _start_at(folder: Path, output_dir: Path, identity: RunIdentity, order: PackOrder) -> Start:
@@ -150,6 +163,8 @@ def _require_same(state: TrainerState, identity: RunIdentity, source: Path) -> N
 
 def _require_free(output_dir: Path) -> None:
     names = sorted(path.name for path in output_dir.iterdir()) if output_dir.exists() else []
-    occupying = [name for name in names if not name.startswith(".") and not name.endswith(_LOG_SUFFIXES)]
+    occupying = [
+        each for each in names if each != LOGS and not each.startswith(".") and not each.endswith(_LOG_SUFFIXES)
+    ]
     if occupying:
         raise UsageError(f"output_dir {output_dir} holds {occupying[0]} already; {_NEW_FOLDER}")

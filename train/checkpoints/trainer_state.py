@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from shards.files.atomic import write_atomically
 from shards.files.differences import differences
 from shards.files.hashing import sha256_of_json
 from shards.files.names import CONFIG_NAME
-from shards.files.plain import open_plain, read_plain
+from shards.files.plain import open_own, read_own
 from shards.order import PackOrder
 from train.arguments import FIELDS, TrainArguments
 from train.errors import DamagedCheckpoint
@@ -33,6 +34,7 @@ _SAMPLE_BYTES = 1 << 20
 _MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
 _MAY_DIFFER |= {"gradient_checkpointing"}
 _MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
+_MAY_DIFFER |= {"zero_stage", "deepspeed", "device_memory"}
 _MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
 # Only their product counts.
 _PACKS_PER_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -51,9 +53,10 @@ class RunIdentity:
     arguments: Mapping[str, Any]  # all of TrainArguments, as JSON
     shards: Mapping[str, Any]  # `fingerprint`, `num_packs`, and `inputs`, which the fingerprint was taken of
     model_sha256: str  # see `hash_model`
+    num_ranks: int = 1
 
     @classmethod
-    def of(cls, arguments: TrainArguments, manifest: Manifest) -> RunIdentity:
+    def of(cls, arguments: TrainArguments, manifest: Manifest, num_ranks: int = 1) -> RunIdentity:
         values = {name: getattr(arguments, name) for name in FIELDS}
         shards = {
             "fingerprint": manifest.fingerprint,
@@ -64,7 +67,13 @@ class RunIdentity:
             arguments={name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
             shards=json.loads(json.dumps(shards)),
             model_sha256=hash_model(arguments.model),
+            num_ranks=num_ranks,
         )
+
+    @property
+    def packs_per_step(self) -> int:
+        """On all ranks."""
+        return self.num_ranks * math.prod(self.arguments[name] for name in _PACKS_PER_STEP)
 
     def differences(self, now: RunIdentity) -> Iterator[str]:
         """What `now` has otherwise, each with both values. Nothing: its steps continue those of this run exactly."""
@@ -74,7 +83,7 @@ class RunIdentity:
             yield f"the shards ({', '.join(inputs + num_packs) or 'their fingerprint'})"
         if self.model_sha256 != now.model_sha256:
             yield f"the model to start from ({self.arguments['model']} -> {now.arguments['model']})"
-        yield from _changes(_determining(self.arguments), _determining(now.arguments))
+        yield from _changes(_determining(self), _determining(now))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +130,7 @@ def write_state(path: Path, state: TrainerState, files: Mapping[str, StoredFile]
 def read_state(path: Path) -> tuple[TrainerState, dict[str, StoredFile]]:
     """Raises DamagedCheckpoint for a file that is missing, altered, or of another version."""
     try:
-        record = json.loads(read_plain(path, follow_links=False))
+        record = json.loads(read_own(path))
         stored_hash = record.pop("sha256")
         version = record.pop("format_version")
         is_altered = stored_hash != sha256_of_json({"format_version": version, **record})
@@ -170,9 +179,9 @@ def hash_model(folder: Path) -> str:
 
     It is taken of config.json, and of each file of weights its name, size, first and last MiB.
     """
-    digest = hashlib.sha256(read_plain(folder / CONFIG_NAME))
+    digest = hashlib.sha256(read_own(folder / CONFIG_NAME))
     for path in sorted(folder.glob("*.safetensors")):
-        with open_plain(path) as file:
+        with open_own(path) as file:
             size = os.fstat(file.fileno()).st_size
             digest.update(f"{path.name} {size}".encode())
             digest.update(file.read(_SAMPLE_BYTES))
@@ -181,10 +190,9 @@ def hash_model(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _determining(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in arguments.items() if name not in (*_MAY_DIFFER, *_PACKS_PER_STEP)}
-    batch, accumulation = (arguments[name] for name in _PACKS_PER_STEP)
-    return {**kept, " * ".join(_PACKS_PER_STEP): batch * accumulation}
+def _determining(identity: RunIdentity) -> dict[str, Any]:
+    kept = {name: value for name, value in identity.arguments.items() if name not in (*_MAY_DIFFER, *_PACKS_PER_STEP)}
+    return {**kept, " * ".join(_PACKS_PER_STEP) + " * ranks": identity.packs_per_step}
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

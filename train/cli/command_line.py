@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shards.errors import FlagError
@@ -12,6 +12,7 @@ from shards.flags.fields import Read, read_fields
 from shards.flags.help import help_text
 from shards.flags.settings import read_settings
 from train.arguments import TrainArguments
+from train.cli.deepspeed import read_stage
 from train.cli.flags import ELSEWHERE
 from train.errors import UsageError
 
@@ -41,9 +42,19 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         if name not in read.values:
             raise UsageError(f"--{name} is missing: {advice}")
     arguments = TrainArguments(**read.values)
-    return CommandLine(
-        arguments=arguments, notes=tuple(dict.fromkeys([*read.notes, *_without_effect(arguments, read)]))
-    )
+    arguments, notes = _with_stage(arguments)
+    notes = (*read.notes, *notes, *_without_effect(arguments, read))
+    return CommandLine(arguments=arguments, notes=tuple(dict.fromkeys(notes)))
+
+
+def _with_stage(arguments: TrainArguments) -> tuple[TrainArguments, tuple[str, ...]]:
+    """With the zero_stage of DeepSpeed's file, where there is one."""
+    if arguments.deepspeed is None:
+        return arguments, ()
+    stage, note = read_stage(arguments.deepspeed)
+    if arguments.zero_stage not in (None, stage):
+        raise UsageError(f"zero_stage is {arguments.zero_stage}, but deepspeed {arguments.deepspeed} says {stage}")
+    return replace(arguments, zero_stage=stage), (note,)
 
 
 def _without_effect(arguments: TrainArguments, read: Read) -> Iterator[str]:

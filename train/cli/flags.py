@@ -36,6 +36,6 @@ ELSEWHERE: Elsewhere = MappingProxyType(
         "video_max_frame_pixels": Refused(_FIXED),
         "video_min_frame_pixels": Refused(_FIXED),
         # What this version can't do.
-        "deepspeed": Refused("is PyTorch's: this version trains in one process of MindSpore; leave the flag out"),
+        "nproc": Refused("is a flag of scripts/train.sh, and of `python -m train launch`: this command is one process"),
     }
 )

@@ -2,8 +2,9 @@
 
 The one place where the kernel is chosen:
 
-- on Ascend, `flash_attention_score` with layout TND, for full attention over a packed sequence (language model, and
-  the vision tower's full layers). NEVER RUN by this project's tests, which have no NPU;
+- on Ascend and where products are computed in bfloat16 or float16 (`--bf16`; the kernel has no float32),
+  `flash_attention_score` with layout TND, for full attention over a packed sequence (language model, and the vision
+  tower's full layers). NEVER RUN by this project's tests, which have no NPU;
 - elsewhere, and for windows everywhere, `RangeAttention`: batched matrix products and a softmax, in chunks of queries.
   It has its own backward, which computes each chunk's probabilities again, and does one chunk after the other, so
   that neither forward nor backward holds more than one chunk's scores (README.md has what was measured).
@@ -18,12 +19,17 @@ rows of it (R times C).
 
 from __future__ import annotations
 
+from functools import cache
+
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 from mindspore.ops.primitive import constexpr
 
+from train.models.gathers import GatherOnce
+
 MASKED_SCORE = -1e30
+MASK_SIDE = 2048  # of the mask of `flash_attention_score`
 MIN_CHUNK = 512
 MAX_CHUNKS = 16  # the graph is unrolled: more chunks compile longer
 
@@ -47,15 +53,25 @@ _tile = ops.Tile()
 _transpose = ops.Transpose()
 
 
-def sequence_attention(num_heads: int, head_dim: int, *, causal: bool) -> nn.Cell:
-    """Attention within the segments of one packed sequence: the fastest kernel that this device has.
+def sequence_attention(num_heads: int, head_dim: int, compute: ms.Type, *, causal: bool) -> nn.Cell:
+    """Attention within the segments of one packed sequence: the fastest kernel that this device has for `compute`.
 
     The cell maps (q_NHD, k_NGD, v_NGD, keys (N, 2) int32, ends (K,) int32) to out_NHD; `keys` holds each query's range
     [first, last), `ends` the same segments as cumulative lengths, the last being N.
     """
-    if ms.get_context("device_target") == "Ascend":
+    if uses_flash_attention(ms.get_context("device_target"), compute):
         return FlashAttention(num_heads, head_dim, causal=causal)
     return SequenceAttention(head_dim, causal=causal)
+
+
+def uses_flash_attention(device: str, compute: ms.Type) -> bool:
+    return device == "Ascend" and compute in (ms.bfloat16, ms.float16)
+
+
+@cache
+def compressed_mask() -> ms.Tensor:
+    """The lower triangle that sparse_mode 2 and 3 expect, (2048, 2048) uint8: one tensor for all layers (4 MB)."""
+    return ms.Tensor(np.triu(np.ones((MASK_SIDE, MASK_SIDE), np.uint8), 1))
 
 
 class FlashAttention(nn.Cell):
@@ -64,24 +80,21 @@ class FlashAttention(nn.Cell):
     To look at first: segments of length 0 (`ends` repeats N where a pack has fewer segments than there is room for).
     """
 
-    MASK_SIDE = 2048  # of the compressed lower triangle that sparse_mode 2 and 3 expect
-
     def __init__(self, num_heads: int, head_dim: int, *, causal: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = head_dim**-0.5
         self.sparse_mode = 3 if causal else 0
-        side = self.MASK_SIDE
-        self.mask = ms.Tensor(np.triu(np.ones((side, side), np.uint8), 1)) if causal else None
+        self.mask = compressed_mask() if causal else None
 
     def construct(
         self, q_NHD: ms.Tensor, k_NGD: ms.Tensor, v_NGD: ms.Tensor, keys_N2: ms.Tensor, ends_K: ms.Tensor
     ) -> ms.Tensor:
         ends_K = ops.cast(ends_K, ms.int64)
-        out_NHD = ops.flash_attention_score(
-            ops.cast(q_NHD, ms.bfloat16),
-            ops.cast(k_NGD, ms.bfloat16),
-            ops.cast(v_NGD, ms.bfloat16),
+        return ops.flash_attention_score(
+            q_NHD,
+            k_NGD,
+            v_NGD,
             self.num_heads,
             attn_mask=self.mask,
             actual_seq_qlen=ends_K,
@@ -90,7 +103,6 @@ class FlashAttention(nn.Cell):
             input_layout="TND",
             sparse_mode=self.sparse_mode,
         )
-        return ops.cast(out_NHD, q_NHD.dtype)
 
 
 class SequenceAttention(nn.Cell):
@@ -123,6 +135,7 @@ class WindowAttention(nn.Cell):
         super().__init__()
         self.scale = head_dim**-0.5
         self.attend = RangeAttention(causal=False)
+        self.gather = GatherOnce()
 
     def construct(
         self,
@@ -134,17 +147,18 @@ class WindowAttention(nn.Cell):
         window_position: ms.Tensor,
     ) -> ms.Tensor:
         """Map q, k, v (N, H, D) to (N, H, D). The last three arguments are those of `shards.batch.Batch`."""
-        q_HWQD = self._cut(q_NHD * self.scale, window_index)
-        out_HWRQD = self.attend(
-            _expand_dims(q_HWQD, 2), self._cut(k_NHD, window_index), self._cut(v_NHD, window_index), window_keys
-        )
+        q_HWQD = self._cut(q_NHD * self.scale, window_index, window_position)
+        k_HWQD = self._cut(k_NHD, window_index, window_position)
+        v_HWQD = self._cut(v_NHD, window_index, window_position)
+        out_HWRQD = self.attend(_expand_dims(q_HWQD, 2), k_HWQD, v_HWQD, window_keys)
         num_heads, num_windows, _, window_size, head_dim = out_HWRQD.shape
         out_WQHD = _transpose(_reshape(out_HWRQD, (num_heads, num_windows, window_size, head_dim)), (1, 2, 0, 3))
-        return ops.gather(_reshape(out_WQHD, (num_windows * window_size, num_heads, head_dim)), window_position, 0)
+        out_NHD = _reshape(out_WQHD, (num_windows * window_size, num_heads, head_dim))
+        return self.gather(out_NHD, window_position, _reshape(window_index, (-1,)))
 
-    def _cut(self, x_NHD: ms.Tensor, window_index: ms.Tensor) -> ms.Tensor:
+    def _cut(self, x_NHD: ms.Tensor, window_index: ms.Tensor, window_position: ms.Tensor) -> ms.Tensor:
         """(N, H, D) to (H, W, Q, D)"""
-        return _transpose(ops.gather(x_NHD, window_index, 0), (2, 0, 1, 3))
+        return _transpose(self.gather(x_NHD, window_index, window_position), (2, 0, 1, 3))
 
 
 class RangeAttention(nn.Cell):
@@ -184,8 +198,10 @@ class RangeAttention(nn.Cell):
         length = k_GBND.shape[2]
         compute = q_GBRND.dtype
         dq_chunks: tuple[ms.Tensor, ...] = ()
-        dk_GBND = ops.zeros_like(_cast(k_GBND, ms.float32))
-        dv_GBND = ops.zeros_like(_cast(v_GBND, ms.float32))
+        # Each chunk waits for both results of the one before, and the first for dout: depending on q, k and keys
+        # alone, it would be computed with the forward, and its probabilities kept until here.
+        dk_GBND = _depend(ops.zeros_like(_cast(k_GBND, ms.float32)), dout_GBRND)
+        dv_GBND = _depend(ops.zeros_like(_cast(v_GBND, ms.float32)), dout_GBRND)
         # -sum(dout * out) goes through the product with v as one more channel, against a column of ones:
         # subtracting it afterwards would broadcast (see `_probabilities`).
         drop_GBRN1 = -_sum_channels(_cast(dout_GBRND, ms.float32) * _cast(out_GBRND, ms.float32), -1)
@@ -193,7 +209,7 @@ class RangeAttention(nn.Cell):
         v_GBNE = _concat_channels((v_GBND, ops.ones_like(v_GBND[:, :, :, :1])))
         for first, last, num_keys in query_chunks(length, self.causal):
             q_GBMD = _rows(_depend(q_GBRND, dk_GBND), first, last)
-            keys_BC2 = _depend(keys_BN2, dk_GBND)[:, first:last]
+            keys_BC2 = _depend(keys_BN2, dv_GBND)[:, first:last]
             dout_GBME = _rows(_depend(dout_GBRNE, dk_GBND), first, last)
             k_seen = k_GBND[:, :, :num_keys]
             p_GBMN = _probabilities(q_GBMD, k_seen, keys_BC2)

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shards.files.plain import read_plain
+from shards.files.plain import read_own
 from train.errors import ModelConfigError
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The parsed file. Raises ModelConfigError naming `path`."""
     try:
-        record = json.loads(read_plain(path))
+        record = json.loads(read_own(path))
     except FileNotFoundError:
         raise ModelConfigError(f"{path} does not exist; the model must be a Hugging Face model folder") from None
     except OSError as error:

@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import nn, ops
 
+from train.models.sharing import gathered_product, gathering, zeros_weight
+
 
 def zeros_parameter(*shape: int) -> ms.Parameter:
+    """Whole in every process; for weights with one axis, which are few values."""
     return ms.Parameter(ms.Tensor(np.zeros(shape, np.float32)))
 
 
@@ -23,17 +26,24 @@ class Linear(nn.Cell):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__()
         self.weight_shape = (out_channels, in_channels)
-        self.weight = zeros_parameter(*self.weight_shape)
+        self.weight = zeros_weight(*self.weight_shape)
+        self.gather = gathering(self.weight)
+        self.product = gathered_product(self.weight)
         self.bias = zeros_parameter(out_channels) if bias else None
         self.matmul = ops.MatMul(transpose_b=True)
         self.bias_add = ops.BiasAdd()
         self.adapter: nn.Cell | None = None
 
     def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
-        y_NC = self.matmul(x_NC, ops.cast(self.weight, x_NC.dtype))
+        product = self.product
+        y_NC = self.matmul(x_NC, self.whole(x_NC.dtype)) if product is None else product(x_NC, self.weight)
         if self.bias is not None:
             y_NC = self.bias_add(y_NC, ops.cast(self.bias, x_NC.dtype))
         return y_NC if self.adapter is None else y_NC + self.adapter(x_NC)
+
+    def whole(self, compute: ms.Type) -> ms.Tensor:
+        """The weight (outputs, inputs) for products in `compute`."""
+        return ops.cast(self.weight, compute) if self.gather is None else self.gather(self.weight)
 
 
 class RMSNorm(nn.Cell):

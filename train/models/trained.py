@@ -53,6 +53,9 @@ class TrainedModel(Protocol):
     def __call__(self, *batch: ms.Tensor) -> ms.Tensor:
         """Map the fields of a `shards.batch.Batch` to the sum of its cross entropy, float32 (). May be compiled."""
 
+    def loss(self, *batch: ms.Tensor) -> ms.Tensor:
+        """The same number, for graphs that take no gradient of it."""
+
     def loss_and_gradients(self) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
         """A function of the same batch, for the caller to compile: the sum, and its gradients.
 

@@ -35,7 +35,9 @@ class Reporting:
     ) -> None:
         self._closing = ExitStack()
         self._log = log
-        self._metrics = self._closing.enter_context(MetricsFile(output_dir / METRICS_NAME, first_step=first_step))
+        self._metrics: MetricsFile | None = self._closing.enter_context(
+            MetricsFile(output_dir / METRICS_NAME, first_step=first_step)
+        )
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty() and not disable_tqdm:
             self._bar = self._closing.enter_context(
@@ -52,6 +54,14 @@ class Reporting:
             )
             self._closing.callback(self._events.close)
 
+    @classmethod
+    def silent(cls) -> Reporting:
+        """For ranks other than the first: nothing is reported, nor written."""
+        reporting = cls.__new__(cls)
+        reporting._closing, reporting._log = ExitStack(), lambda line: None
+        reporting._metrics, reporting._bar, reporting._events = None, None, None
+        return reporting
+
     def say(self, line: str) -> None:
         """A line for people alone."""
         if self._bar is None:
@@ -65,6 +75,8 @@ class Reporting:
             self._bar.update()
 
     def report(self, report: Report) -> None:
+        if self._metrics is None:
+            return
         record = report.to_json()
         self._metrics.write(record)
         if self._events is not None:
@@ -77,7 +89,8 @@ class Reporting:
 
     def sync(self) -> None:
         """What was reported so far survives a crash."""
-        self._metrics.sync()
+        if self._metrics is not None:
+            self._metrics.sync()
         if self._events is not None:
             self._events.flush()
 

@@ -13,12 +13,14 @@ tests/train/steps/test_groups.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mindspore import Parameter
 
 from train.models.trained import GROUPS, TrainedModel
+from train.weights.parts import whole_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,8 @@ def indices_of(parameters: Sequence[Parameter], groups: Sequence[ParameterGroup]
 
 
 def is_decayed(parameter: Parameter) -> bool:
-    """Weight decay spares parameters with one axis: biases and the weights of norms. Ask before slicing any."""
-    return parameter.ndim > 1
+    """Weight decay spares parameters with one axis: biases and the weights of norms."""
+    return len(whole_shape(parameter)) > 1
 
 
 def describe(groups: Sequence[ParameterGroup], *, weight_decay: float) -> str:
@@ -78,4 +80,4 @@ def describe(groups: Sequence[ParameterGroup], *, weight_decay: float) -> str:
 
 
 def _count(parameters: Sequence[Parameter]) -> int:
-    return sum(parameter.size for parameter in parameters)
+    return sum(math.prod(whole_shape(parameter)) for parameter in parameters)

@@ -15,7 +15,8 @@ correction. The fused kernel `ops.Adam` does the element-wise part in a third of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -39,18 +40,18 @@ def zeros_like_parameters(parameters: Sequence[Parameter], prefix: str) -> Param
 
 # The graph compiler unrolls a Python loop into nested calls and gives up at some hundred parameters; it maps these
 # functions over tuples of any length.
-_add_to = ops.MultitypeFuncGraph("add_to")
-_sum_of_squares = ops.MultitypeFuncGraph("sum_of_squares")
+add_to = ops.MultitypeFuncGraph("add_to")
+sum_of_squares = ops.MultitypeFuncGraph("sum_of_squares")
 _fused_adam = ops.Adam()
 _adamw = ops.MultitypeFuncGraph("adamw")
 
 
-@_add_to.register("Tensor", "Tensor")
+@add_to.register("Tensor", "Tensor")
 def _add_gradient(total: Parameter, gradient: Tensor) -> Tensor:
     return ops.assign_add(total, gradient)
 
 
-@_sum_of_squares.register("Tensor", "Tensor")
+@sum_of_squares.register("Tensor", "Tensor")
 def _sum_scaled_squares(scale: Tensor, total: Parameter) -> Tensor:
     return ops.square(total * scale).sum()
 
@@ -92,14 +93,15 @@ class AccumulateGradients(nn.Cell):
     @ms.jit
     def construct(self, *batch: Tensor) -> Tensor:
         loss_sum, gradients = self.loss_and_gradients(*batch)
-        self.for_each(_add_to, self.sums, gradients)
+        self.for_each(add_to, self.sums, gradients)
         return loss_sum
 
 
 class AdamW:
     """Updates `parameters` from `gradient_sums` (same order), which it sets back to zero.
 
-    `groups` says which of the learning rates of a step each parameter takes.
+    `groups` says which of the learning rates of a step each parameter takes. `make_update` makes the graph where it is
+    not that of one process (`train.steps.zero`).
     """
 
     def __init__(
@@ -110,12 +112,15 @@ class AdamW:
         groups: Sequence[int],
         weight_decay: float,
         max_grad_norm: float,  # 0: no clipping
+        make_update: Callable[..., Any] | None = None,
     ) -> None:
         self.num_steps = 0
         self._weight_decay = weight_decay
         self._num_groups = max(groups) + 1
         decayed = tuple(bool(weight_decay) and is_decayed(each) for each in parameters)
-        self._update = _Update(ParameterTuple(parameters), gradient_sums, tuple(groups), decayed, max_grad_norm)
+        self._update = (make_update or Update)(
+            ParameterTuple(parameters), gradient_sums, tuple(groups), decayed, max_grad_norm
+        )
 
     @property
     def state(self) -> tuple[Parameter, ...]:
@@ -148,7 +153,7 @@ class AdamW:
         return float(norm.asnumpy())
 
 
-class _Update(nn.Cell):
+class Update(nn.Cell):
     def __init__(
         self,
         parameters: ParameterTuple,
@@ -172,7 +177,7 @@ class _Update(nn.Cell):
         # One tensor each, since a tuple passed to a graph is a constant, and a new one would compile it again.
         num_groups = len(step_sizes_and_kept) // 2
         step_sizes, kept = step_sizes_and_kept[:num_groups], step_sizes_and_kept[num_groups:]
-        norm = ops.sqrt(ops.addn(self.for_each(ops.partial(_sum_of_squares, scale), self.sums)))
+        norm = ops.sqrt(ops.addn(self.for_each(ops.partial(sum_of_squares, scale), self.sums)))
         if self.max_grad_norm > 0:
             scale = scale * ops.minimum(self.max_grad_norm / (norm + CLIP_EPSILON), 1.0)
         update = ops.partial(_adamw, scale, epsilon, step_sizes, kept)

@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import mindspore as ms
+import numpy as np
 
 from shards import PaddedPack, ShardError
 from shards.batch import Batch
+from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.models.trained import Work
 from train.reports.metrics import StepSums
@@ -76,8 +78,11 @@ def make_step(
     accumulate: Callable[..., ms.Tensor],
     optimizer: AdamW,
     learning_rates: Sequence[float],
+    world: World,
 ) -> tuple[StepSums, float]:
-    """Optimizer step number `step`, from 1, over its packs. Returns its sums (without times) and its gradient's norm.
+    """Optimizer step number `step`, from 1, over this rank's packs of it.
+
+    Returns the sums of all ranks (without times) and the norm of the gradient.
 
     Raises TrainingFailed where a loss or the gradient is not finite.
     """
@@ -89,13 +94,26 @@ def make_step(
         packs.append(micro_batch)
     loss_sums = [float(loss.asnumpy()) for loss in losses]
     broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
-    if broken:
-        raise TrainingFailed(f"step {step}: the loss is not finite in {_name_samples(broken)}")
-    sums = sum((pack.sums for pack in packs), StepSums(loss_sum=math.fsum(loss_sums)))
+    mine = sum((pack.sums for pack in packs), StepSums(loss_sum=math.fsum(loss_sums)))
+    sums, broken_ranks = _sum_over_ranks(mine, bool(broken), world)
+    if broken_ranks:
+        where = _name_samples(broken) if broken else f"packs of rank {broken_ranks[0]}, whose log names them"
+        raise TrainingFailed(f"step {step}: the loss is not finite in {where}")
     grad_norm = optimizer.step(learning_rates, divisor=max(1, sums.num_label_tokens))
     if not math.isfinite(grad_norm):
         raise TrainingFailed(f"step {step}: the gradient is not finite in {_name_samples(packs)}")
     return sums, grad_norm
+
+
+def _sum_over_ranks(mine: StepSums, is_broken: bool, world: World) -> tuple[StepSums, list[int]]:
+    """Sums of all ranks, without times, and the ranks that are broken."""
+    if world.size == 1:
+        return mine, [0] if is_broken else []
+    names = [each.name for each in fields(StepSums) if not each.name.endswith("seconds")]
+    gathered = world.gather([float(is_broken), *(getattr(mine, name) for name in names)])
+    totals = gathered[:, 1:].sum(0).tolist()
+    values = {name: type(getattr(mine, name))(total) for name, total in zip(names, totals, strict=True)}
+    return StepSums(**values), np.flatnonzero(gathered[:, 0]).tolist()
 
 
 def _name_samples(packs: list[MicroBatch]) -> str:

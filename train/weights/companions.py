@@ -7,17 +7,15 @@ leads to was never part of the model, and would be published with the trained on
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-from shards.files.plain import open_plain
+from shards.files.plain import link_out, open_plain
 from train.errors import WeightsError
 from train.weights.header import unreadable
 
 INDEX_FILE = "model.safetensors.index.json"
 STATE_NAME = "trainer_state.json"  # of a checkpoint, beside its weights
-_SNAPSHOTS = "snapshots"
 _COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
 # The first names files that stay behind; the second is about the run that made them.
 _NOT_COPIED = (INDEX_FILE, STATE_NAME)
@@ -45,12 +43,8 @@ def require_own(model_folder: Path, name: str) -> Path:
     path = model_folder / name
     if not name or name in (".", "..") or "/" in name or "\0" in name:
         raise WeightsError(f"{model_folder}: {name!r} is not the name of a file in it; download the model again")
-    if not path.is_symlink():
-        return path
-    folder = Path(os.path.realpath(model_folder))
-    home = folder.parents[1] if folder.parent.name == _SNAPSHOTS else folder
-    target = Path(os.path.realpath(path))
-    if home not in target.parents:
+    target = link_out(path)
+    if target is not None:
         raise WeightsError(f"{path} is a link out of the model folder, to {target}; put the file itself there (cp -L)")
     return path
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.files.atomic import open_atomically, write_atomically
-from shards.files.plain import open_plain, read_plain
+from shards.files.plain import open_own, read_own
 from train.errors import WeightsError
 from train.weights.bfloat16 import round_to_bfloat16
 from train.weights.companions import INDEX_FILE, require_own
@@ -50,7 +50,7 @@ class StoredWeight:
     def read_stored(self) -> npt.NDArray[Any]:
         """In the dtype of the file; bfloat16 as uint16."""
         try:
-            with open_plain(self.path) as file:
+            with open_own(self.path) as file:
                 file.seek(self.offset)
                 stored = np.fromfile(file, np.uint8, count=self.num_bytes)
         except OSError as error:
@@ -179,7 +179,7 @@ def _weight_files(folder: Path) -> list[str]:
         return [SINGLE_FILE]
     require_own(folder, INDEX_FILE)
     try:
-        names = set(json.loads(read_plain(index_path))["weight_map"].values())
+        names = set(json.loads(read_own(index_path))["weight_map"].values())
         if not all(isinstance(name, str) for name in names):
             raise TypeError("a name of a file is no text")
     except OSError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
-from shards.files.plain import open_plain
+from shards.files.plain import open_own
 from train.errors import WeightsError
 
 METADATA = "__metadata__"
@@ -40,7 +40,7 @@ def read_header(path: Path, item_bytes: dict[str, int]) -> list[Entry]:
     overlap, leave gaps, or reach beyond its end.
     """
     try:
-        with open_plain(path) as file:
+        with open_own(path) as file:
             header, first_byte, num_bytes = _parse(file)
     except OSError as error:
         raise unreadable(path, error) from None

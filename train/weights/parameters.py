@@ -25,6 +25,7 @@ from train.weights.files import (
     write_weights,
 )
 from train.weights.names import WeightNames
+from train.weights.parts import part_of, whole_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Weight:
     shape: tuple[int, ...]
     read: Callable[[], npt.NDArray[np.float32]]
     write: Callable[[npt.NDArray[np.float32]], None]  # at any time: a compiled graph reads what was written
+    is_shared: bool = False  # ranks hold parts of it, and all must read it at once
 
     def to_write(self, dtype: str = "F32") -> WeightToWrite:
         """To be stored as `dtype`: F32, F16 or BF16. Reads it when it is its turn."""
@@ -46,13 +48,19 @@ class Weight:
 
 
 def weight_of(parameter: ms.Parameter, name: str | None = None) -> Weight:
-    """A float32 parameter that is whole in this process, under its own name or another."""
+    """A float32 parameter, under its own name or another. Where ranks hold parts of it, all must read it at once."""
+    part = part_of(parameter)
+
+    def read() -> npt.NDArray[np.float32]:
+        return part.join(parameter) if part else parameter.asnumpy()
 
     def write(values: npt.NDArray[np.float32]) -> None:
         # Not set_data: a compiled graph would go on reading the old memory.
-        ops.assign(parameter, ms.Tensor(values))
+        ops.assign(parameter, ms.Tensor(part.cut(values) if part else values))
 
-    return Weight(name=name or parameter.name, shape=tuple(parameter.shape), read=parameter.asnumpy, write=write)
+    return Weight(
+        name=name or parameter.name, shape=whole_shape(parameter), read=read, write=write, is_shared=part is not None
+    )
 
 
 def load_weights(weights: Iterable[Weight], folder: Path, names: WeightNames, tied: Mapping[str, str]) -> None:
@@ -88,6 +96,13 @@ def save_weights(
     Files as in `write_weights`; the folder must be there, and hold no other weights.
     """
     return write_weights(folder, [each.to_write(dtype) for each in weights], max_shard_bytes=max_shard_bytes)
+
+
+def give_parts(weights: Iterable[Weight]) -> None:
+    """What a rank does while another one writes `weights`: read, in the same order, those that ranks share."""
+    for weight in weights:
+        if weight.is_shared:
+            weight.read()
 
 
 def _require_names(folder: Path, expected: Iterable[str], stored: Mapping[str, StoredWeight]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,40 @@ def test_the_answers_with_their_ends_are_supervised_and_nothing_else(
     assert encoded.labels[0] == IGNORE_INDEX
     is_supervised = encoded.labels != IGNORE_INDEX
     assert np.array_equal(encoded.labels[is_supervised], encoded.input_ids[is_supervised])
+
+
+@thorough
+@given(dialogues(), st.booleans(), st.lists(st.sampled_from(("<image>", "<video>")), max_size=3))
+def test_what_is_counted_is_what_is_encoded(
+    tokenizer: Tokenizer, constants: ModelConstants, turns: list[Turn], supervise_newline: bool, tags: list[str]
+) -> None:
+    chat = ChatEncoder(tokenizer, constants, supervise_newline=supervise_newline)
+    asked = next(number for number, turn in enumerate(turns) if turn.role == "user")
+    turns[asked] = Turn(role="user", text="".join(tags) + turns[asked].text)
+    images, videos = [IMAGE] * tags.count("<image>"), [["at 1.0", VIDEO, "then", VIDEO]] * tags.count("<video>")
+    encoded, counted = chat.encode(turns, images, videos), chat.count(turns, images, videos)
+    assert counted.num_tokens == len(encoded.input_ids)
+    assert counted.num_label_tokens == np.count_nonzero(encoded.labels != IGNORE_INDEX)
+    assert counted.num_answer_tokens == encoded.num_answer_tokens
+    assert counted.runs == encoded.runs
+
+
+@thorough
+@given(st.lists(plain_texts.filter(bool), min_size=1, max_size=5))
+def test_texts_that_are_encoded_together_get_the_tokens_they_get_alone(tokenizer: Tokenizer, texts: list[str]) -> None:
+    together = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    assert [encoding.ids for encoding in together] == alone
+
+
+def test_texts_that_are_encoded_together_are_not_padded(demo: Demo, constants: ModelConstants, tmp_path: Path) -> None:
+    padding = Tokenizer.from_file(str(demo.model / "tokenizer.json"))
+    padding.enable_padding(pad_id=0)  # to the longest of a batch
+    padding.save(str(tmp_path / "tokenizer.json"))
+    padded = ChatEncoder(load_tokenizer(tmp_path / "tokenizer.json"), constants)
+    plain = ChatEncoder(load_tokenizer(demo.model / "tokenizer.json"), constants)
+    turns = dialogue("Short?", "A long answer, much longer than the question.")
+    assert padded.encode(turns).input_ids.tolist() == plain.encode(turns).input_ids.tolist()
 
 
 @thorough

@@ -220,7 +220,7 @@ def test_a_product_is_that_of_its_factors(factors: list[int]) -> None:
     product = 1
     for factor in factors:
         product *= factor
-    assert config_of("--pack_length=" + "*".join(map(str, factors))).pack_length == product
+    assert config_of("--max_pixels=" + "*".join(map(str, factors))).max_pixels == product
 
 
 def test_only_numbers_are_multiplied() -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media.store import open_medium, read_error, stamp_of
+from preprocess.media.store import open_medium, open_stamped, read_error, stamp_of
 from preprocess.sample import MediaSource, MediaStamp
 from tests.preprocess.workshop import Workshop, talk
 
 
 def missing(path: str | Path) -> SampleError:
-    """The reject that both reading the stamp and opening give."""
+    """The reject that reading the stamp gives, be it alone or while opening."""
     source = MediaSource(path=str(path))
     with pytest.raises(SampleError) as raised:
         open_medium(source)
@@ -24,6 +25,9 @@ def missing(path: str | Path) -> SampleError:
         stamp_of(source)
     assert raised.value.detail == said
     assert raised.value.reason is Reason.MISSING_FILE
+    with pytest.raises(SampleError) as together:
+        open_stamped(source)
+    assert (together.value.reason, together.value.detail) == (raised.value.reason, raised.value.detail)
     return raised.value
 
 
@@ -32,6 +36,10 @@ def test_a_stamp_tells_a_changed_file(tmp_path: Path) -> None:
     path.write_bytes(b"12345")
     os.utime(path, ns=(5, 7))
     assert stamp_of(MediaSource(path=str(path))) == MediaStamp(num_bytes=5, version=7)
+    file, stamp = open_stamped(MediaSource(path=str(path)), hash_content=True)
+    with file:
+        assert file.read() == b"12345"
+    assert stamp == stamp_of(MediaSource(path=str(path)), hash_content=True)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +60,13 @@ def test_what_is_no_regular_file_is_missing(linked: Path, name: str, said: str) 
     error = missing(linked / "media" / name)
     assert said in error.detail
     assert name.rstrip("/.") in error.detail
+
+
+def test_a_socket_is_no_image_and_no_failing_disk(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.png"))
+        with pytest.raises(SampleError, match="is not a regular file"):
+            open_stamped(MediaSource(path=str(tmp_path / "s.png")))
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/mem", "/proc/self/status"])

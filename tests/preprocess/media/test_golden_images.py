@@ -13,7 +13,6 @@ from PIL import Image
 
 from preprocess.arithmetic.geometry import PixelLimits
 from preprocess.media.images import decode_rgb, encode_image, measure_image
-from preprocess.media.store import stamp_of
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN, normalised, read_golden, read_golden_arrays, sha256
@@ -33,7 +32,7 @@ def same_pillow() -> None:
 
 
 def measure(source: MediaSource, limits: PixelLimits, constants: ModelConstants) -> MeasuredImage:
-    return measure_image(source, stamp_of(source), limits, constants)
+    return measure_image(source, limits, constants)
 
 
 @pytest.mark.parametrize("name", PICTURES)

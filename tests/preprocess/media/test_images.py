@@ -19,7 +19,6 @@ import preprocess.media.images
 from preprocess.arithmetic.geometry import PixelLimits, grid_size
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.images import decode_rgb, encode_image, measure_image
-from preprocess.media.store import stamp_of
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN
@@ -33,7 +32,7 @@ def source(path: Path) -> MediaSource:
 
 
 def measure(source: MediaSource, limits: PixelLimits, constants: ModelConstants) -> MeasuredImage:
-    return measure_image(source, stamp_of(source), limits, constants)
+    return measure_image(source, limits, constants)
 
 
 def reason_of(path: Path, constants: ModelConstants) -> tuple[Reason, str]:

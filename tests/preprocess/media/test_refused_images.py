@@ -16,7 +16,6 @@ from PIL import Image
 from preprocess.arithmetic.geometry import PixelLimits
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.images import encode_image, measure_image
-from preprocess.media.store import stamp_of
 from preprocess.pixels.jpeg import why_pillow_decodes
 from preprocess.pixels.kernel import VARIABLE
 from preprocess.sample import MediaSource
@@ -46,7 +45,7 @@ def written(file_format: str, image: Image.Image, **settings: object) -> bytes:
 
 def encode(path: Path, constants: ModelConstants) -> None:
     source = MediaSource(path=str(path))
-    encode_image(measure_image(source, stamp_of(source), LIMITS, constants), constants)
+    encode_image(measure_image(source, LIMITS, constants), constants)
 
 
 def reject(content: bytes, path: Path, constants: ModelConstants) -> SampleError:
@@ -63,7 +62,7 @@ def test_formats_that_run_programs_are_not_opened(suffix: str, tmp_path: Path, c
     path.write_bytes(written("EPS", noise()))
     source = MediaSource(path=str(path))
     with pytest.raises(SampleError, match="not an image") as caught:  # by the plan already
-        measure_image(source, stamp_of(source), LIMITS, constants)
+        measure_image(source, LIMITS, constants)
     assert caught.value.reason is Reason.UNDECODABLE
 
 

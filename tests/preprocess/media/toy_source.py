@@ -30,6 +30,10 @@ def open_medium(source: MediaSource) -> IO[bytes]:
     return io.BytesIO(_content(source))
 
 
+def open_stamped(source: MediaSource) -> tuple[io.BytesIO, MediaStamp]:
+    return io.BytesIO(_content(source)), stamp_of(source)
+
+
 def local_path(_: MediaSource) -> None:
     return None
 

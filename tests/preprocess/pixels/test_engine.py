@@ -11,7 +11,7 @@ from PIL import Image
 import preprocess.pixels.engine
 import preprocess.pixels.kernel
 from preprocess.errors import ConfigError
-from preprocess.pixels.check import check_pixels, pixels_line
+from preprocess.pixels.check import check_pixels, pixels_line, slower_line
 from preprocess.pixels.engine import engine, first_difference
 from preprocess.pixels.kernel import VARIABLE, Kernel
 from preprocess.pixels.passes import by_pillow
@@ -26,6 +26,7 @@ def test_the_environment_may_ask_for_pillow(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(VARIABLE, "pillow")
     assert engine().kernel is None
     assert f"{VARIABLE}=pillow" in pixels_line()
+    assert slower_line() == pixels_line()
     np.testing.assert_array_equal(resize(IMAGE, SIZE), by_pillow(IMAGE, SIZE))
 
 

@@ -46,7 +46,7 @@ def test_columns_of_parquet_are_read_under_their_own_names(tmp_path: Path) -> No
         pa.table({"img": pa.array([row["img"]], MEDIUM), "data": [row["data"]], "other": [row["other"]]}), path
     )
     columns = {"image": "img", "conversations": "data.dialog"}
-    [found] = ParquetRows(path, columns)
+    [found] = ParquetRows(path, columns=columns)
     assert found["other"] is None
     assert sample(found, columns=columns).turns == sample(SAME).turns
     assert sample(found, columns=columns).images == (MediaSource(path=str(path), row=0, column="img"),)

@@ -16,10 +16,10 @@ from demo_build import Demo
 import preprocess.encode
 import preprocess.plan.inputs
 import preprocess.plan.tables
-import preprocess.write.reuse
+import preprocess.write.index
 from preprocess.cli.commands import main
 from preprocess.sample import MeasuredVideo, MediaSource, MediaStamp
-from preprocess.write.reuse import Key, Medium, content_key, source_key
+from preprocess.write.places import Key, Medium, content_key, source_key
 from shards import open_shards
 from tests.preprocess.workshop import published, samples_of
 
@@ -148,7 +148,7 @@ def video_grid_of(num_frames: int) -> tuple[int, int, int]:
 
 
 def test_keys_are_those_of_runs_before() -> None:
-    """Recorded by the version that first wrote them: an old run can still be reused."""
+    """Recorded by the version that first wrote them: a change would decode again what older runs hold."""
     cell = replace(CLIP, source=MediaSource(path="/d.parquet", row=3, column="video", item=1))
     assert [source_key(CLIP), source_key(cell), content_key(CLIP)] == [
         (12832422772410887455, 10087936644716963579),
@@ -163,13 +163,13 @@ def test_each_old_shard_is_verified_once_and_only_if_it_is_needed(
     assert run(own_demo, tmp_path / "old", "--dataset_use", "charts,pages", "--shard_bytes", "1000000") == 0
     shards = sorted(path.name for path in (tmp_path / "old").glob("shard-*"))
     hashed: list[str] = []
-    sha256_of_file = preprocess.write.reuse.sha256_of_file
+    sha256_of_file = preprocess.write.index.sha256_of_own_file
 
     def note(path: Path) -> str:
         hashed.append(path.name)
         return sha256_of_file(path)
 
-    monkeypatch.setattr(preprocess.write.reuse, "sha256_of_file", note)
+    monkeypatch.setattr(preprocess.write.index, "sha256_of_own_file", note)
     flags = ("--dataset_use", "charts%20", "--reuse", str(tmp_path / "old"))
     assert run(own_demo, tmp_path / "new", *flags, "--shard_bytes", "1000000") == 0
     verified = [name for name in hashed if name.startswith("shard-")]

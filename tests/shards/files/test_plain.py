@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.files.hashing import sha256_of_file
-from shards.files.plain import copy_plain_tree, open_plain, plain_tree, read_plain
+from shards.files.hashing import sha256_of_file, sha256_of_own_file
+from shards.files.plain import copy_plain_tree, open_own, open_plain, plain_tree, read_own
 
 
 def make_fifo(path: Path) -> None:
@@ -34,7 +34,7 @@ def test_what_is_no_plain_file_is_refused_at_once(
     monkeypatch.chdir(tmp_path)
     assert callable(make)
     make(tmp_path / "x")
-    for read in (read_plain, sha256_of_file):
+    for read in (sha256_of_file, open_plain):
         with pytest.raises(OSError, match="not a plain file") as raised:
             read(tmp_path / "x")
         assert raised.value.errno == errno.EINVAL
@@ -44,10 +44,43 @@ def test_what_is_no_plain_file_is_refused_at_once(
 def test_links_to_plain_files_are_followed_unless_one_says_so(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"content")
     (tmp_path / "link").symlink_to("blob")
-    assert read_plain(tmp_path / "link") == b"content"
+    assert open_plain(tmp_path / "link").read() == b"content"
     with pytest.raises(OSError, match="a link") as raised:
         open_plain(tmp_path / "link", follow_links=False)
     assert raised.value.errno == errno.ELOOP
+
+
+@pytest.mark.parametrize("target", ["../secret", "/etc/passwd", "/dev/zero", "below/link"])
+def test_links_out_of_a_folder_of_ours_are_not_followed(tmp_path: Path, target: str) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = tmp_path / "out"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "link").symlink_to("../../secret")
+    (folder / "x").symlink_to(target)
+    for read in (open_own, read_own, sha256_of_own_file):
+        with pytest.raises(OSError, match=r"a link out of its folder, to .*; put the file itself there") as raised:
+            read(folder / "x")
+        assert raised.value.errno == errno.ELOOP
+        assert raised.value.filename == str(folder / "x")
+
+
+def test_links_within_a_folder_or_the_repository_of_a_cache_are_followed(tmp_path: Path) -> None:
+    snapshot = tmp_path / "datasets--us--ours" / "snapshots" / "1a2b"
+    (snapshot / "plan").mkdir(parents=True)
+    blob = tmp_path / "datasets--us--ours" / "blobs" / "3c4d"
+    blob.parent.mkdir()
+    blob.write_bytes(b"content")
+    (snapshot / "manifest.json").symlink_to("../../blobs/3c4d")
+    (snapshot / "plan" / "inputs.json").symlink_to("../../../blobs/3c4d")
+    (snapshot / "again").symlink_to("manifest.json")
+    (tmp_path / "other").symlink_to(snapshot)
+    for path in ("manifest.json", "plan/inputs.json", "again"):
+        assert read_own(snapshot / path) == b"content"
+        assert read_own(tmp_path / "other" / path) == b"content"
+    (tmp_path / "secret").write_bytes(b"secret")
+    (snapshot / "out").symlink_to("../../../secret")
+    with pytest.raises(OSError, match="a link out of its folder"):
+        read_own(snapshot / "out")
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "/dev/zero", "/etc", "nowhere"])

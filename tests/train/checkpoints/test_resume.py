@@ -145,7 +145,7 @@ def test_a_run_cannot_be_made_shorter_than_its_checkpoint(arguments: TrainArgume
         ({"weight_decay": 0.1}, "weight_decay 0.0 -> 0.1"),
         (
             {"per_device_train_batch_size": 2},
-            "per_device_train_batch_size * gradient_accumulation_steps 1 -> 2",
+            "per_device_train_batch_size * gradient_accumulation_steps * ranks 1 -> 2",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from tests.train.tiny_run import write_tiny_inputs
 from train.arguments import TrainArguments
 from train.checkpoints.folder import read_checkpoint
 from train.checkpoints.saving import Saver, restore_optimizer
+from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.inputs import open_inputs
 from train.models.folder import build_model
@@ -44,7 +45,7 @@ def make_saver(root: Path, output_dir: Path, model: TrainedModel, **changes: obj
     optimizer = make_optimizer(model)
     inputs = open_inputs(arguments)
     newest = inputs.start.checkpoint.folder if inputs.start.checkpoint else None
-    return Saver(arguments, inputs.order, inputs.identity, model, None, optimizer, newest), optimizer
+    return Saver(arguments, inputs.order, inputs.identity, model, None, optimizer, World.single(), newest), optimizer
 
 
 def test_weights_and_moments_come_back_bit_for_bit(root: Path, model: TrainedModel, tmp_path: Path) -> None:

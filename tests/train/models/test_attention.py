@@ -13,7 +13,15 @@ import pytest
 from mindspore import nn
 
 from tests.train.golden_case import ROOT
-from train.models.attention import MAX_CHUNKS, MIN_CHUNK, SequenceAttention, WindowAttention, query_chunks
+from train.models.attention import (
+    MAX_CHUNKS,
+    MIN_CHUNK,
+    SequenceAttention,
+    WindowAttention,
+    compressed_mask,
+    query_chunks,
+    uses_flash_attention,
+)
 
 GROUPS, REPEATS, CHANNELS = 2, 3, 4
 LENGTH = 2 * MIN_CHUNK + 60
@@ -168,3 +176,11 @@ def run_with_gradients(
 
     (_, out), gradients = step(*(ms.Tensor(array) for array in [*floats, *integers]))
     return out.asnumpy(), [gradient.asnumpy() for gradient in gradients]
+
+
+def test_the_fused_kernel_is_for_ascend_and_half_precision_alone() -> None:
+    assert uses_flash_attention("Ascend", ms.bfloat16)
+    assert not uses_flash_attention("Ascend", ms.float32)
+    assert not uses_flash_attention("CPU", ms.float16)
+    assert compressed_mask() is compressed_mask()
+    assert compressed_mask().asnumpy()[:3, :3].tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 0]]

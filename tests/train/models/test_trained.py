@@ -68,6 +68,9 @@ class NextToken(nn.Cell):
         of_targets = ops.gather_elements(ops.log_softmax(logits, -1), 1, ops.expand_dims(target_ids, 1))
         return -(ops.reshape(of_targets, target_weight.shape) * target_weight).sum()
 
+    def loss(self, *batch: ms.Tensor) -> ms.Tensor:
+        return self.construct(*batch)
+
     def loss_and_gradients(self):
         return ms.value_and_grad(self, None, ms.ParameterTuple(self.trainable_params()))
 

@@ -7,6 +7,7 @@ from mindspore import Tensor
 from shards import DamagedShard, PackStream, measure_pack, open_shards
 from shards.order import PackOrder
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
+from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.models.folder import build_model
 from train.reports.metrics import StepSums
@@ -35,7 +36,9 @@ def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums
     ]
     returned = iter(losses)
     optimizer = FakeOptimizer(norm)
-    sums, _ = make_step(3, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, [1e-3])
+    sums, _ = make_step(
+        3, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, [1e-3], World.single()
+    )
     return optimizer, sums
 
 

@@ -11,23 +11,31 @@ import numpy as np
 from mindspore import nn, ops
 
 from train.models.attention import sequence_attention
-from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
+from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate
 from train.models.qwen2_5_vl.config import ModelConfig
+from train.models.sharing import gathering, zeros_weight
 
 
 class TokenEmbedding(nn.Cell):
     def __init__(self, vocab_size: int, channels: int) -> None:
         super().__init__()
-        self.weight = zeros_parameter(vocab_size, channels)
+        self.weight = zeros_weight(vocab_size, channels)
+        self.gather_exact = gathering(self.weight, ms.float32)
+        self.gather_for_head = gathering(self.weight)
 
     def construct(self, input_ids: ms.Tensor) -> ms.Tensor:
-        return ops.gather(self.weight, input_ids, 0)
+        weight_VC = self.weight if self.gather_exact is None else self.gather_exact(self.weight)
+        return ops.gather(weight_VC, input_ids, 0)
+
+    def whole(self, compute: ms.Type) -> ms.Tensor:
+        """The weight (V, C) for the products of a tied head."""
+        return ops.cast(self.weight, compute) if self.gather_for_head is None else self.gather_for_head(self.weight)
 
 
 class LanguageAttention(nn.Cell):
     """Causal grouped-query attention within the segments of the pack."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, compute: ms.Type) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.num_key_value_heads = config.num_key_value_heads
@@ -37,7 +45,7 @@ class LanguageAttention(nn.Cell):
         self.k_proj = Linear(config.hidden_size, key_value_channels, bias=True)
         self.v_proj = Linear(config.hidden_size, key_value_channels, bias=True)
         self.o_proj = Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.attend = sequence_attention(config.num_attention_heads, config.head_dim, causal=True)
+        self.attend = sequence_attention(config.num_attention_heads, config.head_dim, compute, causal=True)
 
     def construct(
         self, x_SC: ms.Tensor, angles_SF: ms.Tensor, token_keys: ms.Tensor, token_ends: ms.Tensor
@@ -52,11 +60,11 @@ class LanguageAttention(nn.Cell):
 
 
 class DecoderLayer(nn.Cell):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, compute: ms.Type) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = LanguageAttention(config)
+        self.self_attn = LanguageAttention(config, compute)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, bias=False)
 
     def construct(
@@ -67,10 +75,10 @@ class DecoderLayer(nn.Cell):
 
 
 class LanguageModel(nn.Cell):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, compute: ms.Type) -> None:
         super().__init__()
         self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.CellList([DecoderLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layers = nn.CellList([DecoderLayer(config, compute) for _ in range(config.num_hidden_layers)])
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.frequencies = ms.Tensor(rotary_frequencies(config.head_dim, config.rope_theta))
         # The 3D rope: which of the three positions turns each frequency (0 temporal, 1 height, 2 width).

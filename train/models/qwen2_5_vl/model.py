@@ -16,6 +16,8 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from shards import ModelConstants, PaddedPack
+from train.models.cross_entropy import HeadLoss, head_loss
+from train.models.gathers import GatherOnce, inverse_of
 from train.models.layers import Linear
 from train.models.precision import FLOAT32, Precision
 from train.models.qwen2_5_vl.config import ModelConfig
@@ -38,9 +40,11 @@ class Qwen25VL(nn.Cell):
         self.constants = constants
         self.compute = precision.compute
         self.visual = VisionTower(config.vision, constants, precision)
-        self.model = LanguageModel(config)
+        self.model = LanguageModel(config, precision.compute)
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
         self.matmul = ops.MatMul(transpose_b=True)
+        self.gather = GatherOnce()
+        self.head_loss = HeadLoss()
 
     def loss_and_gradients(self) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
         return ms.value_and_grad(self, None, ms.ParameterTuple(self.trainable_params()))
@@ -79,10 +83,26 @@ class Qwen25VL(nn.Cell):
     ) -> ms.Tensor:
         """Map the fields of a `shards.batch.Batch` to the sum of its cross entropy, float32 ()."""
         hidden_SC = self._hidden_states(input_ids, position_ids, token_keys, token_ends, embedding_index, *patches)
-        logits_LV = self._head(ops.gather(hidden_SC, target_index, 0))
-        log_probabilities_LV = ops.log_softmax(logits_LV, -1)
-        of_targets_L1 = ops.gather_elements(log_probabilities_LV, 1, ops.expand_dims(target_ids, 1))
-        return -(ops.reshape(of_targets_L1, target_weight.shape) * target_weight).sum()
+        inverse_S = inverse_of(target_index, target_weight > 0, hidden_SC.shape[0])
+        hidden_LC, head_VC = self._head_factors(self.gather(hidden_SC, target_index, inverse_S))
+        return self.head_loss(hidden_LC, head_VC, target_ids, target_weight)
+
+    def loss(
+        self,
+        input_ids: ms.Tensor,
+        position_ids: ms.Tensor,
+        token_keys: ms.Tensor,
+        token_ends: ms.Tensor,
+        embedding_index: ms.Tensor,
+        target_index: ms.Tensor,
+        target_ids: ms.Tensor,
+        target_weight: ms.Tensor,
+        *patches: ms.Tensor,
+    ) -> ms.Tensor:
+        """What `construct` gives, for graphs that take no gradient of it: `construct` makes those of the head."""
+        hidden_SC = self._hidden_states(input_ids, position_ids, token_keys, token_ends, embedding_index, *patches)
+        hidden_LC, head_VC = self._head_factors(ops.gather(hidden_SC, target_index, 0))
+        return head_loss(hidden_LC, head_VC, target_ids, target_weight)
 
     def logits(
         self,
@@ -112,12 +132,24 @@ class Qwen25VL(nn.Cell):
     ) -> ms.Tensor:
         embeddings_SC = ops.cast(self.model.embed_tokens(input_ids), self.compute)
         rows = ops.concat((embeddings_SC, self.visual(*patches)), 0)
-        return self.model(ops.gather(rows, embedding_index, 0), position_ids, token_keys, token_ends)
+        # Every row is wanted at most once: a text embedding by its own token, a visual one by the token it stands for.
+        inverse = inverse_of(embedding_index, embedding_index >= 0, rows.shape[0])
+        return self.model(self.gather(rows, embedding_index, inverse), position_ids, token_keys, token_ends)
+
+    def _head_factors(self, hidden_NC: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        """Hidden states (N, C) and weights (V, C) whose product are the logits.
+
+        An adapter adds its rank to C: W x + B (A x) is the product of (W, B) with (x, A x).
+        """
+        if self.lm_head is None:
+            return hidden_NC, self.model.embed_tokens.whole(hidden_NC.dtype)
+        head_VC = self.lm_head.whole(hidden_NC.dtype)
+        adapter = self.lm_head.adapter
+        if adapter is None:
+            return hidden_NC, head_VC
+        outer_VR = ops.cast(adapter.lora_B, hidden_NC.dtype)
+        return ops.concat((hidden_NC, adapter.inner(hidden_NC)), 1), ops.concat((head_VC, outer_VR), 1)
 
     def _head(self, hidden_NC: ms.Tensor) -> ms.Tensor:
         """float32: the softmax over the vocabulary is a reduction."""
-        if self.lm_head is None:
-            logits_NV = self.matmul(hidden_NC, ops.cast(self.model.embed_tokens.weight, hidden_NC.dtype))
-        else:
-            logits_NV = self.lm_head(hidden_NC)
-        return ops.cast(logits_NV, ms.float32)
+        return ops.cast(self.matmul(*self._head_factors(hidden_NC)), ms.float32)

@@ -13,9 +13,11 @@ from mindspore import nn, ops
 
 from shards import ModelConstants
 from train.models.attention import WindowAttention, sequence_attention
-from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate, zeros_parameter
+from train.models.gathers import GatherOnce, inverse_of, places_that_agree
+from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate
 from train.models.precision import Precision
 from train.models.qwen2_5_vl.config import COLOUR_CHANNELS, VisionConfig
+from train.models.sharing import gathering, zeros_weight
 
 # Neither is in config.json: transformers 4.57.1 has them in its code (Qwen2_5_VLVisionBlock, Qwen2_5_VLPatchMerger,
 # Qwen2_5_VisionRotaryEmbedding).
@@ -33,16 +35,18 @@ class PatchProjection(nn.Cell):
         super().__init__()
         self.compute = precision.compute
         frames, side = config.temporal_patch_size, config.patch_size
-        self.weight = zeros_parameter(config.hidden_size, COLOUR_CHANNELS, frames, side, side)
+        self.channels = config.hidden_size
+        self.weight = zeros_weight(config.hidden_size, COLOUR_CHANNELS, frames, side, side)
+        self.gather = gathering(self.weight, ms.float32)
         self.image_mean, self.image_std = mean_and_std(constants, side * side)
         self.video_mean, self.video_std = mean_and_std(constants, frames * side * side)
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, image_patches: ms.Tensor, video_patches: ms.Tensor) -> ms.Tensor:
         """Map uint8 patches (Pi, 588) and (Pv, 1176) to embeddings (Pi + Pv, E)."""
-        channels = self.weight.shape[0]
-        image_weight_EX = ops.cast(ops.reshape(self.weight.sum(2), (channels, -1)), self.compute)
-        video_weight_EX = ops.cast(ops.reshape(self.weight, (channels, -1)), self.compute)
+        weight = self.weight if self.gather is None else self.gather(self.weight)
+        image_weight_EX = ops.cast(ops.reshape(weight.sum(2), (self.channels, -1)), self.compute)
+        video_weight_EX = ops.cast(ops.reshape(weight, (self.channels, -1)), self.compute)
         images = ops.cast(normalise(image_patches, self.image_mean, self.image_std), self.compute)
         videos = ops.cast(normalise(video_patches, self.video_mean, self.video_std), self.compute)
         return ops.concat((self.matmul(images, image_weight_EX), self.matmul(videos, video_weight_EX)), 0)
@@ -77,7 +81,7 @@ class PatchEmbed(nn.Cell):
 class VisionAttention(nn.Cell):
     """Multi-head attention within windows, or within temporal slices where `full`."""
 
-    def __init__(self, config: VisionConfig, *, full: bool) -> None:
+    def __init__(self, config: VisionConfig, compute: ms.Type, *, full: bool) -> None:
         super().__init__()
         self.full = full
         self.num_heads = config.num_heads
@@ -85,7 +89,7 @@ class VisionAttention(nn.Cell):
         self.qkv = Linear(config.hidden_size, 3 * config.hidden_size, bias=True)
         self.proj = Linear(config.hidden_size, config.hidden_size, bias=True)
         if full:
-            self.attend = sequence_attention(config.num_heads, config.head_dim, causal=False)
+            self.attend = sequence_attention(config.num_heads, config.head_dim, compute, causal=False)
         else:
             self.attend = WindowAttention(config.head_dim)
 
@@ -112,11 +116,11 @@ class VisionAttention(nn.Cell):
 
 
 class VisionBlock(nn.Cell):
-    def __init__(self, config: VisionConfig, *, full: bool) -> None:
+    def __init__(self, config: VisionConfig, compute: ms.Type, *, full: bool) -> None:
         super().__init__()
         self.norm1 = RMSNorm(config.hidden_size, NORM_EPS)
         self.norm2 = RMSNorm(config.hidden_size, NORM_EPS)
-        self.attn = VisionAttention(config, full=full)
+        self.attn = VisionAttention(config, compute, full=full)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, bias=True)
 
     def construct(self, x_PE: ms.Tensor, angles_PF: ms.Tensor, *segments: ms.Tensor) -> ms.Tensor:
@@ -146,9 +150,13 @@ class VisionTower(nn.Cell):
         super().__init__()
         self.patch_embed = PatchEmbed(config, constants, precision)
         self.blocks = nn.CellList(
-            [VisionBlock(config, full=index in config.fullatt_block_indexes) for index in range(config.depth)]
+            [
+                VisionBlock(config, precision.compute, full=index in config.fullatt_block_indexes)
+                for index in range(config.depth)
+            ]
         )
         self.merger = PatchMerger(config)
+        self.gather = GatherOnce()
         # Half of a head's frequencies turn with the row, the other half with the column.
         self.frequencies = ms.Tensor(rotary_frequencies(config.head_dim // 2, ROTARY_THETA))
 
@@ -158,12 +166,17 @@ class VisionTower(nn.Cell):
         video_patches: ms.Tensor,
         patch_index: ms.Tensor,
         patch_positions: ms.Tensor,
-        *segments: ms.Tensor,
+        patch_keys: ms.Tensor,
+        patch_ends: ms.Tensor,
+        *windows: ms.Tensor,
     ) -> ms.Tensor:
         """Map the fields of a `Batch` to visual embeddings (V, M), in window order."""
-        x_PE = ops.gather(self.patch_embed(image_patches, video_patches), patch_index, 0)
+        embedded = self.patch_embed(image_patches, video_patches)
+        window_index, _, window_position = windows
+        is_real_P = places_that_agree(window_index, window_position)
+        x_PE = self.gather(embedded, patch_index, inverse_of(patch_index, is_real_P, embedded.shape[0]))
         angles_P2f = ops.expand_dims(ops.cast(patch_positions, ms.float32), 2) * self.frequencies
         angles_PF = ops.reshape(angles_P2f, (patch_positions.shape[0], -1))
         for block in self.blocks:
-            x_PE = block(x_PE, angles_PF, *segments)
+            x_PE = block(x_PE, angles_PF, patch_keys, patch_ends, *windows)
         return self.merger(x_PE)

@@ -1,0 +1,132 @@
+"""One program for every rank: `python ranks_case.py ROOT STEPS CASE...` trains each case into ROOT/CASE-RANKS, in turn.
+
+A case is a name of CASES and a zero_stage: `full:3`. A process that starts MindSpore takes seconds, so all cases that a
+test needs run in the same processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file, save_file
+
+from train.__main__ import main
+from train.cli.command_line import parse_command_line
+from train.cluster.environment import find_place
+from train.inputs import open_inputs
+from train.reports.metrics import StepSums
+
+PACKS_PER_STEP = 4
+_LORA = "--lora_enable True --lora_r 4 --lora_target_modules all-linear --lora_dropout 0.1"
+CASES = {
+    "full": "",
+    "lora": _LORA,
+    "frozen": "--tune_mm_vision False",
+    "checkpointing": "--gradient_checkpointing True",
+    "untied": "",  # the tiny model's head is its embedding; this one has its own
+    "stopped": "",  # rank 1 of several gets a signal in its second step
+}
+AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE
+
+
+def write_untied_model(root: Path) -> None:
+    """root/model with a head of its own, as root/model-untied."""
+    folder = root / "model-untied"
+    shutil.copytree(root / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"][::-1].copy()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def train_case(
+    root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
+) -> int:
+    name = case.partition(":")[0]
+    with signal_in_step(2) if name == "stopped" and rank() == 1 else nullcontext():
+        return main(flags_of(root, case, num_ranks, steps=steps, accumulated=accumulated, output_dir=output_dir))
+
+
+def flags_of(
+    root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
+) -> list[str]:
+    name, _, stage = case.partition(":")
+    flags = {
+        "shards": root / "shards",
+        "model": root / ("model-untied" if name == "untied" else "model"),
+        "output_dir": output_dir or folder_of(root, case, num_ranks),
+        "learning_rate": 1e-3,
+        "weight_decay": 0.1,
+        "max_steps": steps,
+        "save_strategy": "steps" if name in ("stopped", AGAIN) else "no",
+        "zero_stage": stage,
+        "per_device_train_batch_size": PACKS_PER_STEP // num_ranks // accumulated,
+        "gradient_accumulation_steps": accumulated,
+    }
+    return [*(f"--{key}={value}" for key, value in flags.items()), *CASES.get(name, "").split()]
+
+
+def rank() -> int | None:
+    place = find_place(os.environ)
+    return place.rank if place else None
+
+
+@contextmanager
+def signal_in_step(number: int) -> Iterator[None]:
+    """The process gets a SIGTERM as it begins that step."""
+    import train.loop
+
+    make_step = train.loop.make_step
+
+    def make_step_with_signal(step: int, *rest: Any) -> Any:
+        if step == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return make_step(step, *rest)
+
+    train.loop.make_step = make_step_with_signal
+    try:
+        yield
+    finally:
+        train.loop.make_step = make_step
+
+
+def write_again(root: Path, case: str, num_ranks: int) -> None:
+    """Read the newest checkpoint of root/stopped-3-2, and write its state into a folder of these ranks."""
+    from train.checkpoints.saving import restore_optimizer
+    from train.cluster.world import connect
+    from train.loop import Run, build
+    from train.models.precision import choose_precision
+    from train.reports.reporting import Reporting
+
+    source, output_dir = folder_of(root, "stopped:3", 2), folder_of(root, case, num_ranks)
+    output_dir.mkdir(exist_ok=True)
+    flags = flags_of(root, "stopped:3", 2, steps=4, output_dir=output_dir)
+    (checkpoint,) = source.glob("checkpoint-*")
+    arguments = parse_command_line([*flags, f"--resume_from_checkpoint={checkpoint}"]).arguments
+    inputs, world, stage = open_inputs(arguments, 2), connect(), int(case.partition(":")[2])
+    model, adapters = build(arguments, inputs, choose_precision(bf16=False, device="CPU"), world, stage)
+    run = Run(arguments, inputs, model, adapters, Reporting.silent(), world, stage)
+    restore_optimizer(run.optimizer, checkpoint, step=inputs.start.step)
+    run.saver.save(inputs.start.step, StepSums(), is_evaluated=True)
+
+
+def folder_of(root: Path, case: str, num_ranks: int) -> Path:
+    return root / f"{case.replace(':', '-')}-{num_ranks}"
+
+
+if __name__ == "__main__":
+    root, num_ranks, steps = Path(sys.argv[1]), int(os.environ["MS_WORKER_NUM"]), int(sys.argv[2])
+    for case in sys.argv[3:]:
+        if case.startswith(AGAIN):
+            write_again(root, case, num_ranks)
+        elif code := train_case(root, case, num_ranks, steps=steps):
+            sys.exit(code)

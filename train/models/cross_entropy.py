@@ -1,0 +1,112 @@
+"""The head and its cross entropy, over the supervised tokens in chunks: logits of one chunk alive at a time.
+
+    loss = sum over tokens of weight * (logsumexp(logits) - logits[target])       logits = hidden @ head.T, float32
+
+At 4,096 supervised tokens and 152,000 words, the logits of all tokens are 2.5 GB, and what their gradient needs three
+times that. Since the loss is a sum, the gradient of a chunk is known as soon as its logits are: it is computed there,
+and the logits are dropped. No product is computed twice.
+
+Suffixes: L supervised tokens, T tokens of a chunk, C channels, V words.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn, ops
+from mindspore.ops.primitive import constexpr
+
+# More make the chunk larger (5 to 6 arrays of its logits live at once); fewer add up gradients of the head more often.
+CHUNK_TOKENS = 512
+MAX_CHUNKS = 32  # the graph is unrolled
+
+_cast = ops.Cast()
+_concat_rows = ops.Concat(0)
+_depend = ops.Depend()
+_exp = ops.Exp()
+_gather_elements = ops.GatherD()
+_log_softmax = ops.LogSoftmax(-1)
+_matmul = ops.MatMul()
+_matmul_nt = ops.MatMul(transpose_b=True)
+_matmul_tn = ops.MatMul(transpose_a=True)
+_one_hot = ops.OneHot()
+_reshape = ops.Reshape()
+_stop_gradient = ops.stop_gradient
+
+
+class HeadLoss(nn.Cell):
+    """The sum of the cross entropy, with its gradients computed along the way.
+
+    Called in a graph that takes no gradient, it computes them all the same: there, use `head_loss`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.with_gradients = _WithGradients()
+
+    def construct(
+        self, hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, target_weight: ms.Tensor
+    ) -> ms.Tensor:
+        """float32 (). `head_VC` has the dtype of `hidden_LC`, which products are computed in."""
+        # The gradients of what follows are given to `with_gradients`, not derived.
+        fixed_LC, fixed_VC = _stop_gradient(hidden_LC), _stop_gradient(head_VC)
+        one, zero = ops.scalar_to_tensor(1.0, ms.float32), ops.scalar_to_tensor(0.0, ms.float32)
+        compute = hidden_LC.dtype
+        losses: tuple[ms.Tensor, ...] = ()
+        dhidden: tuple[ms.Tensor, ...] = ()
+        dhead_VC = ops.zeros_like(_cast(fixed_VC, ms.float32))
+        for first, last in token_chunks(hidden_LC.shape[0]):
+            # Depend makes each chunk wait for the one before; without it all chunks' logits live at once.
+            chunk_TC = _depend(fixed_LC, dhead_VC)[first:last]
+            targets_T = target_ids[first:last]
+            weight_T1 = _reshape(target_weight[first:last], (-1, 1))
+            log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, fixed_VC), ms.float32))
+            losses += (_gather_elements(log_probabilities_TV, 1, _reshape(targets_T, (-1, 1))),)
+            gradient_TV = _exp(log_probabilities_TV) - _one_hot(targets_T, head_VC.shape[0], one, zero)
+            dlogits_TV = _cast(gradient_TV, compute)
+            dhidden += (_cast(_cast(_matmul(dlogits_TV, fixed_VC), ms.float32) * weight_T1, compute),)
+            weighted_TC = _cast(_cast(chunk_TC, ms.float32) * weight_T1, compute)
+            dhead_VC = dhead_VC + _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+        loss = -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight).sum()
+        return self.with_gradients(hidden_LC, head_VC, loss, _concat_rows(dhidden), _cast(dhead_VC, compute))
+
+
+def head_loss(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, target_weight: ms.Tensor) -> ms.Tensor:
+    """The loss alone, for graphs without gradients."""
+    losses: tuple[ms.Tensor, ...] = ()
+    done = hidden_LC
+    for first, last in token_chunks(hidden_LC.shape[0]):
+        chunk_TC = _depend(hidden_LC, done)[first:last]
+        log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, head_VC), ms.float32))
+        done = _gather_elements(log_probabilities_TV, 1, _reshape(target_ids[first:last], (-1, 1)))
+        losses += (done,)
+    return -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight).sum()
+
+
+class _WithGradients(nn.Cell):
+    """`loss`, whose gradients are the two tensors given."""
+
+    def construct(
+        self, hidden_LC: ms.Tensor, head_VC: ms.Tensor, loss: ms.Tensor, dhidden_LC: ms.Tensor, dhead_VC: ms.Tensor
+    ) -> ms.Tensor:
+        return loss * 1.0
+
+    def bprop(
+        self,
+        hidden_LC: ms.Tensor,
+        head_VC: ms.Tensor,
+        loss: ms.Tensor,
+        dhidden_LC: ms.Tensor,
+        dhead_VC: ms.Tensor,
+        out: ms.Tensor,
+        dout: ms.Tensor,
+    ) -> tuple[ms.Tensor, ...]:
+        scale = _cast(dout, hidden_LC.dtype)
+        zero = ops.zeros_like(loss)
+        return dhidden_LC * scale, dhead_VC * scale, zero, ops.zeros_like(dhidden_LC), ops.zeros_like(dhead_VC)
+
+
+@constexpr
+def token_chunks(length: int) -> tuple[tuple[int, int], ...]:
+    """(first, last (exclusive)) of each chunk."""
+    size = max(CHUNK_TOKENS, -(-length // MAX_CHUNKS))
+    return tuple((first, min(first + size, length)) for first in range(0, length, size))
