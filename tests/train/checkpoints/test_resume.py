@@ -217,6 +217,14 @@ def test_a_named_checkpoint_goes_on_in_a_new_folder(arguments: TrainArguments, t
         start_of(replace(named, output_dir=tmp_path / "new"))
 
 
+def test_logs_of_the_launcher_do_not_occupy_a_folder(arguments: TrainArguments) -> None:
+    (arguments.output_dir / "logs").mkdir(parents=True)
+    assert start_of(arguments).step == 0
+    (arguments.output_dir / "other").mkdir()
+    with pytest.raises(UsageError, match="holds other already"):
+        start_of(arguments)
+
+
 def test_resuming_can_be_forbidden(arguments: TrainArguments) -> None:
     save(arguments, 10)
     with pytest.raises(UsageError, match="already; give a new folder"):
