@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.arithmetic.runs import VisualRun
+from preprocess.sample import Turn
 from shards import ModelConstants
 from shards.families.family import Frame, FrameOrder
 from shards.families.frames import stored_order
@@ -73,6 +74,11 @@ def fill_tower_inputs(out: TowerInputs, frames: Sequence[Frame], constants: Mode
 
 def default_system() -> None:
     return None
+
+
+def spell_tools(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """It knows none."""
+    return turns
 
 
 def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:

@@ -116,9 +116,9 @@ def record_first_positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     positions = []
     seeded = Adapters.seeded
 
-    def record(self: Adapters, accumulate: Any, first_position: int) -> Any:
+    def record(self: Adapters, accumulate: Any, first_position: int, *of_ranks: Any) -> Any:
         positions.append(first_position)
-        return seeded(self, accumulate, first_position)
+        return seeded(self, accumulate, first_position, *of_ranks)
 
     monkeypatch.setattr(Adapters, "seeded", record)
     return positions
