@@ -30,6 +30,7 @@ from preprocess.jobs.stage import LoadedStage, Stage
 LOAD_SECONDS = 600.0  # for starting a process and importing, on whatever file system
 ATTEMPTS_ALONE = 2  # of an item in a fresh process, before it is a reject
 DEATH_ADVICE = "is memory short? Run again with fewer --workers"
+_OUT_OF_MEMORY = 12  # exit code of a worker that got no memory: errno.ENOMEM
 _SPAWN = multiprocessing.get_context("spawn")
 _LAST_SECONDS = 5.0  # between the end of its pipe and that of a process
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -51,6 +52,12 @@ def value_of(kind: str, value: Any) -> Any:
     if kind == "bug":
         raise WorkerBug(value)
     return value
+
+
+def _describe_death(exit_code: int | None) -> str:
+    """Of a worker in the middle of a sample, which may be innocent: short memory ends whoever asks for more."""
+    advice = f"; {DEATH_ADVICE}" if exit_code in (_OUT_OF_MEMORY, -signal.SIGKILL) else ""
+    return f"its decoder died (exit code {exit_code}){advice}"
 
 
 class WorkerProcess:
@@ -140,7 +147,7 @@ class _WorkerMain:
         except FatalError as error:
             return "fatal", str(error)
         except MemoryError:
-            sys.exit(1)  # as if the kernel had killed it, which is what else happens where memory is short
+            sys.exit(_OUT_OF_MEMORY)  # as if the kernel had killed it, which is what else happens then
         except OSError as error:  # media that can't be read are SampleErrors: this is our own disk
             return "fatal", disk_error(error)
         except Exception:
@@ -189,7 +196,7 @@ class _Sandbox:
             except TimeoutError:
                 reason, failure = Reason.TIMEOUT, f"it took more than {self._item_timeout:g} s"
             except EOFError:
-                reason, failure = Reason.CRASH, f"its decoder died (exit code {process.wait_for_end()})"
+                reason, failure = Reason.CRASH, _describe_death(process.wait_for_end())
             else:
                 if kind == "reject":
                     raise value

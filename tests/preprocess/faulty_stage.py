@@ -63,6 +63,10 @@ class FaultyStage:
                 os.abort()
             case "exit":
                 sys.exit(3)
+            case "memory runs out":
+                raise MemoryError
+            case "the kernel kills":
+                os.kill(os.getpid(), signal.SIGKILL)
             case "crash unless fresh" if _done_here:
                 os.abort()
             case "crash the first two workers" if len(self.loads) <= 2:

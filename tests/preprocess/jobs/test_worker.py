@@ -44,6 +44,15 @@ def test_an_item_that_always_crashes_costs_four_processes_however_many_others_th
     assert stage.loads == 3 * ["worker"] + 4 * ["sandbox"]  # used, fresh, fresh; and one for what comes after
 
 
+@pytest.mark.parametrize(("fault", "exit_code"), [("memory runs out", 12), ("the kernel kills", -9)])
+def test_a_reject_for_want_of_memory_says_so(tmp_path: Path, fault: str, exit_code: int) -> None:
+    [done] = results(FaultyStage(tmp_path), fault)
+    assert done == (
+        "crash: failed twice, alone in a fresh process; at last its decoder died "
+        f"(exit code {exit_code}); is memory short? Run again with fewer --workers"
+    )
+
+
 def test_an_item_that_hangs_is_tried_twice_in_a_fresh_process(tmp_path: Path) -> None:
     hanging = Hanging(tmp_path)
     done = results(stage := FaultyStage(tmp_path), "hang in the sandbox", "b", item_timeout=1.5)
