@@ -66,7 +66,9 @@ class ModelFolder:
         """What config.json says of the vision tower."""
         return self.config.section("vision_config")
 
-    def constants(self, *, window_size: int = 0, tokens_per_second: float = 0) -> ModelConstants:
+    def constants(
+        self, *, window_size: int = 0, tokens_per_second: float = 0, position_grid: int = 0
+    ) -> ModelConstants:
         """Everything that stands at the same place for each family; the arguments are what does not.
 
         Understands flat config.json (as published with the older models) and nested ones (`text_config`, as newer
@@ -83,6 +85,7 @@ class ModelFolder:
             temporal_patch_size=processor.size("temporal_patch_size"),
             window_size=window_size,
             tokens_per_second=tokens_per_second,
+            position_grid=position_grid,
             im_start_token_id=tokens.token_id("<|im_start|>"),
             im_end_token_id=tokens.token_id("<|im_end|>"),
             pad_token_id=tokens.token_id(PAD_TOKEN),
