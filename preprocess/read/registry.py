@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import ConfigError
+from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.training_flags import LossTurns
 from preprocess.read.options import MediaPosition, Reasoning, check_options
 from preprocess.sample import BoxMode
@@ -37,6 +38,7 @@ class Dataset:
     name: str
     annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
     data_path: Path | None  # None: media paths are absolute
+    annotation_format: AnnotationFormat = "auto"
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
     columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it
