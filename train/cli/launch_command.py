@@ -40,7 +40,7 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
 
     Raises UsageError or TrainingFailed where the job can't begin.
     """
-    nproc, flags = _split(argv)
+    nproc, flags = split_nproc(argv)
     if ROLE in os.environ:  # somebody else's launcher, as msrun, started this as a rank
         return flags
     arguments = parse_command_line(flags).arguments  # said once, not by each rank
@@ -50,8 +50,8 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
     return launch(job, [sys.executable, "-m", "train", *flags], arguments.output_dir / LOGS, say)
 
 
-def _split(argv: Sequence[str]) -> tuple[int | None, list[str]]:
-    """--nproc, and the other flags."""
+def split_nproc(argv: Sequence[str]) -> tuple[int | None, list[str]]:
+    """--nproc, and the other flags. Raises UsageError."""
     nproc: int | None = None
     others: list[str] = []
     try:
