@@ -46,6 +46,8 @@ WINGS = {
     "train": """
         __main__
         loop
+        run
+        building
         inputs  cli
         preflight
         checkpoints

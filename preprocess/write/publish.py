@@ -16,8 +16,9 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
-from shards.files.names import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
+from shards.files.names import LEDGER_NAME, MODEL_DIR, PLAN_DIR
 from shards.formats.writer import read_sidecar, remove_workspaces, sidecar_path
+from shards.model_folder import model_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,5 +120,5 @@ def _place(datasets: Mapping[str, int], reject: Reject) -> tuple[int, int, int]:
 
 def _copy_model_files(model: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    for name in MODEL_FILES:
+    for name in model_files(model):
         write_atomically(target / name, (model / name).read_bytes())
