@@ -1,6 +1,6 @@
 """Write train/doctor/stored.json: what one step of the doctor's tiny model gives, on CPU and in one process.
 
-    python scripts/make_doctor_numbers.py
+python scripts/make_doctor_numbers.py
 """
 
 import json

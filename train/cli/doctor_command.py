@@ -25,13 +25,15 @@ USAGE = "python -m train doctor [--nproc N] [--device auto|Ascend|CPU]"
 _PROGRAM = "python -m train doctor"
 _HELP = f"""usage: {USAGE}
 
-What training needs of this machine, tried in a minute or two: device and versions, what ranks exchange and how fast, the
-attention kernel, dropout, and a step of a tiny model at every zero_stage against stored numbers. Run it first on NPUs.
+Tries what training needs of this machine, in a minute or two: device and versions, what ranks exchange and how fast,
+the attention kernel, dropout, and a step of a tiny model at every zero_stage against stored numbers. To be run first
+on NPUs.
 
   --nproc N     ranks on this node; one for each NPU where left out, or one process without NPUs
   --device D    auto takes Ascend where MindSpore finds one
 
-Several nodes: as `python -m train launch`. Exit code 0 where all that could be tried is right, 1 where something failed.
+Several nodes: as `python -m train launch`. Exit code 0 where all that could be tried is
+right, 1 where something failed.
 """
 
 

@@ -1,4 +1,4 @@
-"""`python -m train doctor`: does this machine compute what the trainer needs, and how fast. The first thing to run on NPUs.
+"""`python -m train doctor`: does this machine compute what the trainer needs, and how fast. To be run first on NPUs.
 
 checkup       the checks in turn, on every rank -> lines, exit code
 findings      what a check found: ok, skipped or failed

@@ -4,7 +4,7 @@
 gradients. And what it costs that the kernel is told other segments for each pack: MindSpore prepares a kernel anew for
 each call whose lengths are no constants of the graph.
 
-Suffixes: N tokens, H heads of queries, G heads of keys and values, D channels of a head, R queries a key.
+Shapes: N tokens, H heads of queries, G heads of keys and values, D channels of a head.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ TEXT = Case(num_heads=4, num_groups=2, head_dim=128, causal=True, lengths=(33, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    q_NHD: Float32
-    k_NGD: Float32
-    v_NGD: Float32
-    dout_NHD: Float32
-    keys_N2: npt.NDArray[np.int32]
-    ends_K: npt.NDArray[np.int32]
+    q: Float32  # (N, H, D)
+    k: Float32  # (N, G, D)
+    v: Float32  # (N, G, D)
+    dout: Float32  # (N, H, D) gradient of the result
+    keys: npt.NDArray[np.int32]  # (N, 2) range that a query sees
+    ends: npt.NDArray[np.int32]  # of segments
 
 
 def check(world: World) -> Iterator[Finding]:
@@ -93,8 +93,8 @@ def check_cost(world: World) -> Iterator[Finding]:
 def measure_cost(what: str, make: Callable[..., nn.Cell], compute: ms.Type, *, length: int) -> Finding:
     case = Case(num_heads=16, num_groups=2, head_dim=128, causal=True, lengths=(length // 4,) * 4)
     inputs = make_inputs(case)
-    tensors = [ms.Tensor(each).astype(compute) for each in (inputs.q_NHD, inputs.k_NGD, inputs.v_NGD)]
-    keys, ends = ms.Tensor(inputs.keys_N2), ms.Tensor(inputs.ends_K)
+    tensors = [ms.Tensor(each).astype(compute) for each in (inputs.q, inputs.k, inputs.v)]
+    keys, ends = ms.Tensor(inputs.keys), ms.Tensor(inputs.ends)
     kernel = make(case.num_heads, case.head_dim, causal=True)
 
     @ms.jit
@@ -133,21 +133,19 @@ def make_inputs(case: Case) -> Inputs:
         return (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
     return Inputs(
-        q_NHD=normal(case.num_heads),
-        k_NGD=normal(case.num_groups),
-        v_NGD=normal(case.num_groups),
-        dout_NHD=normal(case.num_heads),
-        keys_N2=np.stack([starts[segments], last], 1).astype(np.int32),
-        ends_K=ends.astype(np.int32),
+        q=normal(case.num_heads),
+        k=normal(case.num_groups),
+        v=normal(case.num_groups),
+        dout=normal(case.num_heads),
+        keys=np.stack([starts[segments], last], 1).astype(np.int32),
+        ends=ends.astype(np.int32),
     )
 
 
 def run(attention: nn.Cell, inputs: Inputs, compute: ms.Type) -> tuple[Float32, ...]:
     """The result, and the gradients of q, k and v."""
-    q, k, v, dout = (
-        ms.Tensor(each).astype(compute) for each in (inputs.q_NHD, inputs.k_NGD, inputs.v_NGD, inputs.dout_NHD)
-    )
-    keys, ends = ms.Tensor(inputs.keys_N2), ms.Tensor(inputs.ends_K)
+    q, k, v, dout = (ms.Tensor(each).astype(compute) for each in (inputs.q, inputs.k, inputs.v, inputs.dout))
+    keys, ends = ms.Tensor(inputs.keys), ms.Tensor(inputs.ends)
 
     def weighted(q: ms.Tensor, k: ms.Tensor, v: ms.Tensor, keys: ms.Tensor, ends: ms.Tensor) -> tuple[ms.Tensor, ...]:
         out = attention(q, k, v, keys, ends)
@@ -165,21 +163,21 @@ def run(attention: nn.Cell, inputs: Inputs, compute: ms.Type) -> tuple[Float32, 
 
 def reference(inputs: Inputs) -> tuple[npt.NDArray[np.float64], ...]:
     """The same in NumPy, float64, over the matrix of all scores."""
-    q, k, v, dout = (
-        each.astype(np.float64).swapaxes(0, 1) for each in (inputs.q_NHD, inputs.k_NGD, inputs.v_NGD, inputs.dout_NHD)
-    )
+    q, k, v, dout = (each.astype(np.float64).swapaxes(0, 1) for each in (inputs.q, inputs.k, inputs.v, inputs.dout))
     repeats = len(q) // len(k)
     k, v = np.repeat(k, repeats, 0), np.repeat(v, repeats, 0)
     scale = q.shape[-1] ** -0.5
     key = np.arange(q.shape[1])
-    seen = (key >= inputs.keys_N2[:, :1]) & (key < inputs.keys_N2[:, 1:])
+    seen = (key >= inputs.keys[:, :1]) & (key < inputs.keys[:, 1:])
     scores = np.where(seen, scale * q @ k.swapaxes(1, 2), -np.inf)
     p = np.exp(scores - scores.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
     out = p @ v
     dp = dout @ v.swapaxes(1, 2)
     ds = p * (dp - (dp * p).sum(-1, keepdims=True)) * scale
-    of_keys = (each.reshape(-1, repeats, *each.shape[1:]).sum(1) for each in (ds.swapaxes(1, 2) @ q, p.swapaxes(1, 2) @ dout))
+    of_keys = (
+        each.reshape(-1, repeats, *each.shape[1:]).sum(1) for each in (ds.swapaxes(1, 2) @ q, p.swapaxes(1, 2) @ dout)
+    )
     return tuple(each.swapaxes(0, 1) for each in (out, ds @ k, *of_keys))
 
 

@@ -1,4 +1,4 @@
-"""A tiny Qwen2.5-VL and four packs of text, images and video: the same numbers everywhere, from NumPy's frozen streams."""
+"""A tiny Qwen2.5-VL and four packs of text, images and video: the same everywhere, from NumPy's frozen streams."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from train.models.trained import TrainedModel
 _VISION_START, _VISION_END, _IMAGE, _VIDEO = 90, 91, 92, 93
 _PATCH, _MERGE, _FRAMES = 4, 2, 2
 
-# Grouped key-value heads, a full layer between windowed ones, heads of 16 channels (the least that Ascend's kernel has).
+# Grouped key-value heads, a full layer after a windowed one, heads of 16 channels: the least of Ascend's kernel.
 CONFIG: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
     "vocab_size": 96,
     "hidden_size": 64,
     "intermediate_size": 48,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "hidden_act": "silu",

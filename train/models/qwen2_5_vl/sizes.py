@@ -22,9 +22,7 @@ def sizes(config: ModelConfig) -> ModelSizes:
         ),
         head=NAMES.head,
         vocab_size=config.vocab_size,
-        text=Stack(
-            num_layers=config.num_hidden_layers, width=config.hidden_size, inner_width=config.intermediate_size
-        ),
+        text=Stack(num_layers=config.num_hidden_layers, width=config.hidden_size, inner_width=config.intermediate_size),
         vision=Stack(num_layers=vision.depth, width=vision.hidden_size, inner_width=vision.intermediate_size),
     )
 
