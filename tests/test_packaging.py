@@ -90,3 +90,18 @@ def test_ranks_see_the_current_folder_only_where_their_launcher_does(
         timeout=60,
     )
     assert done.stdout.strip() == str(safe), done.stderr
+
+
+def test_files_that_are_read_at_run_time_are_installed_too() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    patterns = [
+        f"{package.replace('.', '/')}/{pattern.strip()}"
+        for package, given in setup["options.package_data"].items()
+        for pattern in given.split(",")
+    ]
+    sources = {".py", ".md", ".c", ".h", ".so", ".pyc"}
+    files = [path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
+    read = [path for path in files if path.suffix not in sources]
+    assert read
+    assert [str(path) for path in read if not any(path.match(pattern) for pattern in patterns)] == []
