@@ -102,6 +102,11 @@ def _examine(device: str) -> int:
     return 0 if is_well else FAILED
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """The command vl-train."""
     prepare_streams()
-    sys.exit(main(sys.argv[1:]))
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())

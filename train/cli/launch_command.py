@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 from shards.errors import FlagError
@@ -13,7 +12,7 @@ from train.cluster.environment import ROLE
 from train.cluster.launch.devices import count_devices
 from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
-from train.cluster.launch.processes import LOGS
+from train.cluster.launch.processes import LOGS, PYTHON
 from train.errors import UsageError
 
 USAGE = "python -m train launch [--nproc N] [flags of python -m train]"
@@ -47,7 +46,7 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
     job = read_job(os.environ, nproc, (lambda: 0) if arguments.device == "CPU" else count_devices)
     if job.size == 1:
         return flags
-    return launch(job, [sys.executable, "-m", "train", *flags], arguments.output_dir / LOGS, say)
+    return launch(job, [*PYTHON, "train", *flags], arguments.output_dir / LOGS, say)
 
 
 def split_nproc(argv: Sequence[str]) -> tuple[int | None, list[str]]:
