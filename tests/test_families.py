@@ -32,6 +32,9 @@ from shards import (
     read_model_constants,
 )
 from shards.batch import Batch, BatchShape, input_names, make_batch
+from shards.look.transcript import Transcriber
+from shards.segments import cut_segments
+from shards.verify import verify
 from tests import toy_vl
 from tests.preprocess.workshop import Workshop, talk
 from train.arguments import TrainArguments
@@ -46,9 +49,9 @@ def workshop(tmp_path: Path, demo: Demo, capsys: pytest.CaptureFixture[str]) -> 
 
 ROOMS: dict[str, tuple[str, ...]] = {  # of each model_type: those in which its family has an entry
     "qwen2_5_vl": ("shards/families", "preprocess/arithmetic", "train/models"),
-    "qwen2_vl": ("shards/families",),
-    "qwen3_vl": ("shards/families",),
-    "qwen3_vl_moe": ("shards/families",),
+    "qwen2_vl": ("shards/families", "preprocess/arithmetic"),
+    "qwen3_vl": ("shards/families", "preprocess/arithmetic"),
+    "qwen3_vl_moe": ("shards/families", "preprocess/arithmetic"),
 }
 SHARED = {"qwen3_vl_moe": "qwen3_vl"}  # those that have no module of their own
 ROOT = Path(__file__).parents[1]
@@ -101,7 +104,11 @@ def model_of(demo: Demo, folder: Path, model_type: str, patch_size: int = 14) ->
     ("known_to_shards", "message"),
     [
         (False, "config.json: model_type 'other_vl' is not one of qwen2_5_vl, qwen2_vl, qwen3_vl, qwen3_vl_moe"),
-        (True, "models of model_type 'other_vl' can't be preprocessed for; these can: qwen2_5_vl"),
+        (
+            True,
+            "models of model_type 'other_vl' can't be preprocessed for; these can: qwen2_5_vl, qwen2_vl, qwen3_vl, "
+            "qwen3_vl_moe",
+        ),
     ],
 )
 def test_an_unknown_family_is_refused_before_anything_is_written(
@@ -177,6 +184,13 @@ def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, format: str) -
         "this.<|im_end|>\n"
         '<|im_start|>assistant\n{"bbox_2d": [10, 25, 50, 100]}<|im_end|>\n'
     )
+
+    [both, _] = sorted(cut_segments(pack, manifest.model), key=lambda segment: -len(segment.spans))
+    assert [span.num_tokens for span in both.spans] == [6, 8]
+    pieces = Transcriber(outcome.folder).pieces(pack, both)
+    visual = [piece.text for piece in pieces if piece.kind == "visual"]
+    assert visual == ["image 4x6 -> 6 tokens", "video 2x8, 1 of 2 -> 4 tokens", "video 2x8, 2 of 2 -> 4 tokens"]
+    assert not verify(outcome.folder, quick=False, workers=0, on_shard=lambda _: None)
 
     shape = BatchShape.of(manifest)
     batch = load_padded(open_shards(outcome.folder), 0, shape).batch

@@ -37,7 +37,7 @@ _MOST_PERCENT = 999_999
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     name: str
-    annotation_path: Path
+    annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
     data_path: DataPath  # None: media paths are absolute
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
@@ -56,6 +56,11 @@ class Dataset:
                 f"dataset {self.name!r}: boxes must be one of {', '.join(get_args(BoxMode))}, not {self.boxes!r}"
             )
         check_options(f"dataset {self.name!r}", self)
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"{self.registry}: dataset {self.name!r}" if self.registry else f"dataset {self.name!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +124,7 @@ def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[
 
 
 def _with_places(dataset: Dataset) -> Dataset:
-    where = f"{dataset.registry}: " if dataset.registry else ""
-    return replace(dataset, data_path=find_places(f"{where}dataset {dataset.name!r}", dataset.data_path))
+    return replace(dataset, data_path=find_places(dataset.where, dataset.data_path))
 
 
 def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
@@ -145,14 +149,17 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
             hint = f"; did you mean {nearest!r}?" if nearest else f"; known are {', '.join(sorted(known))}"
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
     annotation_path = entry.get("annotation_path")
-    if not isinstance(annotation_path, str) or not annotation_path:
-        raise ConfigError(f"{where}: annotation_path is missing or not a string")
-    if path_flaw(annotation_path):
-        raise ConfigError(f"{where}: annotation_path {annotation_path!r} {path_flaw(annotation_path)}")
+    annotation_paths: list[Any] = annotation_path if isinstance(annotation_path, list) else [annotation_path]
+    if not annotation_paths or not all(isinstance(each, str) and each for each in annotation_paths):
+        raise ConfigError(f"{where}: annotation_path is missing or not a string, or a list of strings")
+    for written in annotation_paths:
+        if path_flaw(written):
+            raise ConfigError(f"{where}: annotation_path {written!r} {path_flaw(written)}")
+    files = tuple(_absolute(each, registry_path) for each in annotation_paths)
     options = {key: value for key, value in entry.items() if key not in ("annotation_path", "data_path")}
     return Dataset(
         name=name,
-        annotation_path=_absolute(annotation_path, registry_path),
+        annotation_path=files if isinstance(annotation_path, list) else files[0],
         data_path=parse_data_path(where, entry.get("data_path"), partial(_absolute, registry_path=registry_path)),
         registry=registry_path,
         **options,

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
-from preprocess.ledger import LOST_NAME, Reject, count_by_dataset, read_ledger, write_ledger, write_plan_ledger
+from preprocess.ledger import (
+    LOST_NAME,
+    Reject,
+    count_by_dataset,
+    read_ledger,
+    with_places,
+    write_ledger,
+    write_plan_ledger,
+)
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
@@ -64,7 +72,7 @@ def publish(
             raise FatalError(f"{path} is damaged ({error}); remove it, and run the same command again") from None
     check_hold: Callable[[], None] = (lambda: None) if hold is None else hold.check
     check_hold()
-    rejects = _one_a_sample(rejects, datasets)
+    rejects = list(with_places(_one_a_sample(rejects, datasets), plan.files))
     if rejects:
         write_plan_ledger(folder / PLAN_DIR / LOST_NAME, rejects)
     ledger = folder / LEDGER_NAME

@@ -23,6 +23,11 @@ def read_constants(folder: ModelFolder) -> ModelConstants:
     return folder.constants()
 
 
+def video_runs(grid_thw: tuple[int, int, int]) -> Sequence[tuple[int, int, int]]:
+    """All in one."""
+    return (grid_thw,)
+
+
 def num_windows(grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:
     return 0
 

@@ -24,6 +24,8 @@ from shards.families.padding import Int32
 from shards.model_constants import ModelConstants
 from shards.model_folder import ModelFolder, ModelFolderError
 
+FRAMES_OF_A_PATCH = 2  # time stamps are those of two frames
+
 
 class TowerInputs(NamedTuple):
     position_index: Int32  # (P, 4); padding: 0
@@ -38,7 +40,18 @@ def read_constants(folder: ModelFolder) -> ModelConstants:
         raise ModelFolderError(
             f"{folder.config.path}: num_position_embeddings is {num_positions}, which is no square of a side"
         )
-    return folder.constants(position_grid=side)
+    constants = folder.constants(position_grid=side)
+    if constants.temporal_patch_size != FRAMES_OF_A_PATCH:
+        raise ModelFolderError(
+            f"{folder.path}: temporal_patch_size is {constants.temporal_patch_size}; time stamps of this family are "
+            f"those of {FRAMES_OF_A_PATCH} frames"
+        )
+    return constants
+
+
+def video_runs(grid_thw: tuple[int, int, int]) -> Sequence[tuple[int, int, int]]:
+    """Each temporal patch alone: its time stands before it, as text."""
+    return [(1, *grid_thw[1:])] * grid_thw[0]
 
 
 def num_windows(grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:

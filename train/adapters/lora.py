@@ -35,6 +35,7 @@ from train.models.trained import TrainedModel
 from train.weights.files import WeightToWrite, listing
 from train.weights.names import WeightNames
 from train.weights.parameters import weight_of
+from train.weights.writer import ALONE, Writer
 
 ALL_LINEAR = "all-linear"
 
@@ -150,9 +151,9 @@ class Adapters:
 
         return accumulate_with_dropout
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, writer: Writer = ALONE) -> None:
         """Write what PEFT's `PeftModel.from_pretrained` reads; the folder must be there."""
-        write_adapter(folder, self.config, [self._to_write(each) for each in self.parameters])
+        write_adapter(folder, self.config, [self._to_write(each) for each in self.parameters], writer)
 
     def load(self, folder: Path) -> None:
         """Take the values of an adapter of the same shape, ours or PEFT's. Raises WeightsError, and changes nothing."""
@@ -169,7 +170,7 @@ class Adapters:
             stored.require_shape(module, (adapter.lora_B.shape[0], adapter.lora_A.shape[1]))
         for module, adapter in self.modules.items():
             for parameter, weight in zip((adapter.lora_A, adapter.lora_B), stored.factors[module], strict=True):
-                weight_of(parameter).write(weight.read())
+                weight_of(parameter).fill(weight)
 
     def _to_write(self, parameter: ms.Parameter) -> WeightToWrite:
         return weight_of(parameter, KEY_PREFIX + self.names.nested(parameter.name)).to_write()
