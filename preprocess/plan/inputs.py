@@ -163,7 +163,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
         "tokenizer_sha256": hashed_tokenizer.sha256,
         "versions": versions(),
     }
-    return Sources(uses, constants, with_format(inputs, config.format), (*hashed, hashed_tokenizer), indexes)
+    return Sources(uses, constants, with_format(inputs, config.shard_format), (*hashed, hashed_tokenizer), indexes)
 
 
 def _hash_annotations(dataset: Dataset, indexes: Mapping[Path, AnnotationIndex]) -> HashedInput:
