@@ -174,8 +174,13 @@ def _advance(bar: tqdm[NoReturn], total: int) -> None:
     bar.update()
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """The command vl-shards."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # text may hold what this terminal can't show
-    sys.exit(main(sys.argv[1:]))
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -16,7 +16,7 @@ from shards.files.records import Record
 
 _MOST_IDS = (1 << 31) - 1  # token ids are int32
 # What is made of these takes memory: a patch of the largest has 12 MB.
-_MOST_PIXELS, _MOST_WINDOW_PIXELS, _MOST_MERGED, _MOST_FRAMES = 256, 4096, 64, 64
+_MOST_PIXELS, _MOST_WINDOW_PIXELS, _MOST_MERGED, _MOST_FRAMES, _MOST_GRID = 256, 4096, 64, 64, 4096
 Count = TypeVar("Count", int, npt.NDArray[np.integer])
 
 
@@ -41,6 +41,7 @@ class ModelConstants:
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
     rescale_factor: float
+    position_grid: int = 0  # rows per side of the learned positions of patches; 0 where there are none, then not stored
 
     @property
     def grid_factor(self) -> int:
@@ -67,7 +68,8 @@ class ModelConstants:
         return self.image_patch_bytes * self.temporal_patch_size
 
     def to_json(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        stored = {name: value for name, value in asdict(self).items() if name != "position_grid" or value}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in stored.items()}
 
     @classmethod
     def from_record(cls, record: Record) -> ModelConstants:
@@ -87,6 +89,7 @@ class ModelConstants:
             image_mean=record.three_numbers("image_mean"),
             image_std=record.three_numbers("image_std", above=0),
             rescale_factor=record.number("rescale_factor", above=0),
+            position_grid=record.integer("position_grid", 1, _MOST_GRID) if "position_grid" in record.values else 0,
         )
 
     def require_equal(self, other: ModelConstants, *, mine: str, theirs: str) -> None:

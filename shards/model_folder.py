@@ -1,19 +1,36 @@
-"""The JSON files of a Hugging Face model folder, and the numbers that all families keep at the same places in them."""
+"""The JSON files of a Hugging Face model folder, and the numbers that all families keep at the same places in them.
+
+Three generations of transformers have written such folders, and all of them are read:
+
+| | config.json | the image processor |
+| --- | --- | --- |
+| up to 4.51, as published | flat, `rope_theta` and `rope_scaling` | `preprocessor_config.json` |
+| up to 4.57 | the language model in `text_config` | the same |
+| 5 | there, and `rope_parameters` for both | `processor_config.json`, section `image_processor` |
+
+`train` takes the language model's values and its rope from here, too, so that what can't be trained fails before
+preprocessing.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from shards.files.names import CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
+from shards.files.names import ALL_PROCESSORS_NAME, CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
 from shards.files.plain import read_own
 from shards.model_constants import ModelConstants
 
 PAD_TOKEN = "<|endoftext|>"
 _SIZE = "a positive integer below 2**31"
+# "mrope" as published; transformers 4.57.1 rewrites it to "default" (the frequencies are not scaled in either case).
+ROPE_TYPES = ("mrope", "default")
+_ROPE_PLACES = ("rope_parameters", "rope_scaling")  # of transformers 5, and before
+_MOST_THETA = 1e30  # float32 holds it
 
 
 class ModelFolderError(Exception):
@@ -35,7 +52,7 @@ class ModelFolder:
         return cls(
             path=path,
             config=JsonFile.read(path / CONFIG_NAME),
-            processor=JsonFile.read(path / PROCESSOR_NAME),
+            processor=read_processor(path, PROCESSOR_NAME, "image_processor"),
             tokenizer=JsonFile.read(path / TOKENIZER_NAME),
         )
 
@@ -49,14 +66,16 @@ class ModelFolder:
         """What config.json says of the vision tower."""
         return self.config.section("vision_config")
 
-    def constants(self, *, window_size: int = 0, tokens_per_second: float = 0) -> ModelConstants:
+    def constants(
+        self, *, window_size: int = 0, tokens_per_second: float = 0, position_grid: int = 0
+    ) -> ModelConstants:
         """Everything that stands at the same place for each family; the arguments are what does not.
 
         Understands flat config.json (as published with the older models) and nested ones (`text_config`, as newer
         transformers write them). Raises ModelFolderError where a value is missing or the files contradict each other.
         """
         config, processor = self.config, self.processor
-        text = config.section("text_config") if config.record.get("text_config") else config
+        text = JsonFile(config.path, self._language())
         tokens = self.tokenizer.token_ids()
         constants = ModelConstants(
             model_type=self.model_type,
@@ -66,6 +85,7 @@ class ModelFolder:
             temporal_patch_size=processor.size("temporal_patch_size"),
             window_size=window_size,
             tokens_per_second=tokens_per_second,
+            position_grid=position_grid,
             im_start_token_id=tokens.token_id("<|im_start|>"),
             im_end_token_id=tokens.token_id("<|im_end|>"),
             pad_token_id=tokens.token_id(PAD_TOKEN),
@@ -77,10 +97,135 @@ class ModelFolder:
             image_std=processor.three_positive_numbers("image_std"),
             rescale_factor=processor.number("rescale_factor", default=1 / 255),
         )
+        self.rope()  # no array depends on it, but training does
         _check_agreement(
-            self.path, constants, config.record, self.vision.record, largest_token_id=max(tokens.record.values())
+            self.path,
+            constants,
+            config.record,
+            self.vision.record,
+            processor=processor.path,
+            largest_token_id=max(tokens.record.values()),
         )
         return constants
+
+    def rope(self) -> Rope:
+        """Raises ModelFolderError."""
+        try:
+            return read_rope(self._language())
+        except ModelFolderError as error:
+            raise ModelFolderError(f"{self.config.path}: {error}") from None
+
+    def _language(self) -> dict[str, Any]:
+        try:
+            return language_values(self.config.record)
+        except ModelFolderError as error:
+            raise ModelFolderError(f"{self.config.path}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rope:
+    """How positions turn the language model's queries and keys."""
+
+    theta: float
+    sections: tuple[int, int, int]  # frequencies turned by temporal, height and width position; half a head together
+
+
+def model_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files that constants come from."""
+    names = (PROCESSOR_NAME, ALL_PROCESSORS_NAME)
+    processor = next((name for name in names if (folder / name).is_file()), PROCESSOR_NAME)
+    return CONFIG_NAME, TOKENIZER_NAME, processor
+
+
+def read_processor(folder: Path, name: str, section: str) -> JsonFile:
+    """The file `name`; where there is none, that section of processor_config.json. Raises ModelFolderError.
+
+    Where both stand, transformers 4 reads the one and transformers 5 the other, so they must agree.
+    """
+    own, all_of_them = folder / name, folder / ALL_PROCESSORS_NAME
+    if not all_of_them.is_file():
+        return JsonFile.read(own)
+    shared = JsonFile.read(all_of_them)
+    if not own.is_file():
+        return shared.section(section)
+    processor = JsonFile.read(own)
+    others = shared.section(section).record if section in shared.record else {}
+    for key in sorted((processor.record.keys() & others.keys()) - _ABOUT_CLASSES):
+        if processor.record[key] != others[key]:
+            raise ModelFolderError(
+                f"{own} says {key} is {processor.record[key]!r}, {ALL_PROCESSORS_NAME} beside it says {others[key]!r}; "
+                "the files are of different models: remove the one that is not this model's"
+            )
+    return processor
+
+
+# What a processor is called may be said in each file in its own way.
+_ABOUT_CLASSES = {"image_processor_type", "processor_class", "video_processor_type", "feature_extractor_type"}
+
+
+def language_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config.json says of the language model. Raises ModelFolderError.
+
+    Newer files repeat some of its keys at the top; `text_config` is what transformers reads.
+    """
+    text = config.get("text_config")
+    if text is not None and not isinstance(text, dict):
+        raise ModelFolderError("text_config is not an object")
+    return {**config, **(text or {})}
+
+
+def read_rope(language: Mapping[str, Any]) -> Rope:
+    """From `language_values`, in each layout. Raises ModelFolderError naming the key."""
+    given = [key for key in _ROPE_PLACES if language.get(key) is not None]
+    if not given:
+        raise ModelFolderError("rope_scaling is missing, and so is rope_parameters of transformers 5")
+    for key in given:
+        if not isinstance(language[key], dict):
+            raise ModelFolderError(f"{key} is {language[key]!r}, not an object")
+        kind = language[key].get("rope_type", language[key].get("type"))
+        if kind not in ROPE_TYPES:
+            what = "is missing" if kind is None else f"is {kind!r}; supported: {', '.join(map(repr, ROPE_TYPES))}"
+            raise ModelFolderError(f"{key}.type {what}")
+    theta_key, theta = _said_by_all(language, ("rope_theta", *(f"{key}.rope_theta" for key in given)))
+    # NaN compares false, and an integer may be beyond any float.
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta <= _MOST_THETA:
+        raise ModelFolderError(f"{theta_key} is {theta!r}, not a number above 0")
+    key, sections = _said_by_all(language, tuple(f"{key}.mrope_section" for key in given))
+    if not isinstance(sections, list) or not all(type(size) is int and 0 <= size < 1 << 31 for size in sections):
+        raise ModelFolderError(f"{key} is {sections!r}, not a list of integers")
+    half_a_head = _head_size(language) // 2
+    if len(sections) != 3 or sum(sections) != half_a_head:
+        raise ModelFolderError(f"{key} is not three numbers with the sum {half_a_head} (half a head)")
+    return Rope(theta=float(theta), sections=(sections[0], sections[1], sections[2]))
+
+
+def _said_by_all(language: Mapping[str, Any], places: tuple[str, ...]) -> tuple[str, Any]:
+    """The one value that stands at those of `places` that have any, and the first of them."""
+    found = []
+    for place in places:
+        *outer, key = place.split(".")
+        record = language[outer[0]] if outer else language
+        if record.get(key) is not None:
+            found.append((place, record[key]))
+    if not found:
+        raise ModelFolderError(f"{places[0]} is missing; is this a Hugging Face model folder?")
+    place, value = found[0]
+    for other, said in found[1:]:
+        if said != value:
+            raise ModelFolderError(f"{place} is {value!r}, and {other} is {said!r}; keep the right one")
+    return place, value
+
+
+def _head_size(language: Mapping[str, Any]) -> int:
+    def size(key: str) -> int:
+        value = language.get(key)
+        if type(value) is not int or not 0 < value < 1 << 31:
+            raise ModelFolderError(f"{key} is {'missing' if value is None else f'{value!r}, not {_SIZE}'}")
+        return value
+
+    if language.get("head_dim") is not None:
+        return size("head_dim")
+    return size("hidden_size") // size("num_attention_heads")
 
 
 @dataclass(frozen=True)
@@ -169,6 +314,7 @@ def _check_agreement(
     config: dict[str, Any],
     vision: dict[str, Any],
     *,
+    processor: Path,
     largest_token_id: int,
 ) -> None:
     """config.json says some numbers a second time; a contradiction means files of two models were mixed."""
@@ -194,6 +340,6 @@ def _check_agreement(
         )
     if abs(constants.rescale_factor - 1 / 255) > 1e-9:
         raise ModelFolderError(
-            f"{folder / 'preprocessor_config.json'}: rescale_factor {constants.rescale_factor} is not 1/255, "
+            f"{processor}: rescale_factor {constants.rescale_factor} is not 1/255, "
             "the only one that uint8 patches can be normalised with"
         )

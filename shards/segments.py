@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import numpy as np
 
 from shards.errors import InvalidPack
+from shards.families import family_of
 from shards.model_constants import ModelConstants
 from shards.pack import IGNORE_INDEX, Pack, PackCounts
 
@@ -16,19 +18,31 @@ Grid = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class VisualSpan:
-    """The pad tokens of one image or video: tokens `start` to `stop` (exclusive) of the pack."""
+    """The pad tokens of one image or video. Between its runs there is text, as time stamps."""
 
     kind: Literal["image", "video"]
     index: int  # row of image_grid_thw or video_grid_thw
-    start: int
-    stop: int
+    runs: tuple[tuple[int, int], ...]  # tokens of the pack, from the first to the second (exclusive), in their order
     grid_thw: Grid  # patches
     second_per_grid: float | None  # seconds; None for images
 
     @property
+    def start(self) -> int:
+        """The first of its tokens."""
+        return self.runs[0][0]
+
+    @property
+    def stop(self) -> int:
+        """One after the last of them."""
+        return self.runs[-1][1]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(stop - start for start, stop in self.runs)
+
+    @property
     def num_patches(self) -> int:
-        t, h, w = self.grid_thw
-        return t * h * w
+        return prod(self.grid_thw)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +77,8 @@ class Segment:
 def cut_segments(pack: Pack, constants: ModelConstants) -> list[Segment]:
     """The segments of a pack that `check_pack` accepts.
 
-    Raises InvalidPack where the pad tokens of one image or video are torn apart, or run over the end of a sample.
+    Raises InvalidPack where the pad tokens of one image or video are torn apart, unless its family does so, or run over
+    the end of a sample.
     """
     spans = sorted(_spans(pack, constants, "image") + _spans(pack, constants, "video"), key=lambda span: span.start)
     boundaries = pack.cu_seqlens.tolist()
@@ -87,18 +102,21 @@ def cut_segments(pack: Pack, constants: ModelConstants) -> list[Segment]:
 
 
 def _spans(pack: Pack, constants: ModelConstants, kind: Literal["image", "video"]) -> list[VisualSpan]:
-    grids = pack.image_grid_thw if kind == "image" else pack.video_grid_thw
-    pads = np.flatnonzero(pack.input_ids == (constants.image_token_id if kind == "image" else constants.video_token_id))
-    sizes = constants.num_visual_tokens(grids.astype(np.int64).prod(axis=1))
-    ends = np.cumsum(sizes)
+    is_image, family = kind == "image", family_of(constants.model_type)
+    grids = pack.image_grid_thw if is_image else pack.video_grid_thw
+    pads = np.flatnonzero(pack.input_ids == (constants.image_token_id if is_image else constants.video_token_id))
     spans = []
-    for index, (grid, size, end) in enumerate(zip(grids.tolist(), sizes.tolist(), ends.tolist(), strict=True)):
-        start, last = int(pads[end - size]), int(pads[end - 1])
-        if last - start + 1 != size:
-            raise InvalidPack(f"pack starting with {pack.sample_keys[0]}: the tokens of {kind} {index} are torn apart")
-        t, h, w = grid
-        seconds = float(pack.second_per_grid_ts[index]) if kind == "video" else None
-        spans.append(
-            VisualSpan(kind=kind, index=index, start=start, stop=last + 1, grid_thw=(t, h, w), second_per_grid=seconds)
-        )
+    end = 0  # of the pads of all runs so far
+    for index, (t, h, w) in enumerate(grids.tolist()):
+        runs = []
+        for run in ((t, h, w),) if is_image else family.video_runs((t, h, w)):
+            size = constants.num_visual_tokens(prod(run))
+            start, last = int(pads[end]), int(pads[end + size - 1])
+            if last - start + 1 != size:
+                first = pack.sample_keys[0]
+                raise InvalidPack(f"pack starting with {first}: the tokens of {kind} {index} are torn apart")
+            runs.append((start, last + 1))
+            end += size
+        seconds = None if is_image else float(pack.second_per_grid_ts[index])
+        spans.append(VisualSpan(kind=kind, index=index, runs=tuple(runs), grid_thw=(t, h, w), second_per_grid=seconds))
     return spans

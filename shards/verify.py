@@ -18,10 +18,10 @@ from typing import Any
 from shards.errors import DamagedShard, InvalidPack, ShardError, UnreadableShard, reading_advice
 from shards.families import read_model_constants
 from shards.files.hashing import sha256_of_own_file
-from shards.files.names import MANIFEST_NAME, MODEL_DIR, MODEL_FILES, TOKENIZER_NAME
+from shards.files.names import MANIFEST_NAME, MODEL_DIR, TOKENIZER_NAME
 from shards.formats.kinds import Shard
 from shards.manifest import Manifest, PayloadFile, ShardEntry, read_manifest
-from shards.model_folder import ModelFolderError
+from shards.model_folder import ModelFolderError, model_files
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
 from shards.reader import open_entry
 from shards.segments import cut_segments
@@ -92,7 +92,7 @@ def _add(sums: dict[str, PackCounts], more: Mapping[str, PackCounts]) -> None:
 def _model_problems(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     """The tokenizer by its hash, the other two files by the constants that the manifest took from them."""
     model = folder / MODEL_DIR
-    missing = [name for name in MODEL_FILES if not (model / name).is_file()]
+    missing = [name for name in model_files(model) if not (model / name).is_file()]
     for name in missing:
         yield Problem(file=f"{MODEL_DIR}/{name}", what="it is missing", advice="copy it from the model folder")
     if missing:

@@ -32,6 +32,9 @@ from shards import (
     read_model_constants,
 )
 from shards.batch import Batch, BatchShape, input_names, make_batch
+from shards.look.transcript import Transcriber
+from shards.segments import cut_segments
+from shards.verify import verify
 from tests import toy_vl
 from tests.preprocess.workshop import Workshop, talk
 from train.arguments import TrainArguments
@@ -44,7 +47,13 @@ def workshop(tmp_path: Path, demo: Demo, capsys: pytest.CaptureFixture[str]) -> 
     return Workshop(tmp_path, demo.model, capsys)
 
 
-WHOLE = {"qwen2_5_vl"}  # families with a module in each room
+ROOMS: dict[str, tuple[str, ...]] = {  # of each model_type: those in which its family has an entry
+    "qwen2_5_vl": ("shards/families", "preprocess/arithmetic", "train/models"),
+    "qwen2_vl": ("shards/families", "preprocess/arithmetic"),
+    "qwen3_vl": ("shards/families", "preprocess/arithmetic"),
+    "qwen3_vl_moe": ("shards/families", "preprocess/arithmetic"),
+}
+SHARED = {"qwen3_vl_moe": "qwen3_vl"}  # those that have no module of their own
 ROOT = Path(__file__).parents[1]
 TABLES: dict[str, dict[str, Any]] = {
     "shards/families": shards.families.FAMILIES,  # type: ignore[dict-item]
@@ -55,10 +64,10 @@ TABLES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("room", TABLES)
 def test_these_families_have_a_module_in_each_room(room: str) -> None:
-    assert set(TABLES[room]) == WHOLE
-    for family in WHOLE:
+    assert set(TABLES[room]) == {model_type for model_type, rooms in ROOMS.items() if room in rooms}
+    for model_type, entry in TABLES[room].items():
+        family = SHARED.get(model_type, model_type)
         assert (ROOT / room / f"{family}.py").is_file() or (ROOT / room / family / "__init__.py").is_file()
-        entry = TABLES[room][family]
         name = entry if isinstance(entry, str) else entry.__name__
         assert import_module(name).__name__ == f"{room.replace('/', '.')}.{family}"
 
@@ -94,17 +103,21 @@ def model_of(demo: Demo, folder: Path, model_type: str, patch_size: int = 14) ->
 @pytest.mark.parametrize(
     ("known_to_shards", "message"),
     [
-        (False, "config.json: model_type 'qwen2_vl' is not one of qwen2_5_vl"),
-        (True, "models of model_type 'qwen2_vl' can't be preprocessed for; these can: qwen2_5_vl"),
+        (False, "config.json: model_type 'other_vl' is not one of qwen2_5_vl, qwen2_vl, qwen3_vl, qwen3_vl_moe"),
+        (
+            True,
+            "models of model_type 'other_vl' can't be preprocessed for; these can: qwen2_5_vl, qwen2_vl, qwen3_vl, "
+            "qwen3_vl_moe",
+        ),
     ],
 )
 def test_an_unknown_family_is_refused_before_anything_is_written(
     workshop: Workshop, demo: Demo, monkeypatch: pytest.MonkeyPatch, command: str, known_to_shards: bool, message: str
 ) -> None:
     if known_to_shards:
-        monkeypatch.setitem(TABLES["shards/families"], "qwen2_vl", toy_vl)
+        monkeypatch.setitem(TABLES["shards/families"], "other_vl", toy_vl)
     workshop.dataset([talk()])
-    workshop.model = model_of(demo, workshop.root / "model", "qwen2_vl")
+    workshop.model = model_of(demo, workshop.root / "model", "other_vl")
     outcome = workshop.command(command, *workshop.flags())
     assert outcome.code == 2
     assert outcome.error.startswith("preprocess: error: ") and outcome.error.endswith(message)
@@ -171,6 +184,13 @@ def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, flag: str) -> 
         "this.<|im_end|>\n"
         '<|im_start|>assistant\n{"bbox_2d": [10, 25, 50, 100]}<|im_end|>\n'
     )
+
+    [both, _] = sorted(cut_segments(pack, manifest.model), key=lambda segment: -len(segment.spans))
+    assert [span.num_tokens for span in both.spans] == [6, 8]
+    pieces = Transcriber(outcome.folder).pieces(pack, both)
+    visual = [piece.text for piece in pieces if piece.kind == "visual"]
+    assert visual == ["image 4x6 -> 6 tokens", "video 2x8, 1 of 2 -> 4 tokens", "video 2x8, 2 of 2 -> 4 tokens"]
+    assert not verify(outcome.folder, quick=False, workers=0, on_shard=lambda _: None)
 
     shape = BatchShape.of(manifest)
     batch = load_padded(open_shards(outcome.folder), 0, shape).batch

@@ -46,8 +46,10 @@ WINGS = {
     "train": """
         __main__
         loop
+        run
+        building
         inputs  cli
-        preflight
+        doctor  preflight
         checkpoints
         adapters
         arguments

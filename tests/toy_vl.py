@@ -38,6 +38,10 @@ def read_constants(folder: ModelFolder) -> ModelConstants:
     return folder.constants()
 
 
+def video_runs(grid_thw: tuple[int, int, int]) -> Sequence[tuple[int, int, int]]:
+    return [(1, *grid_thw[1:])] * grid_thw[0]
+
+
 def num_windows(grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:
     return 0
 

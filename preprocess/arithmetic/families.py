@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.arithmetic import qwen2_5_vl
+from preprocess.arithmetic import qwen2_5_vl, qwen2_vl, qwen3_vl
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.errors import ConfigError
@@ -65,6 +65,9 @@ class Family(Protocol):
 
 FAMILIES: dict[str, Family] = {  # by model_type
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_vl": qwen2_vl,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_vl_moe": qwen3_vl,  # the same processor and template
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.arithmetic import tools
-from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, sample_evenly, smart_resize
+from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, choose_frames, resized_frame, smart_resize
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.sample import Turn
 from shards import ModelConstants
@@ -29,8 +29,7 @@ def spell_tools(turns: Sequence[Turn]) -> Sequence[Turn]:
 
 
 def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:
-    """At intervals: `video_decord` of the scripts."""
-    return sample_evenly(num_frames, fps, sampling)
+    return choose_frames(num_frames, fps, sampling)
 
 
 def image_size(height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> tuple[int, int]:
@@ -41,8 +40,8 @@ def image_size(height: int, width: int, limits: PixelLimits, constants: ModelCon
 def frame_size(
     num_sampled: int, height: int, width: int, limits: PixelLimits, constants: ModelConstants
 ) -> tuple[int, int]:
-    """As an image, however many frames there are. Raises SampleError (aspect_ratio)."""
-    return image_size(height, width, limits, constants)
+    """Raises SampleError (aspect_ratio; unsupported where the limits are over all frames)."""
+    return resized_frame(num_sampled, height, width, limits, constants)
 
 
 def video_pieces(

@@ -35,7 +35,7 @@ _MOST_PERCENT = 999_999
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     name: str
-    annotation_path: Path
+    annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
     data_path: Path | None  # None: media paths are absolute
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
@@ -54,6 +54,11 @@ class Dataset:
                 f"dataset {self.name!r}: boxes must be one of {', '.join(get_args(BoxMode))}, not {self.boxes!r}"
             )
         check_options(f"dataset {self.name!r}", self)
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"{self.registry}: dataset {self.name!r}" if self.registry else f"dataset {self.name!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +124,7 @@ def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[
 
 def _require_folder(dataset: Dataset) -> None:
     if dataset.data_path is not None and not os.path.isdir(dataset.data_path):
-        where = f"{dataset.registry}: " if dataset.registry else ""
-        raise ConfigError(f"{where}dataset {dataset.name!r}: data_path {dataset.data_path} is not an existing folder")
+        raise ConfigError(f"{dataset.where}: data_path {dataset.data_path} is not an existing folder")
 
 
 def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
@@ -146,17 +150,19 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
     annotation_path = entry.get("annotation_path")
     data_path = entry.get("data_path")
-    if not isinstance(annotation_path, str) or not annotation_path:
-        raise ConfigError(f"{where}: annotation_path is missing or not a string")
+    annotation_paths: list[Any] = annotation_path if isinstance(annotation_path, list) else [annotation_path]
+    if not annotation_paths or not all(isinstance(each, str) and each for each in annotation_paths):
+        raise ConfigError(f"{where}: annotation_path is missing or not a string, or a list of strings")
     if not isinstance(data_path, (str, type(None))):
         raise ConfigError(f"{where}: data_path must be a string")
-    for key, written in (("annotation_path", annotation_path), ("data_path", data_path or "")):
+    for key, written in (*(("annotation_path", each) for each in annotation_paths), ("data_path", data_path or "")):
         if path_flaw(written):
             raise ConfigError(f"{where}: {key} {written!r} {path_flaw(written)}")
+    files = tuple(_absolute(each, registry_path) for each in annotation_paths)
     options = {key: value for key, value in entry.items() if key not in ("annotation_path", "data_path")}
     return Dataset(
         name=name,
-        annotation_path=_absolute(annotation_path, registry_path),
+        annotation_path=files if isinstance(annotation_path, list) else files[0],
         data_path=_absolute(data_path, registry_path) if data_path else None,
         registry=registry_path,
         **options,

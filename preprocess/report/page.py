@@ -202,7 +202,7 @@ def _reason_views(numbers: Mapping[str, int], folder: Path, executor: Executor) 
 
 def _example_view(reject: Reject, drawn: Picture | str) -> ExampleView:
     return ExampleView(
-        key=reject.key,
+        key=reject.place,
         detail=reject.detail,
         picture=drawn if isinstance(drawn, Picture) else None,
         note=drawn if isinstance(drawn, str) else "",

@@ -10,14 +10,23 @@ from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
-from preprocess.ledger import LOST_NAME, Reject, count_by_dataset, read_ledger, write_ledger, write_plan_ledger
+from preprocess.ledger import (
+    LOST_NAME,
+    Reject,
+    count_by_dataset,
+    read_ledger,
+    with_places,
+    write_ledger,
+    write_plan_ledger,
+)
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
-from shards.files.names import LEDGER_NAME, MODEL_DIR, MODEL_FILES, PLAN_DIR
+from shards.files.names import LEDGER_NAME, MODEL_DIR, PLAN_DIR
 from shards.formats.writer import read_sidecar, remove_workspaces, sidecar_path
+from shards.model_folder import model_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,7 @@ def publish(
             raise FatalError(f"{path} is damaged ({error}); remove it, and run the same command again") from None
     check_hold: Callable[[], None] = (lambda: None) if hold is None else hold.check
     check_hold()
-    rejects = _one_a_sample(rejects, datasets)
+    rejects = list(with_places(_one_a_sample(rejects, datasets), plan.files))
     if rejects:
         write_plan_ledger(folder / PLAN_DIR / LOST_NAME, rejects)
     ledger = folder / LEDGER_NAME
@@ -119,5 +128,5 @@ def _place(datasets: Mapping[str, int], reject: Reject) -> tuple[int, int, int]:
 
 def _copy_model_files(model: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    for name in MODEL_FILES:
+    for name in model_files(model):
         write_atomically(target / name, (model / name).read_bytes())

@@ -38,13 +38,13 @@ from shards.files.hashing import sha256_of_json
 from shards.look.info import info_text
 from shards.manifest import read_manifest
 from train.arguments import TrainArguments
-from train.checkpoints.folder import read_arrays, read_checkpoint, write_checkpoint
+from train.checkpoints.folder import read_checkpoint, write_checkpoint
 from train.checkpoints.trainer_state import RunIdentity, TrainerState
 from train.errors import TrainError
 from train.inputs import order_of_run
 from train.models import family_in
 from train.weights.companions import check_companions
-from train.weights.files import WeightToWrite, find_weights, write_file
+from train.weights.files import WeightToWrite, find_weights, stored_weights, write_file
 
 MOST_SECONDS = 10
 MOST_BYTES = 1 << 30
@@ -194,7 +194,8 @@ def damage_checkpoint(folder: Path, dice: random.Random) -> None:
 def open_checkpoint(folder: Path) -> None:
     checkpoint = read_checkpoint(folder)
     list(checkpoint.state.identity.differences(checkpoint.state.identity))
-    read_arrays(folder / "optimizer.safetensors", lambda name, values: None)
+    for weight in stored_weights(folder / "optimizer.safetensors"):
+        weight.read()
 
 
 def damage_footer(folder: Path, dice: random.Random) -> None:

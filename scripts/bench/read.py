@@ -29,7 +29,7 @@ from train.steps.stream import ReadAhead
 
 SEED = 0
 PACKS_PER_STEP = 8
-READ_AHEAD = 4  # as train/loop.py
+READ_AHEAD = 4  # as train/run.py
 STEP_SECONDS = 0.01  # of a made-up device, for each pack
 MEMCPY, NEXT, AHEAD, MINDSPORE = "memcpy", "padded, one thread", "padded, read ahead", "padded, mindspore_dataset"
 

@@ -24,13 +24,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from shards.errors import UnknownFamily
-from shards.families import qwen2_5_vl
+from shards.families import qwen2_5_vl, qwen2_vl, qwen3_vl
 from shards.families.family import Family
 from shards.model_constants import ModelConstants
 from shards.model_folder import ModelFolder, ModelFolderError
 
 FAMILIES: dict[str, Family] = {  # by model_type
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_vl": qwen2_vl,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_vl_moe": qwen3_vl,  # the same processor and vision tower
 }
 
 

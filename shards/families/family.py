@@ -42,6 +42,10 @@ class Family(Protocol):
         """Raises ModelFolderError."""
         ...
 
+    def video_runs(self, grid_thw: tuple[int, int, int]) -> Sequence[tuple[int, int, int]]:
+        """The grids of the runs of pads in which the tokens of a video stand, in their order; together its grid."""
+        ...
+
     def num_windows(self, grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:
         """Windows of the window attention over grids (N, 3); 0 where the tower has none."""
         ...

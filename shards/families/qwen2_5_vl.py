@@ -49,6 +49,11 @@ def window_patches(constants: ModelConstants) -> int:
     return (constants.window_size // constants.patch_size) ** 2
 
 
+def video_runs(grid_thw: tuple[int, int, int]) -> Sequence[tuple[int, int, int]]:
+    """All in one."""
+    return (grid_thw,)
+
+
 def num_windows(grid_thw: npt.NDArray[np.integer], constants: ModelConstants) -> int:
     """Windows over grids (N, 3), those cut at the border included."""
     grids = np.asarray(grid_thw, dtype=np.int64)

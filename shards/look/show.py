@@ -60,7 +60,7 @@ def span_line(span: VisualSpan, constants: ModelConstants) -> str:
     size = f"{h * constants.patch_size} x {w * constants.patch_size} pixels"
     frames = f"{t * constants.temporal_patch_size} frames of " if span.kind == "video" else ""
     seconds = "" if span.second_per_grid is None else f", second_per_grid {span.second_per_grid:g}"
-    return f"grid {t} x {h} x {w}: {frames}{size} (height x width) -> {span.stop - span.start:,} tokens{seconds}"
+    return f"grid {t} x {h} x {w}: {frames}{size} (height x width) -> {span.num_tokens:,} tokens{seconds}"
 
 
 def position_ranges(pack: Pack, segment: Segment) -> dict[str, str]:

@@ -43,18 +43,23 @@ class Transcriber:
         self._special = frozenset(token_id for token_id, token in added.items() if token.special)
 
     def pieces(self, pack: Pack, segment: Segment) -> list[Piece]:
-        span_at = {position: span for span in segment.spans for position in range(span.start, span.stop)}
+        run_at = {
+            position: (span, number)
+            for span in segment.spans
+            for number, run in enumerate(span.runs)
+            for position in range(*run)
+        }
 
-        def kind(position: int) -> tuple[VisualSpan | None, bool, bool]:
+        def kind(position: int) -> tuple[tuple[VisualSpan, int] | None, bool, bool]:
             is_special = int(pack.input_ids[position]) in self._special
-            return span_at.get(position), is_special, bool(pack.labels[position] != IGNORE_INDEX)
+            return run_at.get(position), is_special, bool(pack.labels[position] != IGNORE_INDEX)
 
         pieces = []
-        for (span, is_special, supervised), run in groupby(range(segment.start, segment.stop), kind):
-            if span is not None:
-                pieces.append(Piece(kind="visual", supervised=supervised, text=name_span(span)))
+        for (visual, is_special, supervised), positions in groupby(range(segment.start, segment.stop), kind):
+            if visual is not None:
+                pieces.append(Piece(kind="visual", supervised=supervised, text=name_run(*visual)))
                 continue
-            text = self._tokenizer.decode(pack.input_ids[list(run)].tolist(), skip_special_tokens=False)
+            text = self._tokenizer.decode(pack.input_ids[list(positions)].tolist(), skip_special_tokens=False)
             pieces.append(Piece(kind="special" if is_special else "text", supervised=supervised, text=text))
         return pieces
 
@@ -63,4 +68,13 @@ def name_span(span: VisualSpan) -> str:
     """For example "image 28x40 -> 280 tokens", in patches; videos have their temporal patches in front."""
     t, h, w = span.grid_thw
     grid = f"{h}x{w}" if span.kind == "image" else f"{t}x{h}x{w}"
-    return f"{span.kind} {grid} -> {span.stop - span.start} tokens"
+    return f"{span.kind} {grid} -> {span.num_tokens} tokens"
+
+
+def name_run(span: VisualSpan, number: int) -> str:
+    """The same where the tokens stand in one run, else for example "video 28x40, 3 of 8 -> 280 tokens"."""
+    if len(span.runs) == 1:
+        return name_span(span)
+    start, stop = span.runs[number]
+    _, h, w = span.grid_thw
+    return f"{span.kind} {h}x{w}, {number + 1} of {len(span.runs)} -> {stop - start} tokens"

@@ -19,7 +19,7 @@ from PIL import Image
 
 import preprocess.plan.make
 from shards import DatasetSummary, Manifest, check_pack, count_pack, measure_pack, read_model_constants
-from shards.files.names import MODEL_FILES
+from shards.model_folder import model_files
 from tests.preprocess.workshop import Outcome, Workshop, talk
 
 
@@ -53,7 +53,7 @@ def test_the_output_folder_holds_shards_manifest_ledger_model_and_plan(demo: Dem
         "rejects.jsonl",
     }
     assert not (demo_run.folder / ".writing").exists()
-    for name in MODEL_FILES:
+    for name in model_files(demo.model):
         assert (demo_run.folder / "model" / name).read_bytes() == (demo.model / name).read_bytes()
 
 

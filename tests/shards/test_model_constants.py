@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from shards import ModelConstants, ModelMismatch
-from shards.files.records import Record
+from shards.files.records import FieldError, Record
 from tests.shards.packs import CONSTANTS
 
 
 def test_constants_come_back_from_json() -> None:
     assert ModelConstants.from_record(Record(json.loads(json.dumps(CONSTANTS.to_json())))) == CONSTANTS
+
+
+def test_the_side_of_learned_positions_is_stored_where_there_are_any() -> None:
+    assert "position_grid" not in CONSTANTS.to_json()
+    learned = replace(CONSTANTS, position_grid=48)
+    assert ModelConstants.from_record(Record(json.loads(json.dumps(learned.to_json())))) == learned
+    with pytest.raises(FieldError, match="position_grid"):
+        ModelConstants.from_record(Record({**CONSTANTS.to_json(), "position_grid": 0}))
 
 
 def test_visual_tokens_are_merged_patches() -> None:

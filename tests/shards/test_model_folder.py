@@ -12,6 +12,7 @@ import pytest
 from demo_build import Demo
 
 from shards import ModelConstants, ModelFolderError, read_model_constants
+from shards.model_folder import ModelFolder, model_files
 
 FILES = ("config.json", "tokenizer.json", "preprocessor_config.json")
 
@@ -74,6 +75,85 @@ def test_flat_and_nested_config_say_the_same(model: Path) -> None:
     edit(model / "config.json", nest)
     assert "vocab_size" not in json.loads((model / "config.json").read_text())
     assert read_model_constants(model) == flat
+
+
+# --- folders of transformers 5 -------------------------------------------------------------------------------------
+
+
+def of_transformers_5(config: dict[str, Any]) -> None:
+    nest(config)
+    text = config["text_config"]
+    sections = text.pop("rope_scaling")["mrope_section"]
+    text["rope_parameters"] = {
+        "mrope_section": sections,
+        "rope_theta": text.pop("rope_theta"),
+        "rope_type": "default",
+    }
+
+
+def gather_processors(model: Path, section: str = "image_processor") -> None:
+    record = json.loads((model / "preprocessor_config.json").read_text())
+    (model / "preprocessor_config.json").unlink()
+    (model / "processor_config.json").write_text(json.dumps({"processor_class": "AnyProcessor", section: record}))
+
+
+def test_a_folder_of_transformers_5_says_the_same(model: Path) -> None:
+    before, rope = read_model_constants(model), ModelFolder.read(model).rope()
+    assert rope.theta == 1_000_000 and sum(rope.sections) > 3
+    assert model_files(model) == ("config.json", "tokenizer.json", "preprocessor_config.json")
+    edit(model / "config.json", of_transformers_5)
+    gather_processors(model)
+    assert read_model_constants(model) == before
+    assert ModelFolder.read(model).rope() == rope
+    assert model_files(model) == ("config.json", "tokenizer.json", "processor_config.json")
+
+
+def test_without_a_section_for_images_the_file_is_named(model: Path) -> None:
+    gather_processors(model, "video_processor")
+    with pytest.raises(ModelFolderError, match=r"/processor_config.json: 'image_processor' is missing"):
+        read_model_constants(model)
+
+
+def test_two_processors_agree(model: Path) -> None:
+    before = read_model_constants(model)
+    record = json.loads((model / "preprocessor_config.json").read_text())
+    both = {"image_processor": record | {"image_processor_type": "Qwen2VLImageProcessorFast"}, "tokenizer": {}}
+    (model / "processor_config.json").write_text(json.dumps(both))
+    assert read_model_constants(model) == before
+    both["image_processor"]["image_std"] = [0.5, 0.5, 0.5]
+    (model / "processor_config.json").write_text(json.dumps(both))
+    with pytest.raises(ModelFolderError, match=r"says image_std is \[0.2.*says \[0.5, 0.5, 0.5\]; .*different models"):
+        read_model_constants(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.pop("rope_parameters"), "rope_scaling is missing, and so is rope_parameters"),
+        (lambda text: text["rope_parameters"].pop("rope_theta"), "rope_theta is missing"),
+        (lambda text: text["rope_parameters"].pop("rope_type"), "rope_parameters.type is missing"),
+        (lambda text: text["rope_parameters"].update(rope_type="yarn"), "rope_parameters.type is 'yarn'; supported"),
+        (lambda text: text["rope_parameters"].update(rope_theta=0), "rope_parameters.rope_theta is 0, not a number"),
+        (lambda text: text["rope_parameters"].update(mrope_section=[1, 2]), "not three numbers with the sum 8"),
+        (lambda text: text["rope_parameters"].update(mrope_section=[3, 3, 3]), "not three numbers with the sum 8"),
+        (lambda text: text["rope_parameters"].update(mrope_section=[2.0, 3, 3]), "not a list of integers"),
+        (lambda text: text.update(rope_parameters=[1]), "rope_parameters is .1., not an object"),
+        (
+            lambda text: text.update(rope_theta=5e6),
+            "rope_theta is 5000000.0, and rope_parameters.rope_",
+        ),
+        (lambda text: text.pop("num_attention_heads"), "num_attention_heads is missing"),
+        (lambda text: text.update(num_attention_heads=0), "num_attention_heads is 0, not a positive integer"),
+        (lambda text: text.update(head_dim=32), "not three numbers with the sum 16"),
+    ],
+)
+def test_what_training_could_not_use_fails_first(
+    model: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(model / "config.json", of_transformers_5)
+    edit(model / "config.json", lambda config: change(config["text_config"]))
+    with pytest.raises(ModelFolderError, match=rf"config\.json: .*{message}"):
+        read_model_constants(model)
 
 
 # --- missing and malformed -----------------------------------------------------------------------------------------
@@ -157,7 +237,7 @@ def test_a_tokenizer_of_another_form_is_refused(model: Path, spoiled: dict[str, 
 
 def test_another_kind_of_model_is_refused(model: Path) -> None:
     edit(model / "config.json", lambda config: config.update(model_type="llama"))
-    with pytest.raises(ModelFolderError, match=r"model_type 'llama' is not one of qwen2_5_vl$"):
+    with pytest.raises(ModelFolderError, match=r"model_type 'llama' is not one of qwen2_5_vl, qwen2_vl"):
         read_model_constants(model)
 
 

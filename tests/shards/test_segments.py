@@ -78,3 +78,42 @@ def test_an_image_torn_apart_is_refused() -> None:
     tokens[[2, 3]] = tokens[[3, 2]]
     with pytest.raises(InvalidPack, match="the tokens of image 0 are torn apart"):
         cut_segments(replace(pack, input_ids=tokens), CONSTANTS)
+
+
+# --- videos in several runs ----------------------------------------------------------------------------------------
+
+PIECEWISE = replace(CONSTANTS, model_type="qwen3_vl")
+
+
+def video_between_times() -> Pack:
+    """A sample of two temporal patches of 2 tokens each, after a text each, and a second one of one patch."""
+    pack = make_pack(texts=(2, 3), videos=[(2, 2, 4), (1, 2, 2)])
+    pad = CONSTANTS.video_token_id
+    tokens = [1, pad, pad, 2, pad, pad, 3, 4, pad, 5]
+    return replace(pack, input_ids=np.array(tokens, np.int32), cu_seqlens=np.array([0, 7, 10], np.int32))
+
+
+def test_the_tokens_of_a_video_stand_in_the_runs_of_its_family() -> None:
+    pack = video_between_times()
+    first, second = cut_segments(pack, PIECEWISE)
+    [video] = first.spans
+    assert (video.runs, video.start, video.stop, video.num_tokens) == (((1, 3), (4, 6)), 1, 6, 4)
+    assert (video.grid_thw, video.num_patches) == ((2, 2, 4), 16)
+    assert [span.runs for span in second.spans] == [((8, 9),)]
+    assert (first.counts.num_videos, first.counts.num_video_patches, second.counts.num_video_patches) == (1, 16, 4)
+    with pytest.raises(InvalidPack, match="the tokens of video 0 are torn apart"):
+        cut_segments(pack, CONSTANTS)
+
+
+def test_a_run_torn_apart_is_refused() -> None:
+    pack = video_between_times()
+    tokens = pack.input_ids.copy()
+    tokens[[3, 4]] = tokens[[4, 3]]
+    with pytest.raises(InvalidPack, match="the tokens of video 0 are torn apart"):
+        cut_segments(replace(pack, input_ids=tokens), PIECEWISE)
+
+
+def test_a_video_whose_later_runs_are_over_the_end_of_a_sample_is_refused() -> None:
+    moved = replace(video_between_times(), cu_seqlens=np.array([0, 4, 10], np.int32))
+    with pytest.raises(InvalidPack, match="made up:0: video 0 runs over the end of the sample"):
+        cut_segments(moved, PIECEWISE)

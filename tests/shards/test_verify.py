@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -169,6 +170,21 @@ def test_a_missing_model_file_is_named(dataset: Path) -> None:
     (dataset / "model" / "preprocessor_config.json").unlink()
     [problem] = problems_of(dataset)
     assert str(problem) == "model/preprocessor_config.json: it is missing; copy it from the model folder"
+
+
+def test_the_processor_may_be_that_of_transformers_5(demo: Demo, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(demo.model, model)
+    processor = json.loads((model / "preprocessor_config.json").read_text())
+    (model / "preprocessor_config.json").unlink()
+    (model / "processor_config.json").write_text(json.dumps({"image_processor": processor}))
+    preprocess_demo(demo, tmp_path / "out", f"--model={model}", "--dataset_use=talk%10")
+    kept = {path.name for path in (tmp_path / "out" / "model").iterdir()}
+    assert kept == {"config.json", "tokenizer.json", "processor_config.json"}
+    assert problems_of(tmp_path / "out") == []
+    (tmp_path / "out" / "model" / "processor_config.json").unlink()
+    [problem] = problems_of(tmp_path / "out")
+    assert "preprocessor_config.json: it is missing" in str(problem)
 
 
 def test_without_a_manifest_there_is_nothing_to_verify(dataset: Path) -> None:

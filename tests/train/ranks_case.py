@@ -83,29 +83,30 @@ def rank() -> int | None:
 @contextmanager
 def signal_in_step(number: int) -> Iterator[None]:
     """The process gets a SIGTERM as it begins that step."""
-    import train.loop
+    import train.run
 
-    make_step = train.loop.make_step
+    make_step = train.run.make_step
 
     def make_step_with_signal(step: int, *rest: Any) -> Any:
         if step == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return make_step(step, *rest)
 
-    train.loop.make_step = make_step_with_signal
+    train.run.make_step = make_step_with_signal
     try:
         yield
     finally:
-        train.loop.make_step = make_step
+        train.run.make_step = make_step
 
 
 def write_again(root: Path, case: str, num_ranks: int) -> None:
     """Read the newest checkpoint of root/stopped-3-2, and write its state into a folder of these ranks."""
+    from train.building import build
     from train.checkpoints.saving import restore_optimizer
     from train.cluster.world import connect
-    from train.loop import Run, build
     from train.models.precision import choose_precision
     from train.reports.reporting import Reporting
+    from train.run import Run
 
     source, output_dir = folder_of(root, "stopped:3", 2), folder_of(root, case, num_ranks)
     output_dir.mkdir(exist_ok=True)

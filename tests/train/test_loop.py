@@ -8,14 +8,13 @@ from safetensors.numpy import load_file, save_file
 
 from shards import ModelConstants, load_padded, open_shards
 from shards.batch import BatchShape
-from shards.order import PackOrder
 from tests.train.golden_case import compile_step
 from tests.train.tiny_run import make_packs, write_tiny_model, write_tiny_shards
 from train.__main__ import main
 from train.arguments import TrainArguments
 from train.errors import UsageError
 from train.inputs import open_inputs, order_of_run
-from train.loop import choose_device, is_due, train
+from train.loop import train
 from train.models.folder import build_model
 from train.reports.metrics import EvaluationResult
 from train.steps.evaluate import Evaluation
@@ -208,16 +207,6 @@ def test_a_checkpoint_is_a_model_folder(run: Run) -> None:
             assert path.read_bytes() == (checkpoint / path.name).read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("strategy", "every", "due"),
-    [("no", 1, []), ("steps", 4, [4, 8, 10]), ("steps", 5, [5, 10]), ("epoch", 1, [2, 3, 5, 6, 8, 9, 10])],
-)
-def test_strategies_say_after_which_steps(strategy: str, every: int, due: list[int]) -> None:
-    """Steps of 4 out of 6 packs: epochs end within steps 2, 3, 5, 6, ..."""
-    order = PackOrder(num_packs=6, seed=0, packs_per_step=4, num_positions=39)
-    assert [step for step in range(1, order.num_steps + 1) if is_due(strategy, every, step, order)] == due
-
-
 def test_loss_and_gradient_are_weighted_by_supervised_tokens(run: Run, root: Path) -> None:
     shards = open_shards(root / "shards")
     model = build_model(root / "model")
@@ -295,10 +284,3 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(root: P
     with pytest.raises(UsageError, match=r"model\.norm\.weight"):
         train(arguments, open_inputs(arguments), print, StopRequest())
     assert not (tmp_path / "out").exists()
-
-
-def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mindspore.get_context", lambda _: "CPU")
-    with pytest.raises(UsageError, match="no Ascend libraries"):
-        choose_device("Ascend")
-    assert choose_device("auto") == "CPU"

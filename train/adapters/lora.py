@@ -169,7 +169,7 @@ class Adapters:
             stored.require_shape(module, (adapter.lora_B.shape[0], adapter.lora_A.shape[1]))
         for module, adapter in self.modules.items():
             for parameter, weight in zip((adapter.lora_A, adapter.lora_B), stored.factors[module], strict=True):
-                weight_of(parameter).write(weight.read())
+                weight_of(parameter).fill(weight)
 
     def _to_write(self, parameter: ms.Parameter) -> WeightToWrite:
         return weight_of(parameter, KEY_PREFIX + self.names.nested(parameter.name)).to_write()

@@ -18,15 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from shards.files.atomic import sync_folder
 from shards.files.hashing import sha256_of_own_file, sync_file
 from train.checkpoints.trainer_state import StoredFile, TrainerState, read_state, write_state
 from train.errors import DamagedCheckpoint
 from train.weights.companions import STATE_NAME
-from train.weights.files import stored_weights
 
 OPTIMIZER_NAME = "optimizer.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -118,12 +114,6 @@ def remove_left_behind(output_dir: Path) -> None:
     for path in output_dir.iterdir():
         if _LEFT_BEHIND.fullmatch(path.name):
             shutil.rmtree(path)
-
-
-def read_arrays(path: Path, write: Callable[[str, npt.NDArray[np.float32]], None]) -> None:
-    """Hand over the arrays of a file, one at a time. Raises WeightsError."""
-    for weight in stored_weights(path):
-        write(weight.key, weight.read())
 
 
 def _describe_and_sync(path: Path) -> StoredFile:

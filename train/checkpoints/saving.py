@@ -5,21 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from shards.order import PackOrder
 from train.adapters.lora import Adapters
 from train.arguments import TrainArguments
 from train.checkpoints.export import export_model
-from train.checkpoints.folder import OPTIMIZER_NAME, delete_older, read_arrays, write_checkpoint
+from train.checkpoints.folder import OPTIMIZER_NAME, delete_older, write_checkpoint
 from train.checkpoints.trainer_state import RunIdentity, TrainerState
 from train.cluster.world import World
 from train.errors import DamagedCheckpoint, TrainingFailed
 from train.models.trained import TrainedModel
 from train.reports.metrics import StepSums
 from train.steps.optimizer import AdamW
-from train.weights.files import write_file
+from train.weights.files import stored_weights, write_file
 from train.weights.parameters import give_parts, weight_of
 
 
@@ -93,13 +90,11 @@ def restore_optimizer(optimizer: AdamW, checkpoint: Path, *, step: int) -> None:
     weights = {each.name: weight_of(each) for each in optimizer.state}
     path = checkpoint / OPTIMIZER_NAME
 
-    def write(name: str, array: npt.NDArray[np.float32]) -> None:
-        weight = weights.pop(name, None)
-        if weight is None or weight.shape != array.shape:
-            raise DamagedCheckpoint(f"{path}: {name} of shape {array.shape} is not of this optimizer")
-        weight.write(array)
-
-    read_arrays(path, write)
+    for stored in stored_weights(path):
+        weight = weights.pop(stored.key, None)
+        if weight is None or weight.shape != stored.shape:
+            raise DamagedCheckpoint(f"{path}: {stored.key} of shape {stored.shape} is not of this optimizer")
+        weight.fill(stored)
     if weights:
         raise DamagedCheckpoint(f"{path} lacks {', '.join(weights)}")
     optimizer.num_steps = step

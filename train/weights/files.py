@@ -47,17 +47,25 @@ class StoredWeight:
     def read(self) -> npt.NDArray[np.float32]:
         return to_float32(self.read_stored(), self.dtype)
 
+    def read_values(self, first: int, last: int) -> npt.NDArray[np.float32]:
+        """(last - first,): those values alone, in the order of the file."""
+        return to_float32(self._read(first, last), self.dtype)
+
     def read_stored(self) -> npt.NDArray[Any]:
         """In the dtype of the file; bfloat16 as uint16."""
+        return self._read(0, math.prod(self.shape)).reshape(self.shape)
+
+    def _read(self, first: int, last: int) -> npt.NDArray[Any]:
+        dtype = STORED_DTYPES[self.dtype]
         try:
             with open_own(self.path) as file:
-                file.seek(self.offset)
-                stored = np.fromfile(file, np.uint8, count=self.num_bytes)
+                file.seek(self.offset + first * dtype.itemsize)
+                stored = np.fromfile(file, np.uint8, count=(last - first) * dtype.itemsize)
         except OSError as error:
             raise unreadable(self.path, error) from None
-        if len(stored) != self.num_bytes:
+        if len(stored) != (last - first) * dtype.itemsize:
             raise WeightsError(f"{self.path} ends within {self.key}; download or copy it again")
-        return stored.view(STORED_DTYPES[self.dtype]).reshape(self.shape)
+        return stored.view(dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +85,9 @@ class WeightToWrite:
 def to_float32(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.float32]:
     """`values` as stored. bfloat16, which NumPy lacks, comes as uint16: the upper half of a float32."""
     if dtype == "BF16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
+        wide = values.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     return values.astype(np.float32)
 
 

@@ -5,6 +5,7 @@ The files themselves: `train.weights.files`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from train.weights.files import (
     write_weights,
 )
 from train.weights.names import WeightNames
-from train.weights.parts import part_of, whole_shape
+from train.weights.parts import HeldPart, Part, part_of, whole_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,14 @@ class Weight:
     shape: tuple[int, ...]
     read: Callable[[], npt.NDArray[np.float32]]
     write: Callable[[npt.NDArray[np.float32]], None]  # at any time: a compiled graph reads what was written
-    is_shared: bool = False  # ranks hold parts of it, and all must read it at once
+    held: HeldPart | None = None  # where ranks hold parts of it, this one's; all must then `read` at once
+
+    def fill(self, stored: StoredWeight) -> None:
+        """Take what a file holds, of the same shape: the values that this process holds, and no others."""
+        if self.held is None:
+            self.write(stored.read())
+        else:
+            self.held.write(stored.read_values(self.held.first, self.held.last))
 
     def to_write(self, dtype: str = "F32") -> WeightToWrite:
         """To be stored as `dtype`: F32, F16 or BF16. Reads it when it is its turn."""
@@ -59,7 +67,21 @@ def weight_of(parameter: ms.Parameter, name: str | None = None) -> Weight:
         ops.assign(parameter, ms.Tensor(part.cut(values) if part else values))
 
     return Weight(
-        name=name or parameter.name, shape=whole_shape(parameter), read=read, write=write, is_shared=part is not None
+        name=name or parameter.name,
+        shape=whole_shape(parameter),
+        read=read,
+        write=write,
+        held=_held(parameter, part) if part else None,
+    )
+
+
+def _held(parameter: ms.Parameter, part: Part) -> HeldPart:
+    first, last = part.bounds
+    return HeldPart(
+        first=first,
+        last=last,
+        read=lambda: parameter.asnumpy()[: last - first],
+        write=lambda values: ops.assign(parameter, ms.Tensor(part.fill(values))),
     )
 
 
@@ -75,14 +97,14 @@ def load_weights(weights: Iterable[Weight], folder: Path, names: WeightNames, ti
     stored_twice = tied.keys() & stored.keys()
     _require_names(folder, expected.keys() | stored_twice, stored)
     for name, weight in expected.items():
-        values = stored[name].read()
-        if values.shape != weight.shape:
+        if stored[name].shape != weight.shape:
             raise WeightsError(
-                f"{stored[name].path}: {stored[name].key} has shape {values.shape}, config.json implies {weight.shape}"
+                f"{stored[name].path}: {stored[name].key} has shape {stored[name].shape}, "
+                f"config.json implies {weight.shape}"
             )
-        weight.write(values)
+        weight.fill(stored[name])
     for name in sorted(stored_twice):
-        if not np.array_equal(stored[name].read(), expected[tied[name]].read()):
+        if not _hold_the_same(stored[name], stored[tied[name]], expected[tied[name]]):
             raise WeightsError(
                 f"{stored[name].path}: {name} differs from {tied[name]}, but config.json says tie_word_embeddings"
             )
@@ -101,8 +123,16 @@ def save_weights(
 def give_parts(weights: Iterable[Weight]) -> None:
     """What a rank does while another one writes `weights`: read, in the same order, those that ranks share."""
     for weight in weights:
-        if weight.is_shared:
+        if weight.held is not None:
             weight.read()
+
+
+def _hold_the_same(one: StoredWeight, other: StoredWeight, weight: Weight) -> bool:
+    """Two tensors, in the values that this process holds of `weight`."""
+    if one.shape != other.shape:
+        return False
+    first, last = (weight.held.first, weight.held.last) if weight.held else (0, math.prod(weight.shape))
+    return np.array_equal(one.read_values(first, last), other.read_values(first, last))
 
 
 def _require_names(folder: Path, expected: Iterable[str], stored: Mapping[str, StoredWeight]) -> None:

@@ -48,14 +48,28 @@ class Part:
     def cut(self, whole: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(length,) in an array of its own."""
         first, last = self.bounds
+        return self.fill(whole.reshape(-1)[first:last])
+
+    def fill(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The values within `bounds` -> (length,) in an array of its own."""
         part = np.zeros(self.length, np.float32)
-        part[: last - first] = whole.reshape(-1)[first:last]
+        part[: len(values)] = values
         return part
 
     def join(self, parameter: Any) -> npt.NDArray[np.float32]:
         """The whole, of what every rank holds: all must ask at once."""
         values: npt.NDArray[np.float32] = self.gather(parameter).asnumpy()
         return values[: self.num_values].reshape(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldPart:
+    """What a process holds of a weight, for reading and writing it without the others."""
+
+    first: int  # value of the whole, in the order of memory
+    last: int  # exclusive
+    read: Callable[[], npt.NDArray[np.float32]]  # (last - first,)
+    write: Callable[[npt.NDArray[np.float32]], None]
 
 
 def part_of(parameter: Any) -> Part | None:

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from shards.files.hashing import sha256_of_json
@@ -14,7 +13,6 @@ from train.checkpoints.folder import (
     delete_checkpoint,
     delete_older,
     find_checkpoints,
-    read_arrays,
     read_checkpoint,
     remove_left_behind,
     write_checkpoint,
@@ -22,7 +20,6 @@ from train.checkpoints.folder import (
 from train.checkpoints.trainer_state import RunIdentity, TrainerState
 from train.errors import DamagedCheckpoint
 from train.reports.metrics import StepSums
-from train.weights.files import WeightToWrite, write_file
 
 ORDER = PackOrder(num_packs=10, seed=0, packs_per_step=4, num_positions=40)
 IDENTITY = RunIdentity(
@@ -201,16 +198,3 @@ def test_a_deletion_that_is_killed_leaves_nothing_that_looks_like_a_checkpoint(
     assert find_checkpoints(tmp_path) == []
     remove_left_behind(tmp_path)
     assert names(tmp_path) == []
-
-
-def test_arrays_come_back_bit_for_bit(tmp_path: Path) -> None:
-    arrays = {"a": np.float32([1e-40, np.pi, -0.0]), "b": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    weights = [
-        WeightToWrite(name=name, dtype="F32", shape=arrays[name].shape, read=arrays[name].view) for name in arrays
-    ]
-    write_file(tmp_path / "x.safetensors", weights)
-    read: dict[str, np.ndarray] = {}
-    read_arrays(tmp_path / "x.safetensors", read.__setitem__)
-    assert {name: (array.shape, array.tobytes()) for name, array in read.items()} == {
-        name: (array.shape, array.tobytes()) for name, array in arrays.items()
-    }

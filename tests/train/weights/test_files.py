@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from train.errors import WeightsError
 from train.models.qwen2_5_vl import NAMES
 from train.weights.files import (
     STORED_DTYPES,
@@ -78,3 +80,19 @@ def test_a_tensor_that_is_not_what_it_said_is_never_written(tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"a is float32 \(4,\), not F32 \(3,\)"):
         write_file(tmp_path / "model.safetensors", [weight])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", list(STORED_DTYPES))
+def test_a_range_of_values_is_read_without_the_others(dtype: str, tmp_path: Path) -> None:
+    values = from_float32(np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32), dtype)
+    path = tmp_path / "model.safetensors"
+    write_file(path, [to_write("before", np.ones(3, np.float32), "F32", []), to_write("a", values, dtype, [])])
+    stored = find_weights(tmp_path, NAMES)["a"]
+    whole = to_float32(values, dtype)
+    np.testing.assert_array_equal(stored.read(), whole)
+    for first, last in ((0, 35), (11, 24), (34, 35), (35, 35)):
+        np.testing.assert_array_equal(stored.read_values(first, last), whole.reshape(-1)[first:last])
+    os.truncate(path, path.stat().st_size - values.itemsize)
+    assert len(stored.read_values(0, 34)) == 34
+    with pytest.raises(WeightsError, match="ends within a;"):
+        stored.read_values(30, 35)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from safetensors.numpy import load_file, save_file
 
 from tests.train.golden_case import build_golden_model, empty_golden_model
 from train.errors import WeightsError
+from train.models.qwen2_5_vl import NAMES
 from train.models.trained import TrainedModel
-from train.weights.files import INDEX_FILE, SINGLE_FILE, from_float32, to_float32
+from train.weights.files import INDEX_FILE, SINGLE_FILE, StoredWeight, from_float32, to_float32
 from train.weights.parameters import load_weights, save_weights, weight_of
+from train.weights.parts import Part
 
 Weights = dict[str, np.ndarray]
 
@@ -278,3 +281,52 @@ def test_a_compiled_graph_computes_with_what_is_written() -> None:
     weight.write(np.array([1, 2, 3], np.float32))
     assert scale(x).asnumpy().tolist() == [2, 4, 6]
     assert weight.read().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("write", [write_single, write_sharded])
+def test_a_rank_reads_its_own_parts_and_nothing_else(
+    write: Callable[[Path, Weights], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, WEIGHTS)
+    monkeypatch.delattr(StoredWeight, "read")  # that of whole tensors
+    num_read: list[int] = []
+    read_values = StoredWeight.read_values
+
+    def count(stored: StoredWeight, first: int, last: int) -> np.ndarray:
+        num_read.append(last - first)
+        return read_values(stored, first, last)
+
+    monkeypatch.setattr(StoredWeight, "read_values", count)
+    parts = {name: [part_for(value.shape, rank, 3) for rank in range(3)] for name, value in WEIGHTS.items()}
+    held = []
+    for rank in range(3):
+        parameters = [parameter_for(name, each[rank]) for name, each in parts.items()]
+        load_weights(map(weight_of, parameters), tmp_path, NAMES, {})
+        held.append({each.name: weight_of(each).held for each in parameters})
+    assert sum(num_read) == sum(value.size for value in WEIGHTS.values())
+    for name, value in WEIGHTS.items():
+        ranges = [each[name] for each in held]
+        assert [(each.first, each.last) for each in ranges] == [part.bounds for part in parts[name]]
+        np.testing.assert_array_equal(np.concatenate([each.read() for each in ranges]), value.reshape(-1))
+
+
+def part_for(shape: tuple[int, ...], rank: int, num_parts: int) -> Part:
+    return Part(shape=shape, rank=rank, num_parts=num_parts, gather=id)
+
+
+def parameter_for(name: str, part: Part) -> ms.Parameter:
+    parameter = ms.Parameter(ms.Tensor(np.zeros(part.length, np.float32)), name=name)
+    parameter.part = part
+    return parameter
+
+
+def test_a_tied_head_is_compared_in_the_own_part(tmp_path: Path) -> None:
+    """What ranks 0 and 1 hold is the same in both, what rank 2 holds is not."""
+    embedding = np.arange(12, dtype=np.float32).reshape(6, 2)
+    head = embedding.copy()
+    head[-1, -1] = 7
+    write_single(tmp_path, {"embedding": embedding, "head": head})
+    for rank in range(3):
+        parameter = parameter_for("embedding", part_for(embedding.shape, rank, 3))
+        with pytest.raises(WeightsError, match="head differs") if rank == 2 else nullcontext():
+            load_weights([weight_of(parameter)], tmp_path, NAMES, {"head": "embedding"})

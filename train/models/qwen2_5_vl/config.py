@@ -1,7 +1,7 @@
 """The architecture of a Qwen2.5-VL, read from the config.json of a Hugging Face model folder.
 
-Two layouts exist on disk: flat, as published with the checkpoints, and nested (the language model under `text_config`),
-as transformers 4.57.1 writes it. Both give the same `ModelConfig`. What the model doesn't implement is an error.
+Three layouts exist on disk (`shards/model_folder.py` names them), and all give the same `ModelConfig`. What the model
+doesn't implement is an error.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shards.model_folder import ModelFolderError, Rope, language_values, read_rope
 from train.errors import ModelConfigError
 from train.models.config_file import read_config_file
 
 MODEL_TYPE = "qwen2_5_vl"
 HIDDEN_ACT = "silu"
 FULL_ATTENTION = "full_attention"
-# "mrope" as published; transformers 4.57.1 rewrites it to "default" (the frequencies are not scaled in either case).
-ROPE_TYPES = ("mrope", "default")
 COLOUR_CHANNELS = 3
 _MOST_NUMBER = 1e30  # float32 holds it
 _MOST_SIZE = (1 << 31) - 1
@@ -93,7 +92,7 @@ class ModelConfig:
         )
         _require(
             len(self.mrope_section) == 3 and 2 * sum(self.mrope_section) == self.head_dim,
-            "rope_scaling.mrope_section",
+            "mrope_section",
             f"is not three numbers with the sum {self.head_dim // 2} (half a head)",
         )
         _require(
@@ -136,8 +135,10 @@ def read_model_config(path: Path) -> ModelConfig:
 def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
     """The configuration in a parsed config.json. Raises ModelConfigError naming the key."""
     _require_value(record, "model_type", (MODEL_TYPE,))
-    # Newer files repeat some of the language model's keys at the top; text_config is what transformers reads.
-    text = {**record, **_optional_object(record, "text_config")}
+    try:
+        text = language_values(record)
+    except ModelFolderError as error:
+        raise ModelConfigError(str(error)) from None
     _require_value(text, "hidden_act", (HIDDEN_ACT,))
     _require_value(text, "use_sliding_window", (False,), default=False)
     _require_value(text, "attention_dropout", (0.0,), default=0.0)
@@ -147,8 +148,7 @@ def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
         _require(
             layer_type == FULL_ATTENTION, "layer_types", f"holds {layer_type!r}; only {FULL_ATTENTION!r} is supported"
         )
-    rope = _need_object(text, "rope_scaling")
-    _require_value({"type": rope.get("rope_type", rope.get("type"))}, "type", ROPE_TYPES, prefix="rope_scaling.")
+    rope = _read_rope(text)
     return ModelConfig(
         vocab_size=_need_size(text, "vocab_size"),
         hidden_size=_need_size(text, "hidden_size"),
@@ -157,12 +157,19 @@ def parse_model_config(record: Mapping[str, Any]) -> ModelConfig:
         num_attention_heads=_need_size(text, "num_attention_heads"),
         num_key_value_heads=_need_size(text, "num_key_value_heads"),
         rms_norm_eps=_need_number(text, "rms_norm_eps"),
-        rope_theta=_need_number(text, "rope_theta"),
-        mrope_section=tuple(_need_sizes(rope, "mrope_section", prefix="rope_scaling.")),  # type: ignore[arg-type]
+        rope_theta=rope.theta,
+        mrope_section=rope.sections,
         # A file that doesn't say is not tied: the default of transformers 4.57.1's Qwen2_5_VLTextConfig.
         tie_word_embeddings=_get_bool(text, "tie_word_embeddings"),
         vision=_parse_vision_config(_need_object(record, "vision_config")),
     )
+
+
+def _read_rope(text: Mapping[str, Any]) -> Rope:
+    try:
+        return read_rope(text)
+    except ModelFolderError as error:
+        raise ModelConfigError(str(error)) from None
 
 
 def _parse_vision_config(record: Mapping[str, Any]) -> VisionConfig:
@@ -201,9 +208,9 @@ def _require_value(
     _require(value in supported, prefix + key, f"is {value!r}; supported: {', '.join(map(repr, supported))}")
 
 
-def _need(record: Mapping[str, Any], key: str, prefix: str = "") -> Any:
+def _need(record: Mapping[str, Any], key: str) -> Any:
     if record.get(key) is None:
-        raise ModelConfigError(f"{prefix}{key} is missing; is this a Qwen2.5-VL model?")
+        raise ModelConfigError(f"{key} is missing; is this a Qwen2.5-VL model?")
     return record[key]
 
 
@@ -228,10 +235,10 @@ def _need_size(record: Mapping[str, Any], key: str) -> int:
     return int(value)
 
 
-def _need_sizes(record: Mapping[str, Any], key: str, prefix: str = "") -> list[int]:
-    values = _need(record, key, prefix)
+def _need_sizes(record: Mapping[str, Any], key: str) -> list[int]:
+    values = _need(record, key)
     is_list = isinstance(values, list) and all(_is_index(value) and 0 <= value <= _MOST_SIZE for value in values)
-    _require(is_list, prefix + key, f"is {values!r}, not a list of integers")
+    _require(is_list, key, f"is {values!r}, not a list of integers")
     return list(values)
 
 
@@ -243,7 +250,3 @@ def _need_object(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = _need(record, key)
     _require(isinstance(value, dict), key, "is not an object")
     return value
-
-
-def _optional_object(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    return _need_object(record, key) if record.get(key) is not None else {}

@@ -1,17 +1,37 @@
-"""The weights of a Qwen2.5-VL, by name and shape, from its configuration alone; in the order of the model."""
+"""Sizes of a Qwen2.5-VL from its configuration alone: its weights by name and shape, in the order of the model."""
 
 from __future__ import annotations
 
 from train.models.qwen2_5_vl.config import COLOUR_CHANNELS, ModelConfig
+from train.models.qwen2_5_vl.names import EMBEDDING_WEIGHT, NAMES, group_of
+from train.models.sizes import ModelSizes, Shapes, Stack
 
-Shapes = dict[str, tuple[int, ...]]
+_WEIGHT = ".weight"
+
+
+def sizes(config: ModelConfig) -> ModelSizes:
+    shapes = weight_shapes(config)
+    vision = config.vision
+    return ModelSizes(
+        shapes=shapes,
+        group_of={name: group_of(name) for name in shapes},
+        linear=frozenset(
+            name.removesuffix(_WEIGHT)
+            for name, shape in shapes.items()
+            if name.endswith(_WEIGHT) and len(shape) == 2 and name != EMBEDDING_WEIGHT
+        ),
+        head=NAMES.head,
+        vocab_size=config.vocab_size,
+        text=Stack(num_layers=config.num_hidden_layers, width=config.hidden_size, inner_width=config.intermediate_size),
+        vision=Stack(num_layers=vision.depth, width=vision.hidden_size, inner_width=vision.intermediate_size),
+    )
 
 
 def weight_shapes(config: ModelConfig) -> Shapes:
     shapes = _vision_shapes(config)
     width, inner = config.hidden_size, config.intermediate_size
     key_value_width = config.num_key_value_heads * config.head_dim
-    shapes["model.embed_tokens.weight"] = (config.vocab_size, width)
+    shapes[EMBEDDING_WEIGHT] = (config.vocab_size, width)
     for index in range(config.num_hidden_layers):
         layer = f"model.layers.{index}"
         shapes[f"{layer}.input_layernorm.weight"] = (width,)

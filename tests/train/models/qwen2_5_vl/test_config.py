@@ -85,6 +85,15 @@ def nested() -> dict[str, Any]:
     }
 
 
+def of_transformers_5() -> dict[str, Any]:
+    record = nested()
+    text = record["text_config"]
+    sections = text.pop("rope_scaling")["mrope_section"]
+    rope = {"mrope_section": sections, "rope_theta": text.pop("rope_theta"), "rope_type": "default"}
+    tied = text.pop("tie_word_embeddings")
+    return record | {"text_config": text | {"rope_parameters": rope}, "tie_word_embeddings": tied}
+
+
 def changed(path: str, value: Any, record: dict[str, Any] = FLAT) -> dict[str, Any]:
     """A copy with one value replaced, or taken away where `value` is `...`."""
     copy = json.loads(json.dumps(record))
@@ -99,12 +108,12 @@ def changed(path: str, value: Any, record: dict[str, Any] = FLAT) -> dict[str, A
     return copy
 
 
-def test_flat_and_nested_files_give_the_same_model(tmp_path: Path) -> None:
+def test_files_of_three_generations_give_the_same_model(tmp_path: Path) -> None:
     configs = []
-    for name, record in (("flat.json", FLAT), ("nested.json", nested())):
+    for name, record in (("flat.json", FLAT), ("nested.json", nested()), ("newest.json", of_transformers_5())):
         (tmp_path / name).write_text(json.dumps(record))
         configs.append(read_model_config(tmp_path / name))
-    assert configs[0] == configs[1]
+    assert configs[0] == configs[1] == configs[2]
 
     config: ModelConfig = configs[0]
     assert (config.hidden_size, config.head_dim, config.mrope_section) == (2048, 128, (16, 24, 24))
