@@ -12,8 +12,9 @@ from tests.train.golden_case import CONFIG, build_golden_model
 from train.adapters.lora import add_adapters
 from train.arguments import TrainArguments
 from train.models import cross_entropy
-from train.models.qwen2_5_vl.config import ModelConfig, VisionConfig, parse_model_config
-from train.models.qwen2_5_vl.sizes import sizes
+from train.models.qwen2_5_vl import sizes
+from train.models.qwen2_5_vl.config import READER, ModelConfig, VisionConfig
+from train.models.qwen_vl.config import QWEN2
 from train.models.sizes import ModelSizes
 from train.preflight import memory
 from train.preflight.memory import GB, count_parameters, lowest_stage, memory_of, state_bytes
@@ -52,12 +53,14 @@ SHAPE = BatchShape(
 def published(name: str) -> ModelSizes:
     width, inner, layers, heads, kv_heads, words, tied, vision_inner, _ = PUBLISHED[name]
     config = ModelConfig(
+        generation=QWEN2,
         vocab_size=words,
         hidden_size=width,
         intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
+        head_dim=128,
         rms_norm_eps=1e-6,
         rope_theta=1e6,
         mrope_section=(16, 24, 24),
@@ -92,7 +95,7 @@ def test_model_state_of_a_device(name: str, num_ranks: int) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_shapes_are_those_of_the_model(tied: bool) -> None:
-    config = parse_model_config({**CONFIG, "tie_word_embeddings": tied})
+    config = READER.parse({**CONFIG, "tie_word_embeddings": tied})
     model = build_golden_model(tie_word_embeddings=tied)
     counted = sizes(config)
     assert counted.shapes == {each.name: tuple(each.shape) for each in model.get_parameters()}
@@ -102,7 +105,7 @@ def test_shapes_are_those_of_the_model(tied: bool) -> None:
 
 @pytest.mark.parametrize("targets", ["q_proj,gate_proj", "all-linear"])
 def test_adapters_are_counted_as_they_are_made(targets: str) -> None:
-    config = parse_model_config({**CONFIG, "tie_word_embeddings": False})
+    config = READER.parse({**CONFIG, "tie_word_embeddings": False})
     model = build_golden_model(tie_word_embeddings=False)
     arguments = replace(ARGUMENTS, lora_enable=True, lora_r=3, lora_target_modules=targets)
     adapters = add_adapters(model, targets, base_model="m", r=3, alpha=6, dropout=0.0, seed=0)
