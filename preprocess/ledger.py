@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,13 @@ class Reject:
     reason: str  # a value of errors.Reason
     detail: str
     source: MediaSource | None = None  # of the medium that is at fault, where one is known to be
+    file: str | None = None  # of several of a dataset, the one that holds the record; None: there is one
+    record: int | None = None  # its number in that file, from 0
+
+    @property
+    def place(self) -> str:
+        """What finds the record in the annotations."""
+        return self.key if self.file is None else f"{self.key} ({self.file} record {self.record})"
 
     @property
     def key(self) -> str:
@@ -58,9 +67,7 @@ class Reject:
         """As it is published: for people, whom the detail tells which medium it is."""
         record = asdict(self)
         del record["source"]
-        if self.member is None:
-            del record["member"]
-        return record
+        return {key: value for key, value in record.items() if value is not None}
 
     def to_plan_json(self) -> dict[str, Any]:
         """As a plan keeps it."""
@@ -78,7 +85,25 @@ class Reject:
             reason=fields.text("reason"),
             detail=fields.text("detail"),
             source=None if record.get("source") is None else MediaSource.from_record(fields.record("source")),
+            file=None if record.get("file") is None else fields.text("file"),
+            record=None if record.get("record") is None else fields.integer("record"),
         )
+
+
+FilesOfDatasets = Mapping[str, Sequence[Sequence[Any]]]
+"""Of each dataset of several files, [path, number of records] of each in their order."""
+
+
+def with_places(rejects: Iterable[Reject], files: FilesOfDatasets) -> Iterator[Reject]:
+    """With file and record, where their dataset has several files."""
+    ends = {name: list(accumulate(number for _, number in of_dataset)) for name, of_dataset in files.items()}
+    for reject in rejects:
+        if reject.dataset in ends:
+            number = bisect_right(ends[reject.dataset], reject.index)
+            start = ends[reject.dataset][number - 1] if number else 0
+            yield replace(reject, file=files[reject.dataset][number][0], record=reject.index - start)
+        else:
+            yield reject
 
 
 def write_ledger(path: Path, rejects: Iterable[Reject]) -> None:

@@ -32,27 +32,37 @@ def shared_indexes(output_dir: Path, paths: Iterable[Path], share: Share) -> Map
             f"{folder}: {error.strerror}; the jobs of an array keep an index of the annotations there, beside "
             "output_dir: name an output_dir in a folder that can be written"
         ) from None
+    missing, found = list(dict.fromkeys(paths)), {}
+    pause = _FIRST_PAUSE
     with Claims(folder, share) as claims:
-        return {path: _shared_index(path, folder, claims) for path in dict.fromkeys(paths)}
-
-
-def _shared_index(path: Path, folder: Path, claims: Claims) -> AnnotationIndex:
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    place, pause = folder / f"{name}.arrow", _FIRST_PAUSE
-    while True:
-        if (found := read_index(place, path, _version(path))) is not None:
-            return found
-        if claims.take(name):
-            try:
-                found = read_index(place, path, _version(path))  # made at this moment
-                if found is None:
-                    found = make_index(path)
-                    found.write(place)
+        while True:
+            for path in missing:
+                index = _shared_index(path, folder, claims)
+                if index is not None:
+                    found[path], pause = index, _FIRST_PAUSE
+            missing = [path for path in missing if path not in found]
+            if not missing:
                 return found
-            finally:
-                claims.release(name)
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            time.sleep(pause)  # others make what is left
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _shared_index(path: Path, folder: Path, claims: Claims) -> AnnotationIndex | None:
+    """Read, or made; None while another job makes it."""
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    place = folder / f"{name}.arrow"
+    if (found := read_index(place, path, _version(path))) is not None:
+        return found
+    if not claims.take(name):
+        return None
+    try:
+        found = read_index(place, path, _version(path))  # made at this moment
+        if found is None:
+            found = make_index(path)
+            found.write(place)
+        return found
+    finally:
+        claims.release(name)
 
 
 def _version(path: Path) -> FileVersion:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +15,16 @@ from preprocess.arithmetic.tokenizer import check_allowed, load_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError
 from preprocess.jobs.share import EVERYTHING, Share
+from preprocess.media.archives.prepare import prepare_archives
+from preprocess.media.cache import use as use_cache
+from preprocess.media.places import archives_of_places, as_written
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
-from preprocess.read.annotations import AnnotationFile, open_annotations
+from preprocess.read.annotation_files import annotation_files
+from preprocess.read.annotations import AnnotationFile, SeveralFiles, open_all
 from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
-from preprocess.read.registry import Dataset, DatasetUse, choose_datasets, read_registry
+from preprocess.read.registry import DatasetUse, choose_datasets, read_registry
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
 from shards.files.names import TOKENIZER_NAME
@@ -74,17 +79,23 @@ class Sources:
     constants: ModelConstants
     inputs: Mapping[str, Any]  # what determines the output, for the fingerprint
     hashed: tuple[HashedInput, ...] = ()  # files whose hashes are in `inputs`
+    paths: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # of the annotations, by dataset
     indexes: Mapping[Path, AnnotationIndex] = field(default_factory=dict)  # of annotations, by their path; array jobs
 
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
         """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
-        return tuple(
-            open_annotations(
-                use.dataset.annotation_path, self.indexes.get(use.dataset.annotation_path), use.dataset.columns
-            )
-            for use in self.uses
-        )
+        return tuple(open_all(self.paths[use.dataset.name], self.indexes, use.dataset.columns) for use in self.uses)
+
+    @cached_property
+    def several_files(self) -> dict[str, list[tuple[str, int]]]:
+        """Of each dataset of several files, (path, number of records) of each; opens them. Raises AnnotationError."""
+        return {
+            use.dataset.name: [(str(path), number) for path, number in zip(paths, file.lengths, strict=True)]
+            for use, file in zip(self.uses, self.files, strict=True)
+            if isinstance(file, SeveralFiles)
+            for paths in [self.paths[use.dataset.name]]
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -100,10 +111,12 @@ class Sources:
     def plan_fingerprint(self) -> str:
         return fingerprint_of(self.plan_inputs)
 
-    def check_unchanged(self) -> None:
-        """Raises AnnotationError where what was read since may not be what the fingerprint is of."""
+    def check_unchanged(self, paths: Collection[Path] | None = None) -> None:
+        """Raises AnnotationError where what was read since, of these files or of all, may not be what the fingerprint
+        is of."""
         for each in self.hashed:
-            each.check()
+            if paths is None or each.path in paths:
+                each.check()
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
@@ -114,8 +127,8 @@ class Sources:
         """Where the datasets stand. No byte depends on it, but measured samples and rejects do."""
         return {
             use.dataset.name: {
-                "annotation_path": str(use.dataset.annotation_path),
-                "data_path": None if use.dataset.data_path is None else str(use.dataset.data_path),
+                "annotation_path": _written(use.dataset.annotation_path),
+                "data_path": as_written(use.dataset.data_path),
             }
             for use in self.uses
         }
@@ -126,10 +139,11 @@ class Sources:
         return sum(use.num_chosen(len(file)) for use, file in zip(self.uses, self.files, strict=True))
 
 
-def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
+def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[str], None] = lambda _: None) -> Sources:
     """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily.
 
-    Touches nothing, but for array jobs, which share indexes of the annotations.
+    Touches nothing, but for array jobs, which share indexes of the annotations, and for archives, whose indexes stand
+    in `media_cache`; `tell` says what is done about those.
     """
     if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
         raise ConfigError(
@@ -143,16 +157,20 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
-    paths = [use.dataset.annotation_path for use in uses]
-    indexes = shared_indexes(config.output_dir, paths, share) if share.of > 1 else {}
-    annotations = {use.dataset.name: _hash_annotations(use.dataset, indexes) for use in uses}
-    hashed = tuple(annotations.values())
+    archives = [archive for use in uses for archive in archives_of_places(use.dataset.data_path)]
+    use_cache(config.media_cache_of_run)
+    prepare_archives(archives, config.media_cache_of_run, share, tell)
+    paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
+    everything = [path for of_dataset in paths.values() for path in of_dataset]
+    indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
+    annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}
+    hashed = {each.path: each for of_dataset in annotations.values() for each in of_dataset}
     hashed_tokenizer = HashedInput.of(tokenizer)
     inputs = {
         "config": config.determining(constants),
         "datasets": {
             use.dataset.name: {
-                "annotations_sha256": annotations[use.dataset.name].sha256,
+                "annotations_sha256": _hash_of_all(annotations[use.dataset.name]),
                 "follow_links": use.dataset.follow_links,
                 "boxes": use.dataset.boxes,
                 **chosen_options(use.dataset),
@@ -163,13 +181,29 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
         "tokenizer_sha256": hashed_tokenizer.sha256,
         "versions": versions(),
     }
-    return Sources(uses, constants, with_format(inputs, config.format), (*hashed, hashed_tokenizer), indexes)
+    return Sources(
+        uses=uses,
+        constants=constants,
+        inputs=with_format(inputs, config.shard_format),
+        hashed=(*hashed.values(), hashed_tokenizer),
+        paths=paths,
+        indexes=indexes,
+    )
 
 
-def _hash_annotations(dataset: Dataset, indexes: Mapping[Path, AnnotationIndex]) -> HashedInput:
+def _hash_annotations(path: Path, indexes: Mapping[Path, AnnotationIndex]) -> HashedInput:
     try:
-        return HashedInput.of(dataset.annotation_path, indexes.get(dataset.annotation_path))
+        return HashedInput.of(path, indexes.get(path))
     except OSError as error:
-        raise AnnotationError(
-            f"{dataset.annotation_path}: {error.strerror}; check annotation_path in the registry"
-        ) from None
+        raise AnnotationError(f"{path}: {error.strerror}; check annotation_path in the registry") from None
+
+
+def _hash_of_all(files: Sequence[HashedInput]) -> str:
+    """The hash of a single file, or that of the hashes of several in their order, a line each."""
+    if len(files) == 1:
+        return files[0].sha256
+    return hashlib.sha256("".join(f"{file.sha256}\n" for file in files).encode()).hexdigest()
+
+
+def _written(annotation_path: Path | Sequence[Path]) -> str | list[str]:
+    return str(annotation_path) if isinstance(annotation_path, Path) else list(map(str, annotation_path))

@@ -13,7 +13,7 @@ import numpy as np
 
 from preprocess.config import RunConfig
 from preprocess.jobs.executor import Executor
-from preprocess.ledger import write_plan_ledger
+from preprocess.ledger import with_places, write_plan_ledger
 from preprocess.plan.gather import MeasuredTotals, gather
 from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources
@@ -39,12 +39,13 @@ def finish_plan(
 ) -> PlanSummary:
     """Gather the measured parts, pack, cut into shards; plan.json last. Raises ConfigError or shards.RowTooLarge."""
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
-    write_plan_ledger(folder / LEDGER_NAME, gather(folder, num_parts, sources.plan_fingerprint, totals, columns))
+    rejects = gather(folder, num_parts, sources.plan_fingerprint, totals, columns)
+    write_plan_ledger(folder / LEDGER_NAME, with_places(rejects, sources.several_files))
     write_parts(folder, totals.part_datasets, totals.part_samples)
     sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)
     row_bytes = largest_row_bytes(largest_pack(sizes, packed), sources.constants)
-    check_row_fits(config.format, row_bytes)
+    check_row_fits(config.shard_format, row_bytes)
     write_packs(
         folder / "packs.arrow",
         packed.packs,
@@ -63,6 +64,7 @@ def finish_plan(
         num_records=totals.num_records,
         ignored_keys=totals.ignored_keys,
         notes=totals.notes,
+        files=sources.several_files,
         num_packs=packed.num_packs,
         num_shards=len(shard_table),
         pack_length=config.pack_length,

@@ -50,12 +50,12 @@ def cut_into_jobs(
         for index in indices.tolist():
             record = next(islice(records, index - position, None), _END)
             if record is _END:
-                raise changed(use.dataset.annotation_path)
+                raise changed(file.paths(index, index)[0])
             position = index + 1
             batch.append((index, record, int(copies[index])))
         yield MeasureJob(part=part, dataset=use.dataset, records=tuple(batch))
     if file.checkpoint(len(file)) <= position and position + sum(1 for _ in records) != len(file):
-        raise changed(use.dataset.annotation_path)
+        raise changed(file.paths(len(file), len(file))[0])
 
 
 def _indices_of_parts(copies: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int64]]:
@@ -102,7 +102,8 @@ def measure_parts(
     def missing_parts() -> Iterator[MeasureJob]:
         for use, file in zip(sources.uses, sources.files, strict=True):
             for job in cut_into_jobs(use, file, config.seed, num_parts, is_wanted):
-                sources.check_unchanged()  # after its records were read, before they count as the old file's
+                read = file.paths(job.records[0][0], job.records[-1][0])
+                sources.check_unchanged(read)  # after its records were read, before they count as the old file's
                 yield job
 
     stage = MeasureStage(

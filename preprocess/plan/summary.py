@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class PlanSummary:
     num_bytes: int  # of all shards, about
     largest_row_bytes: int  # the most that any pack takes in a MindRecord page
     notes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # dataset -> note -> how often
+    files: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)  # as `ledger.FilesOfDatasets`
 
     @property
     def totals(self) -> PackCounts:

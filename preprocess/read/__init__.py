@@ -3,7 +3,8 @@
 | stage | module | in -> out |
 | --- | --- | --- |
 | choose | `registry.py`, `options.py` | registry file, `dataset_use` -> `DatasetUse`: dataset, copies of each record |
-| read | `annotations.py`, `json_records.py`, `parquet_records.py` | annotation file -> raw records, one by one |
+| find files | `annotation_files.py` | `annotation_path` -> the files that it names |
+| read | `annotations.py`, `formats/` | annotation files -> raw records, one by one |
 | find again | `index.py` | annotation file -> hash, and where every 128th record begins, for array jobs |
 | rename | `columns.py` | raw record -> the same under the names that forms know |
 | recognise | `forms/` | raw record -> turns, and media as written; near misses of known keys are rejects |

@@ -51,6 +51,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.TOO_MANY_PATCHES: "The sample has more patches than pack_patches.",
     Reason.NOTHING_TO_LEARN: "Every answer is empty.",
     Reason.PATH_OUTSIDE: "The path leaves data_path.",
+    Reason.AMBIGUOUS_PATH: "The path fits several members of archives.",
 }
 
 
@@ -202,7 +203,7 @@ def _reason_views(numbers: Mapping[str, int], folder: Path, executor: Executor) 
 
 def _example_view(reject: Reject, drawn: Picture | str) -> ExampleView:
     return ExampleView(
-        key=reject.key,
+        key=reject.place,
         detail=reject.detail,
         picture=drawn if isinstance(drawn, Picture) else None,
         note=drawn if isinstance(drawn, str) else "",

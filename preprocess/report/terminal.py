@@ -171,7 +171,7 @@ def reject_examples(rejects: Iterable[Reject]) -> list[str]:
     first: dict[str, Reject] = {}
     for reject in rejects:
         first.setdefault(reject.reason, reject)
-    return [visible(f"  {r.reason}: {r.key}: {r.detail}") for _, r in sorted(first.items())]
+    return [visible(f"  {r.reason}: {r.place}: {r.detail}") for _, r in sorted(first.items())]
 
 
 def slowest_lines(timings: Sequence[Timing]) -> list[str]:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from preprocess.config import RunConfig
 from preprocess.errors import FatalError
-from preprocess.ledger import LOST_NAME, Reject, count_by_dataset, read_ledger, write_ledger, write_plan_ledger
+from preprocess.ledger import (
+    LOST_NAME,
+    Reject,
+    count_by_dataset,
+    read_ledger,
+    with_places,
+    write_ledger,
+    write_plan_ledger,
+)
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
@@ -36,7 +44,7 @@ def publish(
 
     Raises FatalError where the folder is not `hold`'s any more, or holds what another run wrote.
     """
-    folder, fingerprint = config.output_dir, plan.run_fingerprint(config.format)
+    folder, fingerprint = config.output_dir, plan.run_fingerprint(config.shard_format)
     remove_workspaces(folder, fingerprint)  # all shards are finished: nobody needs what is there
     datasets = {name: number for number, name in enumerate(plan.datasets)}
     rejects: list[Reject] = []  # of the shards; those of the plan may be many more
@@ -64,7 +72,7 @@ def publish(
             raise FatalError(f"{path} is damaged ({error}); remove it, and run the same command again") from None
     check_hold: Callable[[], None] = (lambda: None) if hold is None else hold.check
     check_hold()
-    rejects = _one_a_sample(rejects, datasets)
+    rejects = list(with_places(_one_a_sample(rejects, datasets), plan.files))
     if rejects:
         write_plan_ledger(folder / PLAN_DIR / LOST_NAME, rejects)
     ledger = folder / LEDGER_NAME
@@ -76,9 +84,9 @@ def publish(
     by_dataset = count_by_dataset(read_ledger(ledger))
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
-        format=config.format,
+        format=config.shard_format,
         fingerprint=fingerprint,
-        inputs=plan.run_inputs(config.format),
+        inputs=plan.run_inputs(config.shard_format),
         model=constants,
         pack_length=plan.pack_length,
         pack_patches=plan.pack_patches,

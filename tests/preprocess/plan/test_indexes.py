@@ -81,6 +81,26 @@ def test_what_another_job_makes_is_waited_for(tmp_path: Path, annotations: Path,
     assert made == [annotations]
 
 
+def test_what_no_other_job_is_at_is_made_meanwhile(tmp_path: Path, annotations: Path, made: list[Path]) -> None:
+    folder, second = tmp_path / f"out{SUFFIX}", tmp_path / "b.jsonl"
+    second.write_text('{"a": 1}')
+    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    [index] = folder.iterdir()
+    ready = tmp_path / "ready.arrow"
+    os.rename(index, ready)
+    with Claims(folder, FIRST) as claims:
+        assert claims.take(index.stem)
+        waiter = Thread(target=shared_indexes, args=(tmp_path / "out", [annotations, second], SECOND))
+        waiter.start()
+        while not any(folder.glob("*.arrow")):
+            assert waiter.is_alive()
+            waiter.join(0.001)
+        assert made == [annotations, second]
+        os.rename(ready, index)
+        waiter.join(60)
+    assert made == [annotations, second]
+
+
 def test_what_another_job_made_before_the_claim_was_taken_is_read(
     tmp_path: Path, annotations: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preprocess.errors import Reason
-from preprocess.read.parquet_records import ParquetRows
+from preprocess.read.formats.parquet_records import ParquetRows
 from preprocess.sample import MediaSource
 from tests.preprocess.read.forms.reading import qwen, read, reject, sample
 from tests.preprocess.workshop import MEDIUM

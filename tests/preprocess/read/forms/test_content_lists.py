@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from preprocess.errors import Reason
-from preprocess.read.parquet_records import ParquetRows
+from preprocess.read.formats.parquet_records import ParquetRows
 from tests.preprocess.read.forms.reading import messages, qwen, read, reject, sample
 
 COLOUR = {"type": "text", "text": "What colour?"}

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import preprocess.read.json_records as module
+import preprocess.read.formats.json_records as module
 from preprocess.errors import AnnotationError
 from preprocess.read.annotations import open_annotations
-from preprocess.read.json_records import _Window
+from preprocess.read.formats.json_records import _Window
 
 WIDE_TEXT = "数据 é \U0001f600"
 values = st.recursive(

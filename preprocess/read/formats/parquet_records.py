@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,7 +66,10 @@ class ParquetRows:
         return self.read_from(0)
 
     def checkpoint(self, record: int) -> int:
-        return self._starts[bisect_right(self._starts, record) - 1]
+        return self._starts[bisect_right(self._starts, record) - 1] if self._starts else 0
+
+    def paths(self, first: int, last: int) -> Sequence[Path]:
+        return (self._path,)
 
     @staticmethod
     def find_checkpoints(path: Path, file: BinaryIO) -> Checkpoints:

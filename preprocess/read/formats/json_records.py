@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,6 +57,9 @@ class JsonArray:
 
     def checkpoint(self, record: int) -> int:
         return checkpoint(self._index, record)
+
+    def paths(self, first: int, last: int) -> Sequence[Path]:
+        return (self._path,)
 
     def read_from(self, record: int) -> Iterator[Any]:
         with open(self._path, "rb") as file:
@@ -250,6 +253,9 @@ class JsonLines:
 
     def checkpoint(self, record: int) -> int:
         return checkpoint(self._index, record)
+
+    def paths(self, first: int, last: int) -> Sequence[Path]:
+        return (self._path,)
 
     @staticmethod
     def find_checkpoints(_: Path, file: BinaryIO) -> Checkpoints:
