@@ -19,8 +19,17 @@ def run() -> int:
             stream.reconfigure(errors="backslashreplace")  # names may hold what this terminal can't show
     try:
         with stopping_on_signals():
-            from preprocess.cli.commands import main
-
+            try:
+                from preprocess.cli.commands import main
+            except ModuleNotFoundError as error:
+                if error.name is None or error.name.partition(".")[0] in ("preprocess", "shards"):
+                    raise
+                print(
+                    f"preprocess: error: {error.name} is not installed for {sys.executable}; `bash scripts/setup.sh` "
+                    "makes .venv with all that is needed, and .venv/bin/python has it",
+                    file=sys.stderr,
+                )
+                return 2
             return main(sys.argv[1:])
     except Stopped as stop:
         print(f"preprocess: {stop}", file=sys.stderr)

@@ -23,6 +23,7 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.write.reuse import check_old_run
 from shards.files.atomic import sync_folder
 from shards.files.differences import differences
+from shards.files.formats import SUFFIXES
 from shards.files.names import (
     INPUTS_NAME,
     LEDGER_NAME,
@@ -32,7 +33,7 @@ from shards.files.names import (
     PLAN_DIR,
     PLAN_NAME,
 )
-from shards.formats.kinds import SUFFIXES, files_of_shard
+from shards.formats.kinds import files_of_shard
 from shards.formats.writer import TEMPORARY_DIR
 from shards.inputs import read_inputs, write_inputs
 
@@ -226,7 +227,7 @@ def _remove_run(folder: Path) -> None:
     write_inputs(folder, _BEING_REMOVED)
     remove_manifest(folder)
     (folder / LEDGER_NAME).unlink(missing_ok=True)
-    for suffix in SUFFIXES.values():
+    for suffix in set(SUFFIXES.values()):
         for pattern in files_of_shard(f"shard-[0-9]*{suffix}"):
             for path in folder.glob(pattern):
                 path.unlink()

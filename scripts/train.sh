@@ -10,7 +10,13 @@ if [ $# -eq 0 ] || { [ "${1#-}" != "$1" ] && [ "$1" != --help ]; }; then
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
-[ -x "$python" ] || python=python3
+if [ ! -x "$python" ]; then
+    python=python3
+    if ! "$python" -c 'from importlib.util import find_spec; import sys; sys.exit(find_spec("mindspore") is None)' 2>/dev/null; then
+        echo "error: $root/.venv isn't there, and $python has no mindspore; bash $root/scripts/setup.sh makes it" >&2
+        exit 2
+    fi
+fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1 # a package called train or shards in the current folder is not ours
 [ "$1" = --help ] && exec "$python" -m train launch --help

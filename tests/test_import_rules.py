@@ -49,7 +49,7 @@ WINGS = {
         run
         building
         inputs  cli
-        preflight
+        doctor  preflight
         checkpoints
         adapters
         arguments

@@ -1,4 +1,4 @@
-"""`python -m train`, `python -m train launch` (the same with several processes), `preflight` and `merge`.
+"""`python -m train`, `python -m train launch` (the same with several processes), `doctor`, `preflight` and `merge`.
 
 Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`). Of a launcher that
 of the process that failed, or 128 + N where signal N ended it; its logs are written in any case.
@@ -10,19 +10,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli import launch_command, merge_command, preflight_command
+from train.cli import doctor_command, launch_command, merge_command, preflight_command
 from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
 from train.cluster.rank import guard_rank, say_done
-from train.errors import WRONG_USAGE, TrainError
+from train.errors import FAILED, WRONG_USAGE, TrainError
 from train.inputs import follow_global_batch, open_inputs
 from train.stop import StopRequest
 from train.terminal import log, prepare_streams, say
 
 
 def main(argv: Sequence[str]) -> int:
-    merges, launches, looks_ahead = (argv[:1] == [name] for name in ("merge", "launch", "preflight"))
+    merges, launches, looks_ahead, examines = (
+        argv[:1] == [name] for name in ("merge", "launch", "preflight", "doctor")
+    )
     if "--help" in argv or "-h" in argv:
+        if examines:
+            log(doctor_command.describe_flags())
+            return 0
         if looks_ahead:
             log(preflight_command.describe_flags())
             return 0
@@ -41,12 +46,13 @@ def main(argv: Sequence[str]) -> int:
         if launches:
             end = launch_command.run(argv[1:], say)
             return end if isinstance(end, int) else main(end)
+        if examines:
+            end_or_device = doctor_command.run(argv[1:], say)
+            return end_or_device if isinstance(end_or_device, int) else _examine(end_or_device)
         has_launcher = guard_rank()
         place = find_place(os.environ)
         if place is not None and place.is_scheduler:
-            from train.cluster.world import connect
-
-            connect()  # to the end of the job
+            _schedule()
         command_line = parse_command_line(argv)
         num_ranks = place.size if place else 1
         arguments, notes = follow_global_batch(command_line.arguments, num_ranks)
@@ -72,6 +78,35 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def _schedule() -> None:
+    """To the end of the job."""
+    from train.cluster.world import connect
+
+    connect()
+
+
+def _examine(device: str) -> int:
+    """This process, as a rank or alone."""
+    guard_rank()
+    place = find_place(os.environ)
+    if place is not None and place.is_scheduler:
+        _schedule()
+    os.environ.setdefault("GLOG_v", "3")
+    from train.building import choose_device  # loads MindSpore
+    from train.cluster.world import connect
+    from train.doctor.checkup import examine
+
+    choose_device(device)
+    is_well = examine(connect(), log)
+    say_done()
+    return 0 if is_well else FAILED
+
+
+def run() -> int:
+    """The command vl-train."""
     prepare_streams()
-    sys.exit(main(sys.argv[1:]))
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -14,7 +14,7 @@ from train.cluster.collectives import all_gather, reduce_scatter
 from train.cluster.world import World
 from train.errors import UsageError
 from train.inputs import Inputs
-from train.models import family_in
+from train.models import sizes_in
 from train.models.folder import build_model
 from train.models.precision import Precision
 from train.models.sharing import Sharing, sharing
@@ -44,11 +44,11 @@ def choose_stage(arguments: TrainArguments, inputs: Inputs, world: World) -> tup
     if arguments.device_memory is None:
         return 0, "since device_memory is not given"
     manifest = inputs.shards.manifest
-    config = family_in(arguments.model).read_config(arguments.model)
+    sizes = sizes_in(arguments.model)
     shape = BatchShape.of(manifest)
-    stage = lowest_stage(config, shape, arguments, world.size, arguments.device_memory)
+    stage = lowest_stage(sizes, shape, arguments, world.size, arguments.device_memory)
     if stage is None:
-        raise UsageError("\n".join(table(config, shape, arguments, world.size)))
+        raise UsageError("\n".join(table(sizes, shape, arguments, world.size)))
     return stage, f"the lowest that fits into {arguments.device_memory:g} GB"
 
 

@@ -17,7 +17,7 @@ from train.checkpoints.saving import describe_failure
 from train.cluster.world import World, connect
 from train.errors import TrainingFailed, UsageError
 from train.inputs import Inputs
-from train.models import family_in
+from train.models import sizes_in
 from train.models.attention import uses_flash_attention
 from train.models.precision import choose_precision
 from train.models.trained import TrainedModel
@@ -49,8 +49,7 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
         if world.size > 1:
             reporting.say(f"{world.size} ranks share {SHARED[stage]} (zero_stage {stage}, {why})")
         if world.size > 1 or device != "CPU":
-            config = family_in(arguments.model).read_config(arguments.model)
-            for line in report(config, inputs.shards.manifest, arguments, world.size):
+            for line in report(sizes_in(arguments.model), inputs.shards.manifest, arguments, world.size):
                 reporting.say(line)
         reporting.say(
             f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "

@@ -177,7 +177,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
     return Sources(
         uses=uses,
         constants=constants,
-        inputs=with_format(inputs, config.format),
+        inputs=with_format(inputs, config.shard_format),
         hashed=(*hashed.values(), hashed_tokenizer),
         paths=paths,
         indexes=indexes,

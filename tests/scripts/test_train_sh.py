@@ -52,3 +52,22 @@ def test_help_is_that_of_the_trainer(tmp_path: Path) -> None:
     finished = run("--help", cwd=tmp_path)
     assert finished.returncode == 0
     assert "--gradient_accumulation_steps" in finished.stdout
+
+
+def test_without_an_environment_the_command_that_makes_it_is_named(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    (clone / "scripts").mkdir(parents=True)
+    (clone / "scripts" / "train.sh").write_text(SCRIPT.read_text())
+    python = tmp_path / "bin" / "python3"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 1\n")  # has no mindspore
+    python.chmod(0o755)
+    finished = subprocess.run(
+        ["bash", str(clone / "scripts" / "train.sh"), "made"],
+        env={"PATH": f"{python.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert finished.returncode == 2
+    assert f"bash {clone}/scripts/setup.sh" in finished.stderr

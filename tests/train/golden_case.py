@@ -18,7 +18,7 @@ from shards.batch import Batch, BatchShape, make_batch
 from shards.model_folder import PAD_TOKEN
 from train.models.precision import FLOAT32
 from train.models.qwen2_5_vl import build
-from train.models.qwen2_5_vl.config import parse_model_config
+from train.models.qwen2_5_vl.config import READER
 from train.models.trained import TrainedModel
 from train.weights.parameters import save_weights
 
@@ -133,7 +133,7 @@ def shape_for(packs: list[Pack], pack_length: int = PACK_LENGTH) -> BatchShape:
 
 def empty_golden_model(**changes: Any) -> TrainedModel:
     """The model of the golden values, with weights of zero."""
-    return build(parse_model_config({**CONFIG, **changes}), CONSTANTS, FLOAT32)
+    return build(READER.parse({**CONFIG, **changes}), CONSTANTS, FLOAT32)
 
 
 def build_golden_model(**changes: Any) -> TrainedModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 from shards.errors import FlagError
@@ -13,7 +12,7 @@ from train.cluster.environment import ROLE
 from train.cluster.launch.devices import count_devices
 from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
-from train.cluster.launch.processes import LOGS
+from train.cluster.launch.processes import LOGS, PYTHON
 from train.errors import UsageError
 
 USAGE = "python -m train launch [--nproc N] [flags of python -m train]"
@@ -40,18 +39,18 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
 
     Raises UsageError or TrainingFailed where the job can't begin.
     """
-    nproc, flags = _split(argv)
+    nproc, flags = split_nproc(argv)
     if ROLE in os.environ:  # somebody else's launcher, as msrun, started this as a rank
         return flags
     arguments = parse_command_line(flags).arguments  # said once, not by each rank
     job = read_job(os.environ, nproc, (lambda: 0) if arguments.device == "CPU" else count_devices)
     if job.size == 1:
         return flags
-    return launch(job, [sys.executable, "-m", "train", *flags], arguments.output_dir / LOGS, say)
+    return launch(job, [*PYTHON, "train", *flags], arguments.output_dir / LOGS, say)
 
 
-def _split(argv: Sequence[str]) -> tuple[int | None, list[str]]:
-    """--nproc, and the other flags."""
+def split_nproc(argv: Sequence[str]) -> tuple[int | None, list[str]]:
+    """--nproc, and the other flags. Raises UsageError."""
     nproc: int | None = None
     others: list[str] = []
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from shards import ModelFolderError, ShardError, read_manifest, read_model_constants
 from train.cli.command_line import parse_command_line
 from train.errors import UsageError
-from train.models import family_in
+from train.models import sizes_in
 from train.preflight.report import report
 
 USAGE = "python -m train preflight DIR --model MODEL [--world N] [--device_memory GB] [flags of python -m train]"
@@ -43,10 +43,10 @@ def run(argv: Sequence[str]) -> Iterator[str]:
         manifest = read_manifest(arguments.shards)
         constants = read_model_constants(arguments.model)
         constants.require_equal(manifest.model, mine=str(arguments.model), theirs=str(arguments.shards))
-        config = family_in(arguments.model).read_config(arguments.model)
+        sizes = sizes_in(arguments.model)
     except (ShardError, ModelFolderError) as error:
         raise UsageError(str(error)) from error
-    return report(config, manifest, arguments, num_ranks)
+    return report(sizes, manifest, arguments, num_ranks)
 
 
 def _take_world(words: list[str]) -> int:

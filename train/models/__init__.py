@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shards.files.names import CONFIG_NAME
 from train.errors import ModelConfigError
 from train.models.config_file import read_config_file
+from train.models.sizes import ModelSizes
 from train.weights.names import WeightNames
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Family(Protocol):
 
     def num_matrix_values(self, config: Any) -> int:
         """Values of all matrices of such a model: nearly all of its weights. Takes no time, however many there are."""
+
+    def sizes(self, config: Any) -> ModelSizes:
+        """What a model of this configuration will hold: `train.preflight` counts with it."""
 
     def tied_weights(self, config: Any) -> Mapping[str, str]:
         """See `TrainedModel.tied_weights`."""
@@ -56,3 +60,9 @@ def family_in(folder: Path) -> Family:
         return family_of(record.get("model_type", ""))
     except ModelConfigError as error:
         raise ModelConfigError(f"{path}: {error}") from None
+
+
+def sizes_in(folder: Path) -> ModelSizes:
+    """Of the model that a folder's config.json describes. Raises ModelConfigError."""
+    family = family_in(folder)
+    return family.sizes(family.read_config(folder))

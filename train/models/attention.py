@@ -75,9 +75,9 @@ def compressed_mask() -> ms.Tensor:
 
 
 class FlashAttention(nn.Cell):
-    """The fused kernel of Ascend. Not run anywhere yet: compare it with `SequenceAttention` on the first NPU.
+    """The fused kernel of Ascend. Not run anywhere yet: `train.doctor` compares it with `SequenceAttention`.
 
-    To look at first: segments of length 0 (`ends` repeats N where a pack has fewer segments than there is room for).
+    Segments may have length 0: `ends` repeats N where a pack has fewer segments than there is room for.
     """
 
     def __init__(self, num_heads: int, head_dim: int, *, causal: bool) -> None:

@@ -4,7 +4,8 @@ Model state is exact: float32 weights, gradient sums and two moments, 4 bytes ea
 `train.steps.zero` says. Everything else is an estimate, of what lives at once at the highest point:
 
 - activations: with recomputation the input of every layer, and the inside of one; without, the inside of all;
-- head: what the cross entropy of one chunk holds, and the gradient of the head's weight (`train.models.cross_entropy`);
+- head: what the cross entropy of one chunk holds, the gradient of the head's weight and what is added to it, which are
+  there where the head is frozen too (`train.models.cross_entropy`);
 - gathered: weights that are whole only while they are used, at stage 3: the largest, as copy and gradient.
 
 Not counted: what the runtime and HCCL take; USABLE leaves room for them (mindformers limits itself to 58 of 64 GB).
@@ -14,18 +15,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shards.batch import BatchShape
 from train.arguments import STAGES, TrainArguments
-from train.models.qwen2_5_vl.config import ModelConfig
-from train.models.qwen2_5_vl.names import group_of
-from train.models.qwen2_5_vl.sizes import weight_shapes
+from train.models.sizes import ModelSizes
 
 USABLE = 0.9
 GB = 10**9
-_CHUNK_TOKENS, _ARRAYS_OF_A_CHUNK = 512, 6  # `train.models.cross_entropy`
+CHUNK_TOKENS, MAX_CHUNKS, _ARRAYS_OF_A_CHUNK = 512, 32, 6  # of `train.models.cross_entropy`, which loads MindSpore
 _INSIDE, _INSIDE_MLP = 8, 4  # arrays as wide as a layer, and as its inner layer, that its backward needs
 
 
@@ -60,16 +58,14 @@ class Parameters:
     trained: int
 
 
-def count_parameters(config: ModelConfig, arguments: TrainArguments) -> Parameters:
-    shapes = weight_shapes(config)
-    total = sum(map(math.prod, shapes.values()))
+def count_parameters(sizes: ModelSizes, arguments: TrainArguments) -> Parameters:
+    values = {name: math.prod(shape) for name, shape in sizes.shapes.items()}
+    total = sum(values.values())
     if arguments.lora_enable:
-        adapters = _count_adapters(shapes, arguments)
+        adapters = _count_adapters(sizes, arguments)
         return Parameters(all=total + adapters, trained=adapters)
     groups = arguments.trained_groups
-    return Parameters(
-        all=total, trained=sum(math.prod(shape) for name, shape in shapes.items() if group_of(name) in groups)
-    )
+    return Parameters(all=total, trained=sum(size for name, size in values.items() if sizes.group_of[name] in groups))
 
 
 def state_bytes(parameters: Parameters, stage: int, num_ranks: int) -> tuple[int, int, int]:
@@ -85,53 +81,47 @@ def state_bytes(parameters: Parameters, stage: int, num_ranks: int) -> tuple[int
     )
 
 
-def memory_of(config: ModelConfig, shape: BatchShape, arguments: TrainArguments, stage: int, num_ranks: int) -> Memory:
-    weights, sums, moments = state_bytes(count_parameters(config, arguments), stage, num_ranks)
+def memory_of(sizes: ModelSizes, shape: BatchShape, arguments: TrainArguments, stage: int, num_ranks: int) -> Memory:
+    weights, sums, moments = state_bytes(count_parameters(sizes, arguments), stage, num_ranks)
     width = 2 if arguments.bf16 else 4  # bytes of an activation
-    vision = config.vision
-    text_layer = shape.pack_length * (_INSIDE * config.hidden_size + _INSIDE_MLP * config.intermediate_size)
-    vision_layer = shape.patches * (_INSIDE * vision.hidden_size + _INSIDE_MLP * vision.intermediate_size)
+    text, vision = sizes.text, sizes.vision
+    text_layer = text.inside(shape.pack_length, outer=_INSIDE, inner=_INSIDE_MLP)
+    vision_layer = vision.inside(shape.patches, outer=_INSIDE, inner=_INSIDE_MLP)
     if arguments.gradient_checkpointing:
-        kept = config.num_hidden_layers * shape.pack_length * config.hidden_size
-        kept += vision.depth * shape.patches * vision.hidden_size + max(text_layer, vision_layer)
+        kept = text.inputs(shape.pack_length) + vision.inputs(shape.patches) + max(text_layer, vision_layer)
     else:
-        kept = config.num_hidden_layers * text_layer + vision.depth * vision_layer
-    chunk = min(_CHUNK_TOKENS, shape.label_tokens) * config.vocab_size * 4
-    head_weight = config.vocab_size * config.hidden_size * 4
-    trains_head = "llm" in arguments.trained_groups and not arguments.lora_enable
+        kept = text.num_layers * text_layer + vision.num_layers * vision_layer
+    chunk = max(CHUNK_TOKENS, -(-shape.label_tokens // MAX_CHUNKS))
+    chunk_bytes = min(chunk, shape.label_tokens) * sizes.vocab_size * 4
+    head_weight = sizes.vocab_size * text.width * 4
     return Memory(
         weights=weights,
         sums=sums,
         moments=moments,
         activations=kept * width,
-        head=_ARRAYS_OF_A_CHUNK * chunk + (2 if trains_head else 1) * head_weight,
+        head=_ARRAYS_OF_A_CHUNK * chunk_bytes + 2 * head_weight,
         gathered=2 * head_weight if stage == 3 and num_ranks > 1 else 0,
     )
 
 
 def lowest_stage(
-    config: ModelConfig, shape: BatchShape, arguments: TrainArguments, num_ranks: int, device_gb: float
+    sizes: ModelSizes, shape: BatchShape, arguments: TrainArguments, num_ranks: int, device_gb: float
 ) -> int | None:
     """None where not even the last fits."""
     stages = STAGES if num_ranks > 1 else STAGES[:1]
     return next(
-        (s for s in stages if memory_of(config, shape, arguments, s, num_ranks).fits(device_gb)),
+        (s for s in stages if memory_of(sizes, shape, arguments, s, num_ranks).fits(device_gb)),
         None,
     )
 
 
-def _count_adapters(shapes: Mapping[str, tuple[int, ...]], arguments: TrainArguments) -> int:
+def _count_adapters(sizes: ModelSizes, arguments: TrainArguments) -> int:
     targets = arguments.lora_target_modules
-    linear = {
-        name.removesuffix(".weight"): shape
-        for name, shape in shapes.items()
-        if len(shape) == 2 and not name.endswith("embed_tokens.weight")
-    }
     if targets == "all-linear":
-        chosen = [shape for name, shape in linear.items() if name != "lm_head"]
+        chosen = [name for name in sizes.linear if name != sizes.head]
     elif re.fullmatch(r"[\w., ]+", targets):
         ends = tuple(f".{name}" for name in re.findall(r"[^, ]+", targets))
-        chosen = [shape for name, shape in linear.items() if f".{name}".endswith(ends)]
+        chosen = [name for name in sizes.linear if f".{name}".endswith(ends)]
     else:
-        chosen = list(linear.values())  # a regular expression: at most all
-    return sum(arguments.lora_r * sum(shape) for shape in chosen)
+        chosen = list(sizes.linear)  # a regular expression: at most all
+    return sum(arguments.lora_r * sum(sizes.shapes[f"{name}.weight"]) for name in chosen)

@@ -9,7 +9,7 @@ from pathlib import Path
 from shards.batch import BatchShape
 from shards.manifest import Manifest
 from train.arguments import STAGES, TrainArguments
-from train.models.qwen2_5_vl.config import ModelConfig
+from train.models.sizes import ModelSizes
 from train.preflight.memory import GB, USABLE, Memory, Parameters, count_parameters, lowest_stage, memory_of
 
 # Segments that one call of the attention kernel of Ascend takes: MindSpore 2.7.0 documents 1,024 (CANN about 2,000).
@@ -17,10 +17,10 @@ MAX_SEGMENTS = 1024
 _COLUMNS = ("weights", "sums", "moments", "activations", "head", "gathered", "total")
 
 
-def report(config: ModelConfig, manifest: Manifest, arguments: TrainArguments, num_ranks: int) -> Iterator[str]:
+def report(sizes: ModelSizes, manifest: Manifest, arguments: TrainArguments, num_ranks: int) -> Iterator[str]:
     """One line after the other."""
     shape = BatchShape.of(manifest)
-    parameters = count_parameters(config, arguments)
+    parameters = count_parameters(sizes, arguments)
     packs = arguments.packs_per_step * num_ranks
     yield f"{parameters.all:,} parameters, {parameters.trained:,} of them trained, on {num_ranks} ranks"
     yield (
@@ -31,20 +31,20 @@ def report(config: ModelConfig, manifest: Manifest, arguments: TrainArguments, n
     flaw = segments_flaw(shape)
     yield flaw or f"segments: at most {max(shape.segments, shape.temporal_slices) + 1} of {MAX_SEGMENTS}"
     yield disk_line(arguments.output_dir, parameters)
-    yield from table(config, shape, arguments, num_ranks)
+    yield from table(sizes, shape, arguments, num_ranks)
 
 
-def table(config: ModelConfig, shape: BatchShape, arguments: TrainArguments, num_ranks: int) -> Iterator[str]:
+def table(sizes: ModelSizes, shape: BatchShape, arguments: TrainArguments, num_ranks: int) -> Iterator[str]:
     """GB of a device at each stage, and the stage that fits."""
     yield "GB of a device  " + "".join(f"{name:>12}" for name in _COLUMNS)
     for stage in STAGES if num_ranks > 1 else STAGES[:1]:
-        memory = memory_of(config, shape, arguments, stage, num_ranks)
+        memory = memory_of(sizes, shape, arguments, stage, num_ranks)
         yield f"  zero_stage {stage}  " + "".join(f"{value / GB:12.1f}" for value in _values(memory))
     device_gb = arguments.device_memory
     if device_gb is None:
         yield "which stage fits: give --device_memory GB"
         return
-    stage_or_none = lowest_stage(config, shape, arguments, num_ranks, device_gb)
+    stage_or_none = lowest_stage(sizes, shape, arguments, num_ranks, device_gb)
     usable = f"{USABLE:.0%} of {device_gb:g} GB"
     if stage_or_none is not None:
         yield f"zero_stage {stage_or_none} is the lowest that fits into {usable}"

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from train.errors import ModelConfigError
-from train.models import family_in, family_of
+from train.models import FAMILIES, Family, family_in, family_of
 
 
 def test_a_model_type_has_its_family() -> None:
     assert family_of("qwen2_5_vl").NAMES.head == "lm_head"
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_family_offers_all_that_is_asked_of_it(model_type: str) -> None:
+    wanted = [name for name in (*vars(Family), *Family.__annotations__) if not name.startswith("_")]
+    assert {"sizes", "build", "NAMES"} <= set(wanted)
+    assert [name for name in wanted if not hasattr(family_of(model_type), name)] == []
 
 
 @pytest.mark.parametrize("record", [{"model_type": "qwen2_vl"}, {}])

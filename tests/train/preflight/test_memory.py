@@ -9,10 +9,15 @@ import pytest
 
 from shards.batch import BatchShape
 from tests.train.golden_case import CONFIG, build_golden_model
+from train.adapters.lora import add_adapters
 from train.arguments import TrainArguments
-from train.models.qwen2_5_vl.config import ModelConfig, VisionConfig, parse_model_config
-from train.models.qwen2_5_vl.sizes import weight_shapes
-from train.preflight.memory import GB, count_parameters, lowest_stage, state_bytes
+from train.models import cross_entropy
+from train.models.qwen2_5_vl import sizes
+from train.models.qwen2_5_vl.config import READER, ModelConfig, VisionConfig
+from train.models.qwen_vl.config import QWEN2
+from train.models.sizes import ModelSizes
+from train.preflight import memory
+from train.preflight.memory import GB, count_parameters, lowest_stage, memory_of, state_bytes
 
 ARGUMENTS = TrainArguments(shards=Path("s"), model=Path("m"), output_dir=Path("o"))
 # Qwen/Qwen2.5-VL-*-Instruct, config.json: hidden_size, intermediate_size, layers, heads, key-value heads, vocabulary,
@@ -33,16 +38,29 @@ STATE_GB = {  # of one of N devices, at each stage; float32 weights, sums and tw
     ("72B", 64): (1174.6, 596.5, 307.4, 18.4),
 }
 
+SHAPE = BatchShape(
+    pack_length=8192,
+    segments=16,
+    label_tokens=4096,
+    image_patches=16384,
+    video_patches=4,
+    patches=16384,
+    temporal_slices=32,
+    windows=512,
+)
 
-def published(name: str) -> ModelConfig:
+
+def published(name: str) -> ModelSizes:
     width, inner, layers, heads, kv_heads, words, tied, vision_inner, _ = PUBLISHED[name]
-    return ModelConfig(
+    config = ModelConfig(
+        generation=QWEN2,
         vocab_size=words,
         hidden_size=width,
         intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
+        head_dim=128,
         rms_norm_eps=1e-6,
         rope_theta=1e6,
         mrope_section=(16, 24, 24),
@@ -60,6 +78,7 @@ def published(name: str) -> ModelConfig:
             fullatt_block_indexes=(7, 15, 23, 31),
         ),
     )
+    return sizes(config)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -76,24 +95,37 @@ def test_model_state_of_a_device(name: str, num_ranks: int) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_shapes_are_those_of_the_model(tied: bool) -> None:
-    config = parse_model_config({**CONFIG, "tie_word_embeddings": tied})
+    config = READER.parse({**CONFIG, "tie_word_embeddings": tied})
     model = build_golden_model(tie_word_embeddings=tied)
-    assert weight_shapes(config) == {each.name: tuple(each.shape) for each in model.get_parameters()}
+    counted = sizes(config)
+    assert counted.shapes == {each.name: tuple(each.shape) for each in model.get_parameters()}
+    assert counted.group_of == {each.name: model.group_of(each.name) for each in model.get_parameters()}
+    assert counted.linear == {name for name, layer in model.adaptable_layers().items() if layer is not None}
+
+
+@pytest.mark.parametrize("targets", ["q_proj,gate_proj", "all-linear"])
+def test_adapters_are_counted_as_they_are_made(targets: str) -> None:
+    config = READER.parse({**CONFIG, "tie_word_embeddings": False})
+    model = build_golden_model(tie_word_embeddings=False)
+    arguments = replace(ARGUMENTS, lora_enable=True, lora_r=3, lora_target_modules=targets)
+    adapters = add_adapters(model, targets, base_model="m", r=3, alpha=6, dropout=0.0, seed=0)
+    trained = sum(each.size for each in adapters.parameters)
+    assert count_parameters(sizes(config), arguments).trained == trained > 0
+
+
+def test_chunks_of_the_head_are_those_of_the_cross_entropy() -> None:
+    assert (memory.CHUNK_TOKENS, memory.MAX_CHUNKS) == (cross_entropy.CHUNK_TOKENS, cross_entropy.MAX_CHUNKS)
+    model = published("7B")
+
+    def head(label_tokens: int) -> int:
+        return memory_of(model, replace(SHAPE, label_tokens=label_tokens), ARGUMENTS, 0, 1).head
+
+    assert head(100) < head(512) == head(4096) == head(512 * 32) < head(512 * 64), "one chunk's logits at a time"
 
 
 def test_the_lowest_stage_that_fits() -> None:
-    shape = BatchShape(
-        pack_length=8192,
-        segments=16,
-        label_tokens=4096,
-        image_patches=16384,
-        video_patches=4,
-        patches=16384,
-        temporal_slices=32,
-        windows=512,
-    )
     arguments = replace(ARGUMENTS, bf16=True, gradient_checkpointing=True)
-    stages = {name: lowest_stage(published(name), shape, arguments, 8, 64) for name in PUBLISHED}
+    stages = {name: lowest_stage(published(name), SHAPE, arguments, 8, 64) for name in PUBLISHED}
     assert stages == {"3B": 1, "7B": 2, "32B": None, "72B": None}
-    assert lowest_stage(published("32B"), shape, arguments, 32, 64) == 3
-    assert lowest_stage(published("3B"), shape, replace(arguments, lora_enable=True), 1, 64) == 0
+    assert lowest_stage(published("32B"), SHAPE, arguments, 32, 64) == 3
+    assert lowest_stage(published("3B"), SHAPE, replace(arguments, lora_enable=True), 1, 64) == 0

@@ -17,13 +17,14 @@ from train.arguments import TrainArguments
 from train.inputs import open_inputs
 from train.loop import train
 from train.models.folder import build_model
-from train.models.qwen2_5_vl.names import group_of
+from train.models.qwen_vl.names import FLAT_NAMES
 from train.models.trained import GROUPS, TrainedModel
 from train.steps.groups import describe, freeze, group_parameters, indices_of, is_decayed
 from train.steps.optimizer import AccumulateGradients, AdamW
 from train.steps.step import to_device
 from train.stop import StopRequest
 
+group_of = FLAT_NAMES.group_of
 PEAKS = {"llm": 1e-5, "mlp": 1e-4, "vision": 1e-6}
 WITH_IMAGE_AND_VIDEO = 3  # of the packs of tiny_run
 SOME_GROUPS = [names for size in (1, 2) for names in combinations(GROUPS, size)]

@@ -23,7 +23,9 @@ from train.cluster.launch.job import Job
 from train.cluster.rank import DONE, LAUNCHER
 
 LOGS = "logs"  # the folder of logs, in output_dir
-SCHEDULER_COMMAND = (sys.executable, "-m", "train.cluster.launch.scheduler")
+# `vl-train` has no current folder on its path; `-m` puts one there, and it may hold a `train` that isn't ours.
+PYTHON = (sys.executable, *(() if sys.path[0] in ("", os.getcwd()) else ("-P",)), "-m")
+SCHEDULER_COMMAND = (*PYTHON, "train.cluster.launch.scheduler")
 _KILL_SECONDS = 10.0  # a process in the middle of a driver's call takes a moment to die
 _MOST_LINES, _MOST_BYTES = 15, 8_000  # of a log, shown where its process failed
 

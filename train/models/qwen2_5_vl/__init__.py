@@ -1,39 +1,37 @@
-"""Qwen2.5-VL. Importing this loads no MindSpore.
+"""Qwen2.5-VL: most layers of its vision tower attend within windows. Importing this loads no MindSpore.
 
-config.py      config.json, flat or nested -> ModelConfig
-names.py       how weights are called, and which group each belongs to
+config.py      `vision_config` of config.json -> VisionConfig
+sizes.py       VisionConfig -> shapes of the tower's weights; pairs of patches in its attention
 vision.py      uint8 patches -> visual embeddings
-language.py    embeddings -> hidden states
-model.py       Batch -> sum of the cross entropy, as a `train.models.trained.TrainedModel`
-flops.py       what a pack costs
+
+The rest is `train.models.qwen_vl`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shards.files.names import CONFIG_NAME
-from train.models.qwen2_5_vl.config import ModelConfig, read_model_config
-from train.models.qwen2_5_vl.names import NAMES, tied_weights
+from train.models.qwen2_5_vl.config import READER, ModelConfig
+from train.models.qwen2_5_vl.sizes import patch_pairs, tower_shapes
+from train.models.qwen_vl.family import QwenFamily
+from train.models.qwen_vl.names import FLAT_NAMES
 
 if TYPE_CHECKING:
     from shards import ModelConstants
     from train.models.precision import Precision
     from train.models.trained import TrainedModel
 
-__all__ = ["NAMES", "build", "num_matrix_values", "read_config", "tied_weights"]
+FAMILY = QwenFamily(reader=READER, names=FLAT_NAMES, tower_shapes=tower_shapes, patch_pairs=patch_pairs)
 
-
-def read_config(folder: Path) -> ModelConfig:
-    return read_model_config(folder / CONFIG_NAME)
-
-
-def num_matrix_values(config: ModelConfig) -> int:
-    return config.num_matrix_values
+NAMES = FAMILY.names.weights
+read_config = FAMILY.read_config
+num_matrix_values = FAMILY.num_matrix_values
+sizes = FAMILY.sizes
+tied_weights = FAMILY.tied_weights
 
 
 def build(config: ModelConfig, constants: ModelConstants, precision: Precision) -> TrainedModel:
-    from train.models.qwen2_5_vl.model import Qwen25VL  # loads MindSpore
+    from train.models.qwen2_5_vl.vision import VisionTower  # loads MindSpore
+    from train.models.qwen_vl.model import FlatQwenVL
 
-    return Qwen25VL(config, constants, precision)
+    return FlatQwenVL(FAMILY, config, VisionTower(config.vision, constants, precision), precision)

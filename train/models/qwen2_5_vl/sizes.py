@@ -1,59 +1,30 @@
-"""The weights of a Qwen2.5-VL, by name and shape, from its configuration alone; in the order of the model."""
+"""What is counted of a Qwen2.5-VL before there is one: the shapes of its vision tower, and pairs of patches."""
 
 from __future__ import annotations
 
-from train.models.qwen2_5_vl.config import COLOUR_CHANNELS, ModelConfig
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-def weight_shapes(config: ModelConfig) -> Shapes:
-    shapes = _vision_shapes(config)
-    width, inner = config.hidden_size, config.intermediate_size
-    key_value_width = config.num_key_value_heads * config.head_dim
-    shapes["model.embed_tokens.weight"] = (config.vocab_size, width)
-    for index in range(config.num_hidden_layers):
-        layer = f"model.layers.{index}"
-        shapes[f"{layer}.input_layernorm.weight"] = (width,)
-        shapes[f"{layer}.post_attention_layernorm.weight"] = (width,)
-        _linear(shapes, f"{layer}.self_attn.q_proj", width, width, bias=True)
-        _linear(shapes, f"{layer}.self_attn.k_proj", width, key_value_width, bias=True)
-        _linear(shapes, f"{layer}.self_attn.v_proj", width, key_value_width, bias=True)
-        _linear(shapes, f"{layer}.self_attn.o_proj", width, width, bias=False)
-        _gated(shapes, f"{layer}.mlp", width, inner, bias=False)
-    shapes["model.norm.weight"] = (width,)
-    if not config.tie_word_embeddings:
-        _linear(shapes, "lm_head", width, config.vocab_size, bias=False)
-    return shapes
+from shards.batch import Batch
+from train.models.qwen2_5_vl.config import VisionConfig
+from train.models.qwen_vl.flops import frame_pairs, pairs_of
+from train.models.qwen_vl.sizes import TowerShapes, gated, linear
+from train.models.sizes import Shapes
 
 
-def _vision_shapes(config: ModelConfig) -> Shapes:
-    vision = config.vision
-    width = vision.hidden_size
-    side = vision.patch_size
-    shapes: Shapes = {}
-    shapes["visual.patch_embed.proj.weight"] = (width, COLOUR_CHANNELS, vision.temporal_patch_size, side, side)
-    for index in range(vision.depth):
-        block = f"visual.blocks.{index}"
-        shapes[f"{block}.norm1.weight"] = (width,)
-        shapes[f"{block}.norm2.weight"] = (width,)
-        _linear(shapes, f"{block}.attn.qkv", width, 3 * width, bias=True)
-        _linear(shapes, f"{block}.attn.proj", width, width, bias=True)
-        _gated(shapes, f"{block}.mlp", width, vision.intermediate_size, bias=True)
-    merged = width * vision.merge_unit
-    shapes["visual.merger.ln_q.weight"] = (width,)
-    _linear(shapes, "visual.merger.mlp.0", merged, merged, bias=True)
-    _linear(shapes, "visual.merger.mlp.2", merged, vision.out_hidden_size, bias=True)
-    return shapes
+def tower_shapes(vision: VisionConfig) -> TowerShapes:
+    width, merged = vision.hidden_size, vision.merged_size
+    block: Shapes = {"norm1.weight": (width,), "norm2.weight": (width,)}
+    block |= linear("attn.qkv", width, 3 * width) | linear("attn.proj", width, width)
+    block |= gated("mlp", width, vision.intermediate_size, bias=True)
+    merger: Shapes = {"merger.ln_q.weight": (width,)}
+    merger |= linear("merger.mlp.0", merged, merged) | linear("merger.mlp.2", merged, vision.out_hidden_size)
+    return TowerShapes(
+        patches={"patch_embed.proj.weight": (width, *vision.patch_shape)},
+        block=block,
+        cells=merger,
+    )
 
 
-def _gated(shapes: Shapes, name: str, width: int, inner: int, *, bias: bool) -> None:
-    _linear(shapes, f"{name}.gate_proj", width, inner, bias=bias)
-    _linear(shapes, f"{name}.up_proj", width, inner, bias=bias)
-    _linear(shapes, f"{name}.down_proj", inner, width, bias=bias)
-
-
-def _linear(shapes: Shapes, name: str, inputs: int, outputs: int, *, bias: bool) -> None:
-    shapes[f"{name}.weight"] = (outputs, inputs)
-    if bias:
-        shapes[f"{name}.bias"] = (outputs,)
+def patch_pairs(vision: VisionConfig, batch: Batch, num_patches: int) -> int:
+    """See `train.models.qwen_vl.flops.Counts`."""
+    num_full = len(set(vision.fullatt_block_indexes))
+    windows = batch.tower.window_keys.reshape(-1, 2)[batch.tower.window_position[:num_patches]]
+    return num_full * frame_pairs(batch, num_patches) + (vision.depth - num_full) * pairs_of(windows)

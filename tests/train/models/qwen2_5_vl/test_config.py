@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from train.errors import ModelConfigError
-from train.models.qwen2_5_vl.config import ModelConfig, parse_model_config, read_model_config
+from train.models.qwen2_5_vl.config import READER, ModelConfig
 
 # As published with Qwen2.5-VL-3B-Instruct.
 FLAT: dict[str, Any] = {
@@ -112,30 +112,30 @@ def test_files_of_three_generations_give_the_same_model(tmp_path: Path) -> None:
     configs = []
     for name, record in (("flat.json", FLAT), ("nested.json", nested()), ("newest.json", of_transformers_5())):
         (tmp_path / name).write_text(json.dumps(record))
-        configs.append(read_model_config(tmp_path / name))
+        configs.append(READER.read(tmp_path / name))
     assert configs[0] == configs[1] == configs[2]
 
     config: ModelConfig = configs[0]
     assert (config.hidden_size, config.head_dim, config.mrope_section) == (2048, 128, (16, 24, 24))
     assert config.tie_word_embeddings
-    assert (config.vision.head_dim, config.vision.merge_unit, config.vision.cell_size) == (80, 4, 28)
+    assert (config.vision.head_dim, config.vision.merge_unit, config.vision.merged_size) == (80, 4, 5120)
     assert config.vision.fullatt_block_indexes == (7, 15, 23, 31)
 
 
 def test_text_config_wins_over_copies_at_the_top() -> None:
     record = nested() | {"hidden_size": 1, "num_hidden_layers": 1, "tie_word_embeddings": False}
-    assert parse_model_config(record) == parse_model_config(FLAT)
+    assert READER.parse(record) == READER.parse(FLAT)
 
 
 @pytest.mark.parametrize("record", [FLAT, nested()], ids=["flat", "nested"])
 def test_tied_embeddings(record: dict[str, Any]) -> None:
     path = "text_config.tie_word_embeddings" if "text_config" in record else "tie_word_embeddings"
-    assert parse_model_config(changed(path, True, record)).tie_word_embeddings
-    assert not parse_model_config(changed(path, False, record)).tie_word_embeddings
+    assert READER.parse(changed(path, True, record)).tie_word_embeddings
+    assert not READER.parse(changed(path, False, record)).tie_word_embeddings
     # transformers 4.57.1 leaves it out at the top of a file of an untied model, or writes it there alone.
     absent = changed(path, ..., record)
-    assert not parse_model_config(absent).tie_word_embeddings
-    assert parse_model_config(absent | {"tie_word_embeddings": True}).tie_word_embeddings
+    assert not READER.parse(absent).tie_word_embeddings
+    assert READER.parse(absent | {"tie_word_embeddings": True}).tie_word_embeddings
 
 
 REQUIRED = [
@@ -159,7 +159,7 @@ def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: 
     file = tmp_path / "config.json"
     file.write_text(json.dumps(changed(path, ...)))
     with pytest.raises(ModelConfigError) as raised:
-        read_model_config(file)
+        READER.read(file)
     assert str(file) in str(raised.value) and f"{path} is missing" in str(raised.value)
 
 
@@ -202,7 +202,7 @@ def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: 
 )
 def test_an_unsupported_value_is_an_error_that_names_the_key(path: str, value: Any) -> None:
     with pytest.raises(ModelConfigError) as raised:
-        parse_model_config(changed(path, value))
+        READER.parse(changed(path, value))
     key = "rope_scaling" if isinstance(value, dict) else path
     assert str(raised.value).startswith(key)
 
@@ -222,4 +222,4 @@ def test_a_file_that_is_no_config(content: str | None, message: str, tmp_path: P
     if content is not None:
         file.write_text(content)
     with pytest.raises(ModelConfigError, match=message):
-        read_model_config(file)
+        READER.read(file)

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from safetensors.numpy import load_file
 from shards import ModelConstants, Pack, PackMaxima, measure_pack
 from shards.batch import BatchShape, make_batch
 from tests.train.tiny_run import PACK_LENGTH, make_packs, write_tiny_model
-from train.models.qwen2_5_vl.config import ModelConfig, read_model_config
-from train.models.qwen2_5_vl.flops import Counts, count_real, training_flops
+from train.models.qwen2_5_vl.config import READER, ModelConfig
+from train.models.qwen2_5_vl.sizes import patch_pairs, tower_shapes
+from train.models.qwen_vl.flops import Counts, count_real, training_flops
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def constants(folder: Path) -> ModelConstants:
 
 @pytest.fixture(scope="module")
 def config(folder: Path, constants: ModelConstants) -> ModelConfig:
-    return read_model_config(folder / "config.json")
+    return READER.read(folder / "config.json")
 
 
 def window_sizes(height: int, width: int, constants: ModelConstants) -> list[int]:
@@ -35,7 +37,7 @@ def window_sizes(height: int, width: int, constants: ModelConstants) -> list[int
     return list(counts.values())
 
 
-def test_only_what_is_real_counts(constants: ModelConstants) -> None:
+def test_only_what_is_real_counts(constants: ModelConstants, config: ModelConfig) -> None:
     packs = make_packs(constants, num_packs=4)
     packs.append(replace_grid(packs[1], constants, (1, 10, 6)))  # cut windows: 8 + 2 rows
     maxima = PackMaxima()
@@ -51,14 +53,16 @@ def test_only_what_is_real_counts(constants: ModelConstants) -> None:
             num_tokens=pack.num_tokens,
             num_label_tokens=pack.num_label_tokens,
             merge_unit=constants.merge_size**2,
+            patch_pairs=partial(patch_pairs, config.vision),
         )
+        full = sum(t * (h * w) ** 2 for t, h, w in grids)
+        windowed = sum(t * size**2 for t, h, w in grids for size in window_sizes(h, w, constants))
         assert counts == Counts(
             tokens=pack.num_tokens,
             token_pairs=sum(length * (length + 1) // 2 for length in lengths),
             label_tokens=pack.num_label_tokens,
             patches=sum(t * h * w for t, h, w in grids),
-            slice_pairs=sum(t * (h * w) ** 2 for t, h, w in grids),
-            window_pairs=sum(t * size**2 for t, h, w in grids for size in window_sizes(h, w, constants)),
+            patch_pairs=full + windowed,  # a block each
         )
 
 
@@ -73,9 +77,15 @@ def replace_grid(pack: Pack, constants: ModelConstants, grid: tuple[int, int, in
 
 def test_an_empty_pack_is_no_work(constants: ModelConstants, config: ModelConfig) -> None:
     shape = BatchShape.holding(PackMaxima(patches=16, windows=2), PACK_LENGTH, constants)
-    counts = count_real(make_batch(None, shape, constants), num_tokens=0, num_label_tokens=0, merge_unit=4)
-    assert counts == Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
-    assert training_flops(config, counts) == 0
+    counts = count_real(
+        make_batch(None, shape, constants),
+        num_tokens=0,
+        num_label_tokens=0,
+        merge_unit=4,
+        patch_pairs=partial(patch_pairs, config.vision),
+    )
+    assert counts == Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, patch_pairs=0)
+    assert training_flops(config, tower_shapes(config.vision), counts) == 0
 
 
 def test_every_weight_counts_once_for_each_row_that_it_meets(folder: Path, config: ModelConfig) -> None:
@@ -87,21 +97,27 @@ def test_every_weight_counts_once_for_each_row_that_it_meets(folder: Path, confi
             sizes[part] += weight.size
     assert set(sizes) == {"visual.patch_embed", "visual.blocks", "visual.merger", "model.embed_tokens", "model.layers"}
 
-    nothing = Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
-    assert training_flops(config, replace(nothing, tokens=7)) == 6 * 7 * sizes["model.layers"]
-    assert training_flops(config, replace(nothing, label_tokens=7)) == 6 * 7 * sizes["model.embed_tokens"]  # tied
+    nothing = Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, patch_pairs=0)
+    assert (
+        training_flops(config, tower_shapes(config.vision), replace(nothing, tokens=7)) == 6 * 7 * sizes["model.layers"]
+    )
+    assert (
+        training_flops(config, tower_shapes(config.vision), replace(nothing, label_tokens=7))
+        == 6 * 7 * sizes["model.embed_tokens"]
+    )  # tied
     cells = 3
     patches = cells * config.vision.merge_unit
-    assert training_flops(config, replace(nothing, patches=patches)) == 6 * (
+    assert training_flops(config, tower_shapes(config.vision), replace(nothing, patches=patches)) == 6 * (
         patches * (sizes["visual.patch_embed"] + sizes["visual.blocks"]) + cells * sizes["visual.merger"]
     )
 
 
 def test_attention_counts_two_products_of_the_width_for_each_pair_and_layer(config: ModelConfig) -> None:
-    """By hand: 2 layers of width 32; a tower of 2 blocks of width 16, of which the last one attends fully."""
+    """By hand: 2 layers of width 32; a tower of 2 blocks of width 16, whose pairs are counted over both."""
     assert (config.num_hidden_layers, config.hidden_size) == (2, 32)
     assert (config.vision.depth, config.vision.hidden_size, config.vision.fullatt_block_indexes) == (2, 16, (1,))
-    nothing = Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, slice_pairs=0, window_pairs=0)
-    assert training_flops(config, replace(nothing, token_pairs=10)) == 3 * 2 * 2 * 2 * 32 * 10
-    assert training_flops(config, replace(nothing, slice_pairs=10)) == 3 * 2 * 1 * 2 * 16 * 10
-    assert training_flops(config, replace(nothing, window_pairs=10)) == 3 * 2 * 1 * 2 * 16 * 10
+    nothing = Counts(tokens=0, token_pairs=0, label_tokens=0, patches=0, patch_pairs=0)
+    assert (
+        training_flops(config, tower_shapes(config.vision), replace(nothing, token_pairs=10)) == 3 * 2 * 2 * 2 * 32 * 10
+    )
+    assert training_flops(config, tower_shapes(config.vision), replace(nothing, patch_pairs=10)) == 3 * 2 * 2 * 16 * 10

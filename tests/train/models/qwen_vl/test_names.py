@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from train.models.qwen2_5_vl.names import NAMES, group_of
+from train.models.qwen_vl.names import FLAT_NAMES
 
 
 @pytest.mark.parametrize(
@@ -15,10 +15,10 @@ from train.models.qwen2_5_vl.names import NAMES, group_of
     ],
 )
 def test_both_namings_stand_for_each_other(flat: str, nested: str) -> None:
-    assert NAMES.nested(flat) == nested
-    assert NAMES.flat(nested) == flat == NAMES.flat(flat)
+    assert FLAT_NAMES.weights.nested(flat) == nested
+    assert FLAT_NAMES.weights.flat(nested) == flat == FLAT_NAMES.weights.flat(flat)
 
 
 def test_an_unknown_parameter_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"audio\.weight belongs to none"):
-        group_of("audio.weight")
+        FLAT_NAMES.group_of("audio.weight")

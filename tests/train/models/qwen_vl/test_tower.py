@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.train.golden_case import CONSTANTS
-from train.models.qwen2_5_vl.vision import mean_and_std, normalise
+from train.models.qwen_vl.tower import mean_and_std, normalise
 
 
 @pytest.mark.parametrize("compiled", [False, True])
