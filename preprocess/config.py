@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
+from preprocess.media import cache
 from preprocess.media.pictures.rules import MOST_SOURCE_PIXELS, PictureRules
 from shards import ModelConstants
 from shards.files.formats import format_of
@@ -158,16 +159,24 @@ class RunConfig(EncodingConfig):
         "remove another run, or a published one, that output_dir holds; an unfinished one of the same configuration"
         " goes on",
     )
+    media_cache: Path | None = field(
+        default=None,
+        metadata=_help(
+            "folder for indexes of archives and for what compressed ones hold; may be removed after the run "
+            f"(default: that of output_dir, with {cache.SUFFIX} behind its name)"
+        ),
+    )
+    media_cache_bytes: int = option(1 << 38, "most that media_cache may hold, in bytes")
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model", "datasets", "output_dir", "reuse"):
+        for name in ("model", "datasets", "output_dir", "reuse", "media_cache"):
             flaw = path_flaw(str(getattr(self, name)))
             if flaw:
                 raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
-        _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
+        _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(
                 f"compress {self.compress} does not go with format {self.format}: MindDataset could not expand it; "
@@ -199,6 +208,8 @@ class RunConfig(EncodingConfig):
             "overwrite",
             "reuse",
             "hash_media",
+            "media_cache",
+            "media_cache_bytes",
             "sample_timeout",
             "max_reject_share",
         }
@@ -210,6 +221,12 @@ class RunConfig(EncodingConfig):
             "video_min_frame_pixels": frames.min_pixels,
         }
         return {name: value for name, value in {**asdict(self), **limits}.items() if name not in excluded}
+
+    @property
+    def media_cache_of_run(self) -> cache.MediaCache:
+        whole = self.output_dir.resolve()
+        folder = whole.with_name(f"{whole.name}{cache.SUFFIX}") if self.media_cache is None else self.media_cache
+        return cache.MediaCache(folder=folder.absolute(), most_bytes=self.media_cache_bytes)
 
     @property
     def shard_format(self) -> str:

@@ -22,6 +22,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.media.cache import use as use_cache
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader, read_table
@@ -44,6 +45,7 @@ class ShardStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedShardStage:
+        use_cache(self.config.media_cache_of_run)
         encoder = self.load_encoder(self.config.model, self.config)
         if self.config.reuse is not None:
             old_patches = OldPatches(self.config.reuse, self.config.output_dir / PLAN_DIR)
