@@ -1,4 +1,4 @@
-"""`python scripts/make_golden.py --reference DIR --template FILE --qwen3_template FILE`: make the values that tests compare with.
+"""`python scripts/make_golden.py --reference DIR --template FILE --qwen3_template FILE`: make what tests compare with.
 
 They come from outside: PyTorch, transformers 4.57.1 and QwenLM's fine-tuning scripts, none of which the project runs
 on. It needs the extra `oracle` and `av` and `pyarrow` (for the demo's code); the results stand in tests/golden, each
