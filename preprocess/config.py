@@ -74,6 +74,9 @@ class EncodingConfig:
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
     )
+    video_times: Literal["header", "stamps"] = option(
+        "header", "where the duration of a video comes from: the rate in its header, or the time stamps of its frames"
+    )
     grey_16: Literal["auto", "high_byte"] = option(
         "auto", "grey of 16 or 32 bits: by the range of each file's values (8, 12 or 16 bits), or its high_byte"
     )
