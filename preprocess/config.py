@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -179,6 +180,11 @@ class RunConfig(EncodingConfig):
             flaw = path_flaw(str(getattr(self, name)))
             if flaw:
                 raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(self.output_dir)):
+            raise ConfigError(
+                f"output_dir {self.output_dir}: shards can't be written to a URL yet; name a folder, and copy it when "
+                "the run is done"
+            )
         _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(
