@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +74,9 @@ class EncodingConfig:
     )
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
+    )
+    video_times: Literal["header", "stamps"] = option(
+        "header", "where the duration of a video comes from: the rate in its header, or the time stamps of its frames"
     )
     grey_16: Literal["auto", "high_byte"] = option(
         "auto", "grey of 16 or 32 bits: by the range of each file's values (8, 12 or 16 bits), or its high_byte"
@@ -182,6 +186,11 @@ class RunConfig(EncodingConfig):
             flaw = path_flaw(str(path))
             if flaw:
                 raise ConfigError(f"{name} {str(path)!r} {flaw}")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(self.output_dir)):
+            raise ConfigError(
+                f"output_dir {self.output_dir}: shards can't be written to a URL yet; name a folder, and copy it when "
+                "the run is done"
+            )
         _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(

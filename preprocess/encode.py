@@ -160,7 +160,8 @@ class SampleEncoder:
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         stamp = stamp_of(source, hash_content=self.config.hash_media)
-        header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
+        config = self.config
+        header = probe_video(source, clamp_tail=config.video_tail == "clamp", times=config.video_times)
         with naming(source):
             return self._sampled(source, stamp, header)
 
