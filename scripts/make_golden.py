@@ -17,6 +17,7 @@ tokenizer_config.json of Qwen2.5-Instruct.
 | rope | 3D positions |
 | model, optimizer, bfloat16 | of the training side |
 | training | fifty steps, of the whole model and of a LoRA adapter, which PEFT saved |
+| families | loss, gradients and fifty steps of Qwen2-VL and Qwen3-VL |
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "golden"
-PARTS = ("pictures", "images", "videos", "grids", "chat", "tools", "rope", "model", "optimizer", "bfloat16", "training")
+PARTS = (
+    *("pictures", "images", "videos", "grids", "chat", "tools", "rope"),
+    *("model", "optimizer", "bfloat16", "training", "families"),
+)
 NEED_REFERENCE = {"chat", "rope"}
 NEED_TEMPLATE = {"tools"}
 
