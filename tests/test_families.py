@@ -133,7 +133,7 @@ def test_training_refuses_a_family_that_it_has_no_model_of(
     open_inputs(arguments)
     monkeypatch.delitem(TABLES["train/models"], "qwen2_5_vl")
     monkeypatch.setitem(TABLES["train/models"], "other_vl", "train.models.other_vl")
-    with pytest.raises(UsageError, match="model_type 'qwen2_5_vl' can't be trained; these can: .*other_vl"):
+    with pytest.raises(UsageError, match=r"model_type 'qwen2_5_vl' can't be trained; these can: .*other_vl"):
         open_inputs(arguments)
 
 
@@ -160,10 +160,10 @@ def talk_about_both(workshop: Workshop) -> dict[str, Any]:
     return talk("<image>Look at<video>this.", answer, image="a.png", video="a.mp4")
 
 
-@pytest.mark.parametrize("format", ["arrow", "mindrecord"])
-def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, format: str) -> None:
+@pytest.mark.parametrize("flag", ["--format=arrow", "--format=mindrecord", "--compress=zstd"])
+def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, flag: str) -> None:
     toy.dataset([talk_about_both(toy), talk()], boxes="original")
-    outcome = toy.run(f"--format={format}")
+    outcome = toy.run(flag)
     assert outcome.code == 0, outcome.err
     [pack] = open_shards(outcome.folder)
     manifest = open_shards(outcome.folder).manifest

@@ -24,6 +24,7 @@ from train.arguments import TrainArguments
 from train.checkpoints.export import export_model
 from train.checkpoints.saving import Saver, restore_optimizer
 from train.checkpoints.trainer_state import TrainerState, write_state
+from train.checkpoints.writers import choose_writer
 from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.inputs import Inputs
@@ -35,6 +36,7 @@ from train.steps.evaluate import Evaluation
 from train.steps.groups import describe, group_parameters, indices_of
 from train.steps.optimizer import AccumulateGradients, AdamW
 from train.steps.peaks import peak_flops
+from train.steps.replicas import require_equal_replicas
 from train.steps.schedule import factor_at, warmup_steps_of
 from train.steps.step import compile_graphs, make_step, micro_batches_of
 from train.steps.stream import ReadAhead
@@ -86,6 +88,7 @@ class Run:
         if not is_alone:
             reporting.say(f"model state: {sum(4 * each.size for each in held):,} bytes in this process")
         self.evaluation = Evaluation(model, inputs.eval_shards, world) if inputs.eval_shards else None
+        self.writer = choose_writer(arguments.checkpoint_writer, world)
         checkpoint = inputs.start.checkpoint
         self.saver = Saver(
             arguments,
@@ -94,7 +97,7 @@ class Run:
             model,
             adapters,
             self.optimizer,
-            world,
+            self.writer,
             newest=checkpoint.folder if checkpoint else None,
         )
         self._peak_flops = peak_flops(ms.hal.get_device_name(0))
@@ -121,6 +124,7 @@ class Run:
                 sums, grad_norm = make_step(
                     step, islice(micro_batches, packs_here), self._accumulator(step), self.optimizer, rates, world
                 )
+                self._check_replicas(step)
                 seconds, data_wait = time.perf_counter() - begin, micro_batches.seconds_waited - waited
                 since_report += sums + StepSums(seconds=seconds, data_wait_seconds=data_wait)
                 self.reporting.advance()
@@ -143,11 +147,8 @@ class Run:
         begin = time.perf_counter()
         output_dir = self.arguments.output_dir
         dtype = "BF16" if self.arguments.bf16 else "F32"
-        writes = self.world.is_first
-        export_model(output_dir, self.model, self.arguments.model, self.adapters, dtype=dtype, writes=writes)
-        if writes:
-            write_run_state(output_dir, self.inputs, step=self.order.num_steps)
-        self.world.barrier()
+        export_model(output_dir, self.model, self.arguments.model, self.adapters, dtype=dtype, writer=self.writer)
+        self.writer.once(lambda: write_run_state(output_dir, self.inputs, step=self.order.num_steps))
         self.reporting.say(f"saved {output_dir} in {time.perf_counter() - begin:.1f} s")
 
     def _compile_and_restore(self) -> None:
@@ -168,6 +169,11 @@ class Run:
             return self.accumulate
         first = (step - 1) * self.order.packs_per_step + self.world.rank
         return self.adapters.seeded(self.accumulate, first, self.world.size)
+
+    def _check_replicas(self, step: int) -> None:
+        every = self.arguments.check_replicas
+        if every is not None and step % every == 0:
+            require_equal_replicas(step, (*self.model.get_parameters(), *self.optimizer.state), self.world)
 
     def _schedule_factor(self, step: int) -> float:
         return factor_at(

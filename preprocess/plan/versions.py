@@ -6,28 +6,30 @@ change a byte: zlib and other lossless codecs, whose output a standard fixes, YA
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import PIL
 from PIL import features
 
 import preprocess
+from shards.inputs import WRITER_NAMES
 
 # Of Pillow, which may be built with others, or without them: decoders whose pixels their standards leave open.
 _PICTURE_CODECS = ("libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff")
 # Of FFmpeg, which PyAV may be built with another one of: frames, their times, their colours.
 _VIDEO_LIBRARIES = ("libavcodec", "libavformat", "libswscale")
-_NOT_OF_PATCHES = {"tokenizers", "pyarrow", "mindspore"}
+_NOT_OF_PATCHES = {"tokenizers", "pyarrow", *WRITER_NAMES}
 
 
 def versions() -> dict[str, str | None]:
-    """None: Pillow has no such codec, so that its images are rejects."""
+    """None: there is no such codec, so that its images are rejects."""
     from av import library_versions  # loads FFmpeg
 
     return {
         "pillow": PIL.__version__,
         **{codec: features.version(codec) for codec in _PICTURE_CODECS},
+        "pillow_heif": _optional("pillow-heif"),
         "decord": version("decord2"),
         "av": version("av"),
         **{library: ".".join(map(str, library_versions[library])) for library in _VIDEO_LIBRARIES},
@@ -36,6 +38,13 @@ def versions() -> dict[str, str | None]:
         "pyarrow": version("pyarrow"),
         "preprocess": preprocess.__version__,
     }
+
+
+def _optional(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def versions_of_patches(versions: dict[str, str | None]) -> dict[str, str | None]:

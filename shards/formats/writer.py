@@ -14,15 +14,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
+from shards.files.formats import SUFFIXES
 from shards.files.names import PLAN_DIR
 from shards.files.plain import read_own
 from shards.files.records import Record
-from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
+from shards.formats.kinds import create_shard, files_of_shard
 from shards.manifest import ShardEntry
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
@@ -45,6 +46,7 @@ class ShardSidecar:
     num_media: int  # images and videos in the shard
     num_reused: int  # of them, copied from an earlier run
     slowest: tuple[dict[str, Any], ...] = ()  # samples that took longest: seconds, sample, media
+    notes: dict[str, dict[str, int]] = field(default_factory=dict)  # by dataset: what was counted while decoding
 
     def to_json(self) -> str:
         record = {**asdict(self), "shard": self.shard.to_json() if self.shard else None}
@@ -54,7 +56,7 @@ class ShardSidecar:
     def from_json(cls, text: str | bytes) -> ShardSidecar:
         """Raises ValueError."""
         record = Record.parse(text)
-        datasets = record.record("datasets")
+        datasets, notes = record.record("datasets"), record.record("notes")
         shard = None
         if record.value("shard") is not None:
             entry = record.record("shard")
@@ -68,7 +70,12 @@ class ShardSidecar:
             num_media=record.integer("num_media"),
             num_reused=record.integer("num_reused"),
             slowest=tuple(dict(entry.values) for entry in record.records("slowest")),
+            notes={name: _counts(notes.record(name)) for name in notes.values},
         )
+
+
+def _counts(notes: Record) -> dict[str, int]:
+    return {note: notes.integer(note) for note in notes.values}
 
 
 def shard_name(index: int, format: str = "arrow") -> str:
@@ -141,7 +148,7 @@ def write_shard(
     workspace = Path(tempfile.mkdtemp(prefix=prefix, dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
-        with create_shard(workspace / name, constants, largest_row_bytes) as writer:
+        with create_shard(workspace / name, constants, format, largest_row_bytes) as writer:
 
             def check_and_write(pack: Pack) -> PackMaxima:
                 check_pack(pack, constants)

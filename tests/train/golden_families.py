@@ -1,4 +1,4 @@
-"""The tiny Qwen2-VL and Qwen3-VL of tests/golden/families.npz, in our terms."""
+"""The tiny Qwen2-VL and Qwen3-VL of tests/golden/families_models.npz, in our terms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.train.golden_case import (
 )
 from train.models.trained import TrainedModel
 
-from golden_families_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
+from golden_families_models_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
     CONFIGS,
     POSITION_GRID,
     join_sketches,
@@ -37,7 +37,7 @@ from golden_families_case import (  # isort: skip  (tests.train.golden_case make
 __all__ = ["FAMILIES", "GoldenFamily", "golden_families"]
 
 FAMILIES = tuple(CONFIGS)
-PATH = ROOT / "tests" / "golden" / "families.npz"
+PATH = ROOT / "tests" / "golden" / "families_models.npz"
 PACK_LENGTH = 200
 
 

@@ -1,4 +1,4 @@
-"""Against PyTorch: loss and every gradient of the tiny Qwen2-VL and Qwen3-VL, by scripts/golden/golden_families.py."""
+"""Against PyTorch (scripts/golden/golden_families_models.py): loss and every gradient of Qwen2-VL and Qwen3-VL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The tiny Qwen2-VL and Qwen3-VL of the families' golden values: configurations and samples, from NumPy seeds alone.
 
-scripts/golden/golden_families.py runs them with PyTorch, tests/train/models/test_golden_families.py with ours; weights
-are those of golden_model_case. Gradients are compared by sketches: sums with random signs, whose norm is that of the
+golden_families_models.py runs them with PyTorch, tests/train/models/test_golden_families.py with ours; weights are
+those of golden_model_case. Gradients are compared by sketches: sums with random signs, whose norm is that of the
 gradient to about 12%, and so for differences; whole gradients would take megabytes.
 
 What could be left out shows: Qwen3-VL's heads are wider together than its hidden states, mrope has a temporal tail, a
