@@ -22,9 +22,10 @@ from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotation_files import annotation_files
 from preprocess.read.annotations import AnnotationFile, SeveralFiles, open_all
+from preprocess.read.dataset_use import DatasetUse, choose_datasets
 from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
-from preprocess.read.registry import DatasetUse, choose_datasets, read_registry
+from preprocess.read.registry import read_registries
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
 from shards.inputs import with_format, without_format
@@ -156,7 +157,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
     loaded = load_model_tokenizer(config.model)  # workers need it: where it is broken, nothing should have been written
-    uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
     archives = [archive for use in uses for archive in archives_of_places(use.dataset.data_path)]
