@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
-from shards.model_folder import PAD_TOKEN
+from shards.model_folder.folder import PAD_TOKEN
 from train.models import FAMILIES
 from train.models.precision import FLOAT32
 from train.models.trained import TrainedModel
