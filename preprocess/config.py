@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
+from preprocess.media import cache
 from shards import ModelConstants
+from shards.files.formats import format_of
 from shards.files.paths import path_flaw
 from shards.formats.mindrecord import MAX_SHARD_BYTES
 from shards.manifest import MOST_PATCHES, MOST_TOKENS
@@ -123,10 +125,13 @@ class RunConfig(EncodingConfig):
         )
     )
     format: Literal["arrow", "mindrecord"] = option("arrow", "file format of the shards")
+    compress: Literal["none", "zstd"] = option(
+        "none", "zstd: patches in about a third of the bytes, without loss, expanded whenever they are read; arrow only"
+    )
     pack_length: int = option(4096, "capacity of a pack in tokens")
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
-    shard_bytes: int = option(256 << 20, "size of a shard file, about")
+    shard_bytes: int = option(256 << 20, "size of a shard file, about, before it is compressed")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
     workers: int = option(len(os.sched_getaffinity(0)), "processes that decode; 0: this one, unprotected from crashes")
     executor: Literal["local", "ray"] = option(
@@ -141,16 +146,29 @@ class RunConfig(EncodingConfig):
         "remove another run, or a published one, that output_dir holds; an unfinished one of the same configuration"
         " goes on",
     )
+    media_cache: Path | None = field(
+        default=None,
+        metadata=_help(
+            "folder for indexes of archives and for what compressed ones hold; may be removed after the run "
+            f"(default: that of output_dir, with {cache.SUFFIX} behind its name)"
+        ),
+    )
+    media_cache_bytes: int = option(1 << 38, "most that media_cache may hold, in bytes")
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model", "datasets", "output_dir", "reuse"):
+        for name in ("model", "datasets", "output_dir", "reuse", "media_cache"):
             flaw = path_flaw(str(getattr(self, name)))
             if flaw:
                 raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
-        _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
+        _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
+        if format_of(self.format, self.compress) is None:
+            raise ConfigError(
+                f"compress {self.compress} does not go with format {self.format}: MindDataset could not expand it; "
+                "leave one of them out"
+            )
         if self.format == "mindrecord" and self.shard_bytes > MAX_SHARD_BYTES:
             raise ConfigError(f"shard_bytes is {self.shard_bytes}; a MindRecord shard takes at most {MAX_SHARD_BYTES}")
         if self.pack_patches != AUTO:
@@ -164,17 +182,21 @@ class RunConfig(EncodingConfig):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def determining(self, constants: ModelConstants) -> dict[str, Any]:
-        """What determines the bytes of the output: no locations, no workers. Raises ConfigError."""
+        """What determines the plan: no locations, no workers, no format of shards. Raises ConfigError."""
         excluded = {
             "model",
             "datasets",
             "output_dir",
+            "format",
+            "compress",
             "workers",
             "executor",
             "task",
             "overwrite",
             "reuse",
             "hash_media",
+            "media_cache",
+            "media_cache_bytes",
             "sample_timeout",
             "max_reject_share",
         }
@@ -186,6 +208,19 @@ class RunConfig(EncodingConfig):
             "video_min_frame_pixels": frames.min_pixels,
         }
         return {name: value for name, value in {**asdict(self), **limits}.items() if name not in excluded}
+
+    @property
+    def media_cache_of_run(self) -> cache.MediaCache:
+        whole = self.output_dir.resolve()
+        folder = whole.with_name(f"{whole.name}{cache.SUFFIX}") if self.media_cache is None else self.media_cache
+        return cache.MediaCache(folder=folder.absolute(), most_bytes=self.media_cache_bytes)
+
+    @property
+    def shard_format(self) -> str:
+        """What `format` and `compress` say together: the format of the manifest."""
+        chosen = format_of(self.format, self.compress)
+        assert chosen is not None, "checked when it was made"
+        return chosen
 
     @property
     def patch_capacity(self) -> int | None:

@@ -23,6 +23,7 @@ from preprocess.plan.summary import PlanSummary
 from preprocess.write.reuse import check_old_run
 from shards.files.atomic import sync_folder
 from shards.files.differences import differences
+from shards.files.formats import SUFFIXES
 from shards.files.names import (
     INPUTS_NAME,
     LEDGER_NAME,
@@ -32,7 +33,7 @@ from shards.files.names import (
     PLAN_DIR,
     PLAN_NAME,
 )
-from shards.formats.kinds import SUFFIXES, files_of_shard
+from shards.formats.kinds import files_of_shard
 from shards.formats.writer import TEMPORARY_DIR
 from shards.inputs import read_inputs, write_inputs
 
@@ -42,14 +43,14 @@ _OWN_FOLDERS = (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR)
 _OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME)
 
 
-def prepare(config: RunConfig, share: Share) -> Sources:
+def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambda _: None) -> Sources:
     """Check everything that can be wrong before anything is written; then remove what `overwrite` allows, and take
     the folder: from now on it holds this run.
 
     Raises ConfigError, AnnotationError.
     """
     folder = config.output_dir
-    sources = open_sources(config, share)
+    sources = open_sources(config, share, tell)
     if config.format == "mindrecord" and find_spec("mindspore") is None:
         raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:
@@ -226,7 +227,7 @@ def _remove_run(folder: Path) -> None:
     write_inputs(folder, _BEING_REMOVED)
     remove_manifest(folder)
     (folder / LEDGER_NAME).unlink(missing_ok=True)
-    for suffix in SUFFIXES.values():
+    for suffix in set(SUFFIXES.values()):
         for pattern in files_of_shard(f"shard-[0-9]*{suffix}"):
             for path in folder.glob(pattern):
                 path.unlink()

@@ -64,7 +64,7 @@ def index_once(old_dir: Path, plan: Path, share: Share, hold: Hold) -> None:
 def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share: Share, hold: Hold) -> int:
     """Write the shards of this share that are not finished; return how many of other shares are not."""
     folder, all_shards = config.output_dir, range(plan.num_shards)
-    fingerprint = plan.run_fingerprint(config.format)
+    fingerprint = plan.run_fingerprint(config.shard_format)
     missing = [index for index in all_shards if index in share and not is_finished(folder, index, fingerprint)]
     if missing:
         hold.check()

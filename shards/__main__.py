@@ -19,6 +19,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from shards.errors import DamagedShard, FlagError, ShardError, UnreadableShard
+from shards.files.formats import ARROW, COMPRESSIONS, FILE_FORMATS, format_of
 from shards.files.text import visible
 from shards.look.info import info_text
 from shards.look.readable import readable_bytes
@@ -55,12 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="what single packs hold: text, labels, pictures")
     show.add_argument("--pack", default="0", metavar="N", help="which packs, for example 5 or 0,5,9-12 (default 0)")
     show.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures instead")
-    convert = commands.add_parser("convert", help="the same rows in another file format")
+    convert = commands.add_parser("convert", help="the same rows in another file format, or compressed, or expanded")
     for command in (info, verify, show):
         command.add_argument("folder", type=Path, metavar="DIR")
     convert.add_argument("folder", type=Path, metavar="SRC")
     convert.add_argument("target", type=Path, metavar="DST", help="folder to write; new, or a conversion to go on with")
-    convert.add_argument("--format", required=True, choices=("arrow", "mindrecord"))
+    convert.add_argument("--format", choices=FILE_FORMATS, help="default: arrow")
+    convert.add_argument("--compress", choices=COMPRESSIONS, help="of arrow's patches; default: none")
+    convert.set_defaults(refuse=convert.error)
     for command in (verify, convert):
         command.add_argument(
             "--workers", type=_count, default=len(os.sched_getaffinity(0)), metavar="N", help="processes; 0: this one"
@@ -136,12 +139,17 @@ def pack_numbers(text: str, num_packs: int) -> list[int]:
 def _convert(options: argparse.Namespace) -> int:
     from shards.convert import convert_shards
 
+    if options.format is None and options.compress is None:
+        options.refuse("say --format arrow|mindrecord or --compress none|zstd")
+    format = format_of(options.format or ARROW, options.compress or "none")
+    if format is None:
+        return options.refuse(f"--compress {options.compress} does not go with --format {options.format}")
     num_shards = len(read_manifest(options.folder).shards)
     with _bar("convert") as bar:
         manifest = convert_shards(
             options.folder,
             options.target,
-            format=options.format,
+            format=format,
             workers=options.workers,
             on_shard=partial(_advance, bar, num_shards),
         )

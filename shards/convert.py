@@ -1,4 +1,4 @@
-"""Convert a dataset to another file format: the same rows, dtypes and bytes, shard by shard.
+"""Convert a dataset to another file format, compressed or not: the same rows, dtypes and bytes, shard by shard.
 
 What comes out is the folder that preprocessing with that format would have written, plan included, so that it can be
 reported on, resumed and reused, and so that converting back gives the original, byte for byte. Interrupted, the same
@@ -22,6 +22,7 @@ from typing import Any
 
 from shards.errors import ConversionError, DamagedShard, InvalidPack, UnreadableShard
 from shards.files.atomic import write_atomically
+from shards.files.formats import SUFFIXES
 from shards.files.hashing import sha256_of_own_file
 from shards.files.names import INPUTS_NAME, LEDGER_NAME, MANIFEST_NAME, MODEL_DIR, PLAN_DIR
 from shards.files.plain import copy_plain, copy_plain_tree, open_plain, plain_tree, read_own
@@ -40,7 +41,7 @@ from shards.formats.writer import (
     write_sidecar,
 )
 from shards.inputs import names_format, read_inputs, with_format, write_inputs
-from shards.manifest import CONVERSION_NAME, FORMATS, Manifest, ShardEntry, fingerprint_of, write_manifest
+from shards.manifest import CONVERSION_NAME, Manifest, ShardEntry, fingerprint_of, write_manifest
 from shards.model_constants import ModelConstants
 from shards.pack import PackMaxima
 from shards.reader import open_entry, open_shards
@@ -101,15 +102,16 @@ _NO_SIDECAR = ShardSidecar(
 def convert_shards(
     source: Path, target: Path, *, format: str, workers: int = 0, on_shard: Callable[[], None] = lambda: None
 ) -> Manifest:
-    """Write the dataset in `source` to `target` as `format`, on `workers` processes (0: this one).
+    """Write the dataset in `source` to `target` as `format`, one of `shards.files.formats`.
 
-    `on_shard` is called after each shard, also after those that an interrupted call had finished. Returns the new
-    manifest. Raises ConversionError where `target` holds something else or a process dies, RowTooLarge where the
-    format can't hold the largest pack, and what `open_shards` raises where the source is damaged.
+    Works on `workers` processes (0: this one). `on_shard` is called after each shard, also after those that an
+    interrupted call had finished. Returns the new manifest. Raises ConversionError where `target` holds something else
+    or a process dies, RowTooLarge where the format can't hold the largest pack, and what `open_shards` raises where the
+    source is damaged.
     """
     manifest = open_shards(source).manifest
-    if format not in FORMATS:
-        raise ConversionError(f"there is no format {format!r}; formats are {' and '.join(FORMATS)}")
+    if format not in SUFFIXES:
+        raise ConversionError(f"there is no format {format!r}; formats are {', '.join(SUFFIXES)}")
     if manifest.format == format:
         raise ConversionError(f"{source} has format {format} already")
     row_bytes = largest_row_bytes(manifest.maxima, manifest.model)

@@ -2,8 +2,9 @@
 
 The manifest holds these inputs, and its fingerprint is taken of them. From the beginning of a run they stand in
 plan/inputs.json too, with more that only the run needs. Whoever preprocesses says what is in them; one value is known
-here, `config.format`, the file format: a conversion changes it, and nothing else of a plan depends on it. MindRecord is
-written by MindSpore, so that `versions.mindspore` stands in the inputs of that format alone.
+here, `config.format`, the format of the shards: a conversion changes it, and nothing else of a plan depends on it. What
+determines the bytes of one format alone stands in the `versions` of that format's inputs: MindSpore writes MindRecord,
+and the zstd inside of pyarrow compresses.
 """
 
 from __future__ import annotations
@@ -15,27 +16,30 @@ from pathlib import Path
 from typing import Any
 
 from shards.files.atomic import write_atomically
+from shards.files.formats import ARROW_ZSTD, MINDRECORD
 from shards.files.names import INPUTS_NAME, PLAN_DIR
 from shards.files.plain import read_own
 from shards.files.records import Record
 
-_MINDRECORD_WRITER = "mindspore"
+_WRITERS = {MINDRECORD: ("mindspore", "mindspore"), ARROW_ZSTD: ("zstd_of_pyarrow", "pyarrow")}  # name, package
+WRITER_NAMES = frozenset(name for name, _ in _WRITERS.values())
 
 
 def with_format(inputs: Mapping[str, Any], format: str) -> dict[str, Any]:
     """Those of the same plan in another file format; the version of what writes that format comes with it."""
     changed = without_format(inputs)
     changed["config"]["format"] = format
-    if format == "mindrecord" and "versions" in changed:
-        changed["versions"][_MINDRECORD_WRITER] = _installed(_MINDRECORD_WRITER)
+    if format in _WRITERS and "versions" in changed:
+        name, package = _WRITERS[format]
+        changed["versions"][name] = _installed(package)
     return changed
 
 
 def without_format(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the plan: which samples and packs there are, and in which order."""
-    of_format = {"config": "format", "versions": _MINDRECORD_WRITER}
+    of_format = {"config": {"format"}, "versions": WRITER_NAMES}
     kept = {
-        section: {name: value for name, value in inputs.get(section, {}).items() if name != dropped}
+        section: {name: value for name, value in inputs.get(section, {}).items() if name not in dropped}
         for section, dropped in of_format.items()
         if section in inputs or section == "config"
     }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from shards.errors import DamagedShard, NotADataset, UnreadableShard, UnsupportedVersion
 from shards.files.atomic import write_atomically
+from shards.files.formats import ARROW_ZSTD, MINDRECORD, SUFFIXES, flags_of
 from shards.files.hashing import sha256_of_json
 from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.files.plain import read_own
@@ -21,8 +22,8 @@ from shards.model_constants import ModelConstants
 from shards.pack import PackCounts, PackMaxima
 
 FORMAT_VERSION = 1
-FORMATS = ("arrow", "mindrecord")
 MOST_TOKENS = MOST_PATCHES = 1 << 24  # of a row
+_MOST_TIMES_SMALLER = 1 << 15  # than its bytes can a compressed file be: zstd writes 128 KiB of equal bytes in four
 _MOST_PACKS = (1 << 31) - 1  # of a shard
 _SHARD_NAME = re.compile(r"shard-[0-9]{6,18}\.[a-z]+")
 CONVERSION_NAME = ".converting.json"  # stands in a folder while another dataset is converted into it
@@ -49,9 +50,10 @@ class ShardEntry:
         """Raises FieldError."""
         record.only(cls.__slots__)
         name = record.text("name")
-        if not _SHARD_NAME.fullmatch(name) or not name.endswith(f".{format}"):
-            record.refuse("name", f"a file name like shard-000000.{format}")
-        has_index = format == "mindrecord"
+        suffix = SUFFIXES[format]
+        if not _SHARD_NAME.fullmatch(name) or not name.endswith(suffix):
+            record.refuse("name", f"a file name like shard-000000{suffix}")
+        has_index = format == MINDRECORD
         if not has_index and len(record.values) > 4:
             raise FieldError(f"{record.name} has an index, which shards of format {format} have not")
         return cls(
@@ -84,7 +86,7 @@ class DatasetSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    format: str  # of the shards: "arrow" or "mindrecord"
+    format: str  # of the shards: one of shards.files.formats.SUFFIXES
     fingerprint: str  # sha256 of everything that determines the bytes
     inputs: Mapping[str, Any]  # what the fingerprint was taken of, for people and for error messages
     model: ModelConstants
@@ -126,9 +128,9 @@ class Manifest:
             )
         try:
             format = record.text("format")
-            if format not in FORMATS:
+            if format not in SUFFIXES:
                 raise UnsupportedVersion(
-                    f"{source}: its shards have format {shown(format)}, this code reads {' and '.join(FORMATS)}; "
+                    f"{source}: its shards have format {shown(format)}, this code reads {', '.join(SUFFIXES)}; "
                     "install the version of this project that wrote it, or preprocess again"
                 )
             return _manifest(record, format)
@@ -181,11 +183,12 @@ def _check_maxima(manifest: Manifest) -> None:
         if getattr(maxima, name) > limit:
             raise FieldError(f"maxima.{name} is {getattr(maxima, name)}, more than {of}, {limit}")
     largest = max((entry.num_bytes for entry in manifest.shards), default=0)
+    expanded = largest * _MOST_TIMES_SMALLER if manifest.format == ARROW_ZSTD else largest
     for name, num_bytes in (
         ("image_patches", maxima.image_patches * model.image_patch_bytes),
         ("video_patches", maxima.video_patches * model.video_patch_bytes),
     ):
-        if num_bytes > largest:
+        if num_bytes > expanded:
             raise FieldError(f"maxima.{name} is {getattr(maxima, name)}: the largest shard has {largest} bytes only")
     for name in ("temporal_slices", "windows"):  # a visual token is the least that they hold
         if getattr(maxima, name) * model.merge_unit > maxima.patches:
@@ -237,7 +240,7 @@ def _what_it_is(folder: Path) -> str:
     try:
         conversion = Record.parse(read_own(folder / CONVERSION_NAME))
         source, format = conversion.text("source"), conversion.text("format")
-        words = ("python", "-m", "shards", "convert", source, str(folder), "--format", format)
+        words = ("python", "-m", "shards", "convert", source, str(folder), *flags_of(format))
         return f"a conversion into it did not finish; go on with {shlex.join(words)}"
     except (OSError, ValueError):
         has_plan = (folder / PLAN_DIR).is_dir()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from shards.families import family_of
 from shards.model_constants import ModelConstants
 
 IGNORE_INDEX = -100
+PatchColumn = Literal["image_patches", "video_patches"]
 
 
 @dataclass(frozen=True, kw_only=True)

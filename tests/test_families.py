@@ -160,10 +160,10 @@ def talk_about_both(workshop: Workshop) -> dict[str, Any]:
     return talk("<image>Look at<video>this.", answer, image="a.png", video="a.mp4")
 
 
-@pytest.mark.parametrize("format", ["arrow", "mindrecord"])
-def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, format: str) -> None:
+@pytest.mark.parametrize("flag", ["--format=arrow", "--format=mindrecord", "--compress=zstd"])
+def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, flag: str) -> None:
     toy.dataset([talk_about_both(toy), talk()], boxes="original")
-    outcome = toy.run(f"--format={format}")
+    outcome = toy.run(flag)
     assert outcome.code == 0, outcome.err
     [pack] = open_shards(outcome.folder)
     manifest = open_shards(outcome.folder).manifest

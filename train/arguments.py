@@ -15,6 +15,7 @@ from train.steps.schedule import COSINE_WITH_MIN, SCHEDULES
 OPTIMIZER = "adamw_mindspore"
 DEVICES = ("auto", "Ascend", "CPU")
 STAGES = (0, 1, 2, 3)  # `train.steps.zero`
+CHECKPOINT_WRITERS = ("shared", "gather")  # `train.checkpoints.writers`
 STRATEGIES = ("no", "steps", "epoch")
 REPORTERS = ("tensorboard",)  # besides metrics.jsonl and the log, which every run has
 
@@ -97,6 +98,11 @@ class TrainArguments:
     save_strategy: str = _flag("steps", f"when to save a checkpoint: {', '.join(STRATEGIES)}; the end is one more time")
     save_steps: int = _flag(500, "optimizer steps between two checkpoints, with save_strategy steps")
     save_total_limit: int | None = _flag(None, "checkpoints to keep, the newest; all where left out")
+    checkpoint_writer: str = _flag(
+        "shared",
+        "shared: each rank writes its parts of a file; gather: the first rank writes all, for network disks on which "
+        "several machines write one file badly",
+    )
     resume_from_checkpoint: bool | Path = field(
         default=True,
         metadata={"help": "True: go on from the newest checkpoint in output_dir; False: don't; or a checkpoint folder"},
@@ -136,6 +142,7 @@ class TrainArguments:
         self._require_known("lr_scheduler_type", SCHEDULES)
         self._require_known("device", DEVICES)
         self._require_known("save_strategy", STRATEGIES)
+        self._require_known("checkpoint_writer", CHECKPOINT_WRITERS)
         self._require_known("eval_strategy", STRATEGIES)
         self._require(
             set(self.reporters) <= set(REPORTERS),

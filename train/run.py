@@ -24,6 +24,7 @@ from train.arguments import TrainArguments
 from train.checkpoints.export import export_model
 from train.checkpoints.saving import Saver, restore_optimizer
 from train.checkpoints.trainer_state import TrainerState, write_state
+from train.checkpoints.writers import choose_writer
 from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.inputs import Inputs
@@ -86,6 +87,7 @@ class Run:
         if not is_alone:
             reporting.say(f"model state: {sum(4 * each.size for each in held):,} bytes in this process")
         self.evaluation = Evaluation(model, inputs.eval_shards, world) if inputs.eval_shards else None
+        self.writer = choose_writer(arguments.checkpoint_writer, world)
         checkpoint = inputs.start.checkpoint
         self.saver = Saver(
             arguments,
@@ -94,7 +96,7 @@ class Run:
             model,
             adapters,
             self.optimizer,
-            world,
+            self.writer,
             newest=checkpoint.folder if checkpoint else None,
         )
         self._peak_flops = peak_flops(ms.hal.get_device_name(0))
@@ -143,11 +145,8 @@ class Run:
         begin = time.perf_counter()
         output_dir = self.arguments.output_dir
         dtype = "BF16" if self.arguments.bf16 else "F32"
-        writes = self.world.is_first
-        export_model(output_dir, self.model, self.arguments.model, self.adapters, dtype=dtype, writes=writes)
-        if writes:
-            write_run_state(output_dir, self.inputs, step=self.order.num_steps)
-        self.world.barrier()
+        export_model(output_dir, self.model, self.arguments.model, self.adapters, dtype=dtype, writer=self.writer)
+        self.writer.once(lambda: write_run_state(output_dir, self.inputs, step=self.order.num_steps))
         self.reporting.say(f"saved {output_dir} in {time.perf_counter() - begin:.1f} s")
 
     def _compile_and_restore(self) -> None:

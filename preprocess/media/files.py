@@ -18,6 +18,7 @@ import numpy as np
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.paths import resolve_path
+from preprocess.media.places import Place
 from preprocess.sample import MediaSource, MediaStamp
 
 HOW = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe must not wait for somebody to write
@@ -39,9 +40,10 @@ def owns(_: MediaSource) -> bool:
     return True
 
 
-def locate(written: str, data_path: Path | None, *, follow_links: bool) -> MediaSource:
+def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSource:
     """Raises SampleError (path_outside, missing_file); touches no file unless links must not be followed."""
-    return MediaSource(path=resolve_path(written, data_path, follow_links=follow_links))
+    assert place is None or isinstance(place, Path), f"no kind knows {place}"
+    return MediaSource(path=resolve_path(written, place, follow_links=follow_links))
 
 
 def describe(source: MediaSource) -> str:

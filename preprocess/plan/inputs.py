@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,9 @@ from preprocess.arithmetic.tokenizer import check_allowed, load_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError
 from preprocess.jobs.share import EVERYTHING, Share
+from preprocess.media.archives.prepare import prepare_archives
+from preprocess.media.cache import use as use_cache
+from preprocess.media.places import archives_of_places, as_written
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotation_files import annotation_files
@@ -125,7 +128,7 @@ class Sources:
         return {
             use.dataset.name: {
                 "annotation_path": _written(use.dataset.annotation_path),
-                "data_path": None if use.dataset.data_path is None else str(use.dataset.data_path),
+                "data_path": as_written(use.dataset.data_path),
             }
             for use in self.uses
         }
@@ -136,10 +139,11 @@ class Sources:
         return sum(use.num_chosen(len(file)) for use, file in zip(self.uses, self.files, strict=True))
 
 
-def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
+def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[str], None] = lambda _: None) -> Sources:
     """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily.
 
-    Touches nothing, but for array jobs, which share indexes of the annotations.
+    Touches nothing, but for array jobs, which share indexes of the annotations, and for archives, whose indexes stand
+    in `media_cache`; `tell` says what is done about those.
     """
     if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
         raise ConfigError(
@@ -153,6 +157,9 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
     uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
+    archives = [archive for use in uses for archive in archives_of_places(use.dataset.data_path)]
+    use_cache(config.media_cache_of_run)
+    prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
     everything = [path for of_dataset in paths.values() for path in of_dataset]
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
@@ -177,7 +184,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
     return Sources(
         uses=uses,
         constants=constants,
-        inputs=with_format(inputs, config.format),
+        inputs=with_format(inputs, config.shard_format),
         hashed=(*hashed.values(), hashed_tokenizer),
         paths=paths,
         indexes=indexes,

@@ -45,7 +45,7 @@ def finish_plan(
     sizes = columns.sizes()
     packed = pack_samples(sizes, config, sources.constants)
     row_bytes = largest_row_bytes(largest_pack(sizes, packed), sources.constants)
-    check_row_fits(config.format, row_bytes)
+    check_row_fits(config.shard_format, row_bytes)
     write_packs(
         folder / "packs.arrow",
         packed.packs,

@@ -103,7 +103,7 @@ def run_sweep(
 def _is_writable(sizes: SampleSizes, packed: PackedItems, config: RunConfig, constants: ModelConstants) -> bool:
     """Whether the format holds the largest pack."""
     try:
-        check_row_fits(config.format, largest_row_bytes(largest_pack(sizes, packed), constants))
+        check_row_fits(config.shard_format, largest_row_bytes(largest_pack(sizes, packed), constants))
     except RowTooLarge:
         return False
     return True

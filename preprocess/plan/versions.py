@@ -13,12 +13,13 @@ import PIL
 from PIL import features
 
 import preprocess
+from shards.inputs import WRITER_NAMES
 
 # Of Pillow, which may be built with others, or without them: decoders whose pixels their standards leave open.
 _PICTURE_CODECS = ("libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff")
 # Of FFmpeg, which PyAV may be built with another one of: frames, their times, their colours.
 _VIDEO_LIBRARIES = ("libavcodec", "libavformat", "libswscale")
-_NOT_OF_PATCHES = {"tokenizers", "pyarrow", "mindspore"}
+_NOT_OF_PATCHES = {"tokenizers", "pyarrow", *WRITER_NAMES}
 
 
 def versions() -> dict[str, str | None]:

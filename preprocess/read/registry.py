@@ -10,10 +10,10 @@ Relative paths are relative to the registry file.
 from __future__ import annotations
 
 import ast
-import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import ConfigError
+from preprocess.media.data_path import find_places, parse_data_path
+from preprocess.media.places import DataPath
 from preprocess.read.forms.training_flags import LossTurns
 from preprocess.read.options import MediaPosition, Reasoning, check_options
 from preprocess.sample import BoxMode
@@ -36,7 +38,7 @@ _MOST_PERCENT = 999_999
 class Dataset:
     name: str
     annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
-    data_path: Path | None  # None: media paths are absolute
+    data_path: DataPath  # None: media paths are absolute
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
     columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it
@@ -115,16 +117,14 @@ def choose_datasets(registry: Mapping[str, Dataset], dataset_use: str) -> tuple[
             raise ConfigError(f"dataset_use: {part!r} takes nothing; leave the dataset out")
         if name in chosen:
             raise ConfigError(f"dataset_use: {name!r} stands twice; say how often with %, for example {name}%200")
-        _require_folder(registry[name])
-        chosen[name] = DatasetUse(dataset=registry[name], percent=percent)
+        chosen[name] = DatasetUse(dataset=_with_places(registry[name]), percent=percent)
     if not chosen:
         raise ConfigError(f"dataset_use is empty; name datasets of the registry: {', '.join(registry)}")
     return tuple(chosen.values())
 
 
-def _require_folder(dataset: Dataset) -> None:
-    if dataset.data_path is not None and not os.path.isdir(dataset.data_path):
-        raise ConfigError(f"{dataset.where}: data_path {dataset.data_path} is not an existing folder")
+def _with_places(dataset: Dataset) -> Dataset:
+    return replace(dataset, data_path=find_places(dataset.where, dataset.data_path))
 
 
 def _nearest(name: str, registry: Mapping[str, Dataset]) -> str:
@@ -149,21 +149,18 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
             hint = f"; did you mean {nearest!r}?" if nearest else f"; known are {', '.join(sorted(known))}"
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
     annotation_path = entry.get("annotation_path")
-    data_path = entry.get("data_path")
     annotation_paths: list[Any] = annotation_path if isinstance(annotation_path, list) else [annotation_path]
     if not annotation_paths or not all(isinstance(each, str) and each for each in annotation_paths):
         raise ConfigError(f"{where}: annotation_path is missing or not a string, or a list of strings")
-    if not isinstance(data_path, (str, type(None))):
-        raise ConfigError(f"{where}: data_path must be a string")
-    for key, written in (*(("annotation_path", each) for each in annotation_paths), ("data_path", data_path or "")):
+    for written in annotation_paths:
         if path_flaw(written):
-            raise ConfigError(f"{where}: {key} {written!r} {path_flaw(written)}")
+            raise ConfigError(f"{where}: annotation_path {written!r} {path_flaw(written)}")
     files = tuple(_absolute(each, registry_path) for each in annotation_paths)
     options = {key: value for key, value in entry.items() if key not in ("annotation_path", "data_path")}
     return Dataset(
         name=name,
         annotation_path=files if isinstance(annotation_path, list) else files[0],
-        data_path=_absolute(data_path, registry_path) if data_path else None,
+        data_path=parse_data_path(where, entry.get("data_path"), partial(_absolute, registry_path=registry_path)),
         registry=registry_path,
         **options,
     )

@@ -21,6 +21,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.media.cache import use as use_cache
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader, read_table
@@ -43,11 +44,12 @@ class ShardStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedShardStage:
+        use_cache(self.config.media_cache_of_run)
         encoder = self.load_encoder(self.config.model, self.config)
         if self.config.reuse is not None:
             old_patches = OldPatches(self.config.reuse, self.config.output_dir / PLAN_DIR)
             encoder = replace(encoder, old_patches=old_patches)
-        load_format(self.config.format)  # here, where starting may take its time
+        load_format(self.config.shard_format)  # here, where starting may take its time
         return LoadedShardStage(self.config, encoder, self.hold)
 
 
@@ -57,12 +59,12 @@ class LoadedShardStage:
         summary = PlanSummary.read(plan)
         assert summary is not None, f"{plan} is unfinished"
         self._output_dir = config.output_dir
-        self._fingerprint = summary.run_fingerprint(config.format)
+        self._fingerprint = summary.run_fingerprint(config.shard_format)
         self._plan_fingerprint = summary.fingerprint
         self._check_hold = (lambda: None) if hold is None else hold.check
         self._write_shard = partial(
             write_shard,
-            format=config.format,
+            format=config.shard_format,
             largest_row_bytes=summary.largest_row_bytes,
             fingerprint=self._fingerprint,
             before_publishing=self._check_hold,

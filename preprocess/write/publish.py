@@ -44,7 +44,7 @@ def publish(
 
     Raises FatalError where the folder is not `hold`'s any more, or holds what another run wrote.
     """
-    folder, fingerprint = config.output_dir, plan.run_fingerprint(config.format)
+    folder, fingerprint = config.output_dir, plan.run_fingerprint(config.shard_format)
     remove_workspaces(folder, fingerprint)  # all shards are finished: nobody needs what is there
     datasets = {name: number for number, name in enumerate(plan.datasets)}
     rejects: list[Reject] = []  # of the shards; those of the plan may be many more
@@ -84,9 +84,9 @@ def publish(
     by_dataset = count_by_dataset(read_ledger(ledger))
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
-        format=config.format,
+        format=config.shard_format,
         fingerprint=fingerprint,
-        inputs=plan.run_inputs(config.format),
+        inputs=plan.run_inputs(config.shard_format),
         model=constants,
         pack_length=plan.pack_length,
         pack_patches=plan.pack_patches,

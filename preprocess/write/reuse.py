@@ -7,7 +7,6 @@ shard is verified by whoever first copies from it.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -19,13 +18,12 @@ from preprocess.plan.versions import versions_of_patches
 from preprocess.sample import MeasuredImage
 from preprocess.write.index import notes_dir, read_index, verify_once
 from preprocess.write.places import MEDIA_DIR, Medium, content_key, is_hashed, media_path, source_key
-from shards import ModelConstants, Pack, ShardError, open_shards
+from shards import ModelConstants, ShardError, open_shards
 from shards.files.differences import differences
 from shards.files.names import INPUTS_NAME, PLAN_DIR
 from shards.formats.writer import shard_index
 from shards.inputs import read_inputs
-
-_OPEN_PACKS = 256  # views into mapped files; media of one pack are wanted at different times
+from shards.pack import PatchColumn
 
 
 def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, str | None]) -> None:
@@ -53,14 +51,13 @@ def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, 
 
 
 class OldPatches:
-    """Finds patches by medium, in shards of either format. One per process."""
+    """Finds patches by medium, in shards of any format. One per process."""
 
     def __init__(self, old_dir: Path, plan: Path) -> None:
         self._old_dir = old_dir
         self._notes_dir = notes_dir(old_dir, plan)
         self._shards = open_shards(old_dir)
         self._verified: set[int] = set()
-        self._pack = lru_cache(maxsize=_OPEN_PACKS)(self._read_pack)
         self._columns = read_index(old_dir, plan)
         try:
             inputs = read_inputs(old_dir) or {}
@@ -69,7 +66,7 @@ class OldPatches:
         self._has_content_keys = bool(inputs.get("hash_media"))
 
     def find(self, medium: Medium) -> npt.NDArray[np.uint8] | None:
-        """(patches, bytes) of `medium`: a view into the old shard, or None where it was not decoded before.
+        """(patches, bytes) of `medium`, a view into the old shard if possible; None where it was not decoded before.
 
         Where both runs hashed media, only the content counts. Raises FatalError where the old shard is damaged.
         """
@@ -79,19 +76,18 @@ class OldPatches:
         position = int(np.searchsorted(highs, np.uint64(high)))
         while position < len(highs) and highs[position] == high:
             if lows[position] == low:
-                pack = self._pack(int(shards[position]), int(rows[position]))
-                patches = pack.image_patches if isinstance(medium, MeasuredImage) else pack.video_patches
-                first = int(first_patches[position])
-                return patches[first : first + prod(medium.grid_thw)]
+                name: PatchColumn = "image_patches" if isinstance(medium, MeasuredImage) else "video_patches"
+                first, number = int(first_patches[position]), prod(medium.grid_thw)
+                return self._read(int(shards[position]), int(rows[position]), name, first, number)
             position += 1
         return None
 
-    def _read_pack(self, shard: int, row: int) -> Pack:
+    def _read(self, shard: int, row: int, name: PatchColumn, first: int, number: int) -> npt.NDArray[np.uint8]:
         if shard not in self._verified:
             self._verify(shard)
             self._verified.add(shard)
         try:
-            return self._shards.shard(shard)[row]
+            return self._shards.shard(shard).patches(row, name, first, number)
         except ShardError as error:
             raise FatalError(f"{error}; or run without --reuse {self._old_dir}") from None
 

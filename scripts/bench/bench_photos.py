@@ -41,10 +41,9 @@ def published(folder: Path) -> dict[str, str]:
 
 
 def make_run(folder: Path, sizes: list[tuple[int, int]], **settings: Any) -> RunConfig:
-    """One conversation a photo; `settings` are those of RunConfig."""
+    """One conversation a made-up photo; `settings` are those of RunConfig."""
     media = folder / "photos"
     media.mkdir(parents=True)
-    records = []
     made: dict[tuple[tuple[int, int], int], Path] = {}
     for number, size in enumerate(sizes):
         path, kind = media / f"{number:05d}.jpg", (size, number % _DIFFERENT_PHOTOS)
@@ -53,9 +52,16 @@ def make_run(folder: Path, sizes: list[tuple[int, int]], **settings: Any) -> Run
         else:
             write_photo(path, size, number)
             made[kind] = path
+    return run_of_photos(folder, sorted(path.name for path in media.iterdir()), **settings)
+
+
+def run_of_photos(folder: Path, names: list[str], **settings: Any) -> RunConfig:
+    """One conversation for each file in the folder `photos` of `folder`."""
+    records = []
+    for number, name in enumerate(names):
         question, answer = _QUESTIONS[number % 3], _ANSWERS[number % 3]
         turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
-        records.append({"image": f"{number:05d}.jpg", "conversations": turns})
+        records.append({"image": name, "conversations": turns})
     (folder / "photos.json").write_text(json.dumps(records))
     (folder / "datasets.yaml").write_text("photos: {annotation_path: photos.json, data_path: photos}\n")
     write_model_folder(folder / "model", [*_QUESTIONS, *_ANSWERS])

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from shards.files.formats import ARROW_ZSTD, MINDRECORD
 from shards.formats import arrow, mindrecord
 from shards.model_constants import ModelConstants
-from shards.pack import Pack
-
-Format = Literal["arrow", "mindrecord"]
-SUFFIXES: dict[str, str] = {"arrow": arrow.SUFFIX, "mindrecord": mindrecord.SUFFIX}
+from shards.pack import Pack, PatchColumn
 
 
 class Shard(Protocol):
@@ -21,6 +22,10 @@ class Shard(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, row: int) -> Pack: ...
+
+    def patches(self, row: int, name: PatchColumn, first: int, number: int) -> npt.NDArray[np.uint8]:
+        """`number` patches of a pack, from `first` on: (number, bytes), without reading the others."""
+        ...
 
 
 class ShardWriter(Protocol):
@@ -41,28 +46,30 @@ class ShardWriter(Protocol):
 
 
 def open_shard(path: Path, constants: ModelConstants, num_bytes: int | None = None) -> Shard:
-    """`num_bytes`: the size of the file, where it is known. Raises DamagedShard or UnreadableShard."""
+    """Its suffix says of which format it is, and an Arrow file itself whether it is compressed.
+
+    `num_bytes`: the size of the file, where it is known. Raises DamagedShard or UnreadableShard."""
     if path.suffix == mindrecord.SUFFIX:
         return mindrecord.MindRecordShard(path, constants, num_bytes)
     return arrow.ArrowShard(path, constants, num_bytes)
 
 
-def create_shard(path: Path, constants: ModelConstants, largest_row_bytes: int) -> ShardWriter:
-    """The suffix of `path` says which format."""
-    if path.suffix == mindrecord.SUFFIX:
+def create_shard(path: Path, constants: ModelConstants, format: str, largest_row_bytes: int) -> ShardWriter:
+    """`path` has the suffix of `format`."""
+    if format == MINDRECORD:
         return mindrecord.MindRecordShardWriter(path, constants, mindrecord.page_bytes(largest_row_bytes))
-    return arrow.ArrowShardWriter(path, constants)
+    return arrow.ArrowShardWriter(path, constants, compress=format == ARROW_ZSTD)
 
 
 def check_row_fits(format: str, largest_row_bytes: int) -> None:
     """Raise RowTooLarge, with the number, where `format` can't hold a row of that size."""
-    if format == "mindrecord":
+    if format == MINDRECORD:
         mindrecord.page_bytes(largest_row_bytes)
 
 
 def load_format(format: str) -> None:
     """Import now what writing the first shard would import; ImportError where it is not installed."""
-    if format == "mindrecord":
+    if format == MINDRECORD:
         import mindspore.mindrecord  # noqa: F401
 
 

@@ -31,7 +31,7 @@ from shards.files.hashing import sha256_of_file, sync_file
 from shards.formats.mapped import check_size, opened
 from shards.manifest import index_name
 from shards.model_constants import ModelConstants
-from shards.pack import Pack, PackCounts, PackMaxima, count_pack
+from shards.pack import Pack, PackCounts, PackMaxima, PatchColumn, count_pack
 
 SUFFIX = ".mindrecord"
 
@@ -213,6 +213,11 @@ class MindRecordShard:
             return self._pack(row)
         except (struct.error, ValueError, LookupError, TypeError, RecursionError) as error:
             raise self._damaged(f"is damaged in pack {row} ({error})") from None
+
+    def patches(self, row: int, name: PatchColumn, first: int, number: int) -> npt.NDArray[np.uint8]:
+        """Some of the patches of a pack: (number, bytes), a view."""
+        patches: npt.NDArray[np.uint8] = getattr(self[row], name)
+        return patches[first : first + number]
 
     def _pack(self, row: int) -> Pack:
         counts = dict(zip(_COUNTS, self._counts[row].tolist(), strict=True))

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
+from shards.files.formats import SUFFIXES
 from shards.files.names import PLAN_DIR
 from shards.files.plain import read_own
 from shards.files.records import Record
-from shards.formats.kinds import SUFFIXES, create_shard, files_of_shard
+from shards.formats.kinds import create_shard, files_of_shard
 from shards.manifest import ShardEntry
 from shards.model_constants import ModelConstants
 from shards.pack import Pack, PackCounts, PackMaxima, check_pack, measure_pack
@@ -141,7 +142,7 @@ def write_shard(
     workspace = Path(tempfile.mkdtemp(prefix=prefix, dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
-        with create_shard(workspace / name, constants, largest_row_bytes) as writer:
+        with create_shard(workspace / name, constants, format, largest_row_bytes) as writer:
 
             def check_and_write(pack: Pack) -> PackMaxima:
                 check_pack(pack, constants)

@@ -65,3 +65,12 @@ def test_nothing_outlives_a_killed_rank_or_launcher(tmp_path: Path) -> None:
     result = run_quickly("kill_ranks", tmp_path)
     assert result["slowest_seconds"] < 10
     assert (result["orphans"], result["wrong_endings"]) == (0, 0)
+
+
+@pytest.mark.slow
+def test_compressed_patches_take_less_and_are_read_fast_enough(tmp_path: Path) -> None:
+    result = run_quickly("disk", tmp_path)
+    assert set(result) == {"bytes_per_patch_raw", "bytes_per_patch_compressed", "read_mb_per_s_compressed"}
+    assert 588 <= result["bytes_per_patch_raw"] < 600
+    assert result["bytes_per_patch_compressed"] < 0.6 * result["bytes_per_patch_raw"]
+    assert result["read_mb_per_s_compressed"] > 41  # what a 7B on 8 NPUs takes, as the benchmark says

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from shards.formats.writer import (
     sidecar_path,
     write_sidecar,
 )
-from shards.inputs import read_inputs, write_inputs
+from shards.inputs import read_inputs, with_format, write_inputs
 from shards.manifest import fingerprint_of
 from tests.shards.datasets import some_packs, write_dataset
 from tests.shards.packs import assert_same, make_pack, packs
@@ -102,6 +103,31 @@ def test_any_packs_survive_there_and_back(tmp_path_factory: pytest.TempPathFacto
         assert_same(there, pack)
         assert_same(back, pack)
     assert files(folder / "back") == files(folder / "source")
+
+
+@pytest.mark.parametrize("other", ["arrow", "mindrecord"])
+def test_compressed_and_expanded_again_it_is_the_same_folder(tmp_path: Path, other: str) -> None:
+    (tmp_path / "source").mkdir()
+    inputs = with_format(INPUTS, other)
+    write_dataset(tmp_path / "source", SHARDS, other, inputs=inputs, fingerprint=fingerprint_of(inputs))
+    manifest = convert_shards(tmp_path / "source", tmp_path / "there", format="arrow_zstd")
+    assert manifest.inputs["config"]["format"] == manifest.format == "arrow_zstd"
+    assert manifest.inputs["versions"] == {"pillow": "12", "zstd_of_pyarrow": version("pyarrow")}
+    expected = [pack for shard in SHARDS for pack in shard]
+    for pack, got in zip(expected, open_shards(tmp_path / "there"), strict=True):
+        assert_same(got, pack)
+    assert convert_shards(tmp_path / "there", tmp_path / "back", format=other).inputs == inputs
+    assert files(tmp_path / "back") == files(tmp_path / "source")
+
+
+@pytest.mark.parametrize("format", ["arrow_zstd", "mindrecord"])
+def test_an_unfinished_conversion_says_how_to_go_on(source: Path, tmp_path: Path, format: str) -> None:
+    (tmp_path / "there").mkdir()
+    begun = {"source": "/from", "format": format, "manifest_sha256": "ab"}
+    (tmp_path / "there" / ".converting.json").write_text(json.dumps(begun))
+    flags = {"arrow_zstd": "--compress zstd", "mindrecord": "--format mindrecord"}[format]
+    with pytest.raises(NotADataset, match=rf"go on with python -m shards convert /from {tmp_path}/there {flags}"):
+        open_shards(tmp_path / "there")
 
 
 def test_the_manifest_is_that_of_preprocessing_into_the_other_format(source: Path, tmp_path: Path) -> None:
@@ -237,7 +263,7 @@ def refuse_another_conversion(source: Path, target: Path) -> None:
     ("attempt", "message"),
     [
         (refuse_same_format, "has format arrow already"),
-        (refuse_unknown_format, "no format 'webdataset'; formats are arrow and mindrecord"),
+        (refuse_unknown_format, "no format 'webdataset'; formats are arrow, arrow_zstd, mindrecord"),
         (refuse_other_content, "is not an empty folder"),
         (refuse_a_file, "is not an empty folder"),
         (refuse_another_conversion, "unfinished conversion of /elsewhere to mindrecord"),

@@ -12,6 +12,7 @@ import pytest
 
 from shards import DatasetSummary, Manifest, Pack, count_pack
 from shards.formats.mindrecord import COLUMNS
+from shards.formats.patch_blocks import BLOCK_PATCHES
 from tests.shards.datasets import write_dataset
 from tests.shards.packs import CONSTANTS, arrays, make_pack
 
@@ -64,7 +65,7 @@ def test_the_manifest_shown_is_one_that_we_write(tmp_path: Path) -> None:
     assert json.loads(shown) == written
 
 
-@pytest.mark.parametrize(("format", "number"), [("arrow", 0), ("mindrecord", 1)])
+@pytest.mark.parametrize(("format", "number"), [("arrow", 0), ("arrow_zstd", 1), ("mindrecord", 2)])
 def test_the_code_shown_reads_every_pack_without_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, number: int
 ) -> None:
@@ -81,4 +82,5 @@ def test_the_code_shown_reads_every_pack_without_us(
 def test_every_column_is_in_the_table() -> None:
     table = re.findall(r"^\| `(\w+)`", FORMAT_MD, re.MULTILINE)
     assert set(COLUMNS) <= set(table)
+    assert f"of {BLOCK_PATCHES} patches each" in FORMAT_MD
     assert f"| (Pi, {CONSTANTS.image_patch_bytes}) |" in FORMAT_MD

@@ -16,5 +16,13 @@ def test_mindspore_is_an_input_of_mindrecord_alone() -> None:
     assert without_format(mindrecord) == without_format(ARROW)
 
 
+def test_pyarrow_is_named_again_where_its_zstd_determines_bytes() -> None:
+    compressed = with_format(with_format(ARROW, "mindrecord"), "arrow_zstd")
+    assert compressed["config"]["format"] == "arrow_zstd"
+    assert compressed["versions"] == {"pillow": "12", "zstd_of_pyarrow": version("pyarrow")}
+    assert with_format(compressed, "arrow") == ARROW
+    assert without_format(compressed) == without_format(ARROW)
+
+
 def test_inputs_without_versions_get_none() -> None:
     assert with_format({"config": {}}, "mindrecord") == {"config": {"format": "mindrecord"}}

@@ -71,6 +71,8 @@ def test_damage_that_ends_a_command_is_not_wrong_usage(dataset: Path, capsys: py
         ["verify", "x", "--workers=-1"],
         ["convert", "a", "b"],
         ["convert", "a", "b", "--format=x"],
+        ["convert", "a", "b", "--compress=gzip"],
+        ["convert", "a", "b", "--format=mindrecord", "--compress=zstd"],
     ],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,8 +120,24 @@ def test_a_page_that_can_not_be_written_is_an_error(
     assert "page.html" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        ("--format=mindrecord", "mindrecord"),
+        ("--format=mindrecord --compress=none", "mindrecord"),
+        ("--format=arrow", "arrow"),
+        ("--compress=none", "arrow"),
+        ("--compress=zstd", "arrow_zstd"),
+        ("--format=arrow --compress=zstd", "arrow_zstd"),
+    ],
+)
 def test_conversion_is_told_what_to_do_and_says_what_it_did(
-    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: str,
+    asked: str,
 ) -> None:
     told: list[object] = []
 
@@ -132,8 +150,8 @@ def test_conversion_is_told_what_to_do_and_says_what_it_did(
 
     monkeypatch.setitem(sys.modules, "shards.convert", SimpleNamespace(convert_shards=convert_shards))
     target = tmp_path / "new"
-    assert main(["convert", str(small_run), str(target), "--format=mindrecord", "--workers=3"]) == 0
-    assert told == [small_run, target, "mindrecord", 3]
+    assert main(["convert", str(small_run), str(target), *flags.split(), "--workers=3"]) == 0
+    assert told == [small_run, target, asked, 3]
     manifest = read_manifest(small_run)
     assert capsys.readouterr().out.startswith(f"wrote {manifest.num_packs} packs, ")
 

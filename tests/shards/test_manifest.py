@@ -148,8 +148,26 @@ def test_a_truncated_manifest_is_damaged(tmp_path: Path) -> None:
 
 def test_an_unknown_format_of_shards_is_refused_with_what_to_install(tmp_path: Path) -> None:
     publish_text(tmp_path, json.dumps({**json.loads(MANIFEST.to_json()), "format": "webdataset"}))
-    with pytest.raises(UnsupportedVersion, match=r"format 'webdataset', this code reads arrow and mindrecord; install"):
+    with pytest.raises(
+        UnsupportedVersion, match=r"format 'webdataset', this code reads arrow, arrow_zstd, mindrecord; install"
+    ):
         read_manifest(tmp_path)
+
+
+def test_no_file_holds_more_than_zstd_can_have_made_of_it(tmp_path: Path) -> None:
+    entry = replace(MANIFEST.shards[0], num_bytes=10)
+    most = (10 << 15) // CONSTANTS.image_patch_bytes
+    maxima = replace(MANIFEST.maxima, image_patches=most, patches=most)
+    manifest = replace(MANIFEST, format="arrow_zstd", shards=(entry,), maxima=maxima, pack_patches=most + 1)
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    for too_much in (
+        replace(manifest, format="arrow"),
+        replace(manifest, maxima=replace(maxima, image_patches=most + 1)),
+    ):
+        write_manifest(tmp_path, too_much)
+        with pytest.raises(DamagedShard, match="the largest shard has 10 bytes only"):
+            read_manifest(tmp_path)
 
 
 def test_mindrecord_entries_name_both_files(tmp_path: Path) -> None:

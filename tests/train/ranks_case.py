@@ -34,7 +34,7 @@ CASES = {
     "untied": "",  # the tiny model's head is its embedding; this one has its own
     "stopped": "",  # rank 1 of several gets a signal in its second step
 }
-AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE
+AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE, or with :gather behind
 
 
 def write_untied_model(root: Path) -> None:
@@ -112,8 +112,10 @@ def write_again(root: Path, case: str, num_ranks: int) -> None:
     output_dir.mkdir(exist_ok=True)
     flags = flags_of(root, "stopped:3", 2, steps=4, output_dir=output_dir)
     (checkpoint,) = source.glob("checkpoint-*")
-    arguments = parse_command_line([*flags, f"--resume_from_checkpoint={checkpoint}"]).arguments
-    inputs, world, stage = open_inputs(arguments, 2), connect(), int(case.partition(":")[2])
+    _, stage_text, *writer = case.split(":")
+    flags += [f"--resume_from_checkpoint={checkpoint}", *(f"--checkpoint_writer={each}" for each in writer)]
+    arguments = parse_command_line(flags).arguments
+    inputs, world, stage = open_inputs(arguments, 2), connect(), int(stage_text)
     model, adapters = build(arguments, inputs, choose_precision(bf16=False, device="CPU"), world, stage)
     run = Run(arguments, inputs, model, adapters, Reporting.silent(), world, stage)
     restore_optimizer(run.optimizer, checkpoint, step=inputs.start.step)

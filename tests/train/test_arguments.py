@@ -136,7 +136,17 @@ def test_every_flag_of_the_launch_script_has_its_answer(
 
 def test_the_list_holds_every_flag_that_is_not_our_own() -> None:
     listed = {name for name, _, _ in LAUNCH_SCRIPT}
-    ours = {"shards", "eval_shards", "model", "device", "datasets", "pack_length", "pack_patches", "packing"}
+    ours = {
+        "shards",
+        "eval_shards",
+        "model",
+        "device",
+        "checkpoint_writer",
+        "datasets",
+        "pack_length",
+        "pack_patches",
+        "packing",
+    }
     assert listed | ours == set(FIELDS) | set(ELSEWHERE)
     assert not set(FIELDS) & set(ELSEWHERE)
 

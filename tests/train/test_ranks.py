@@ -62,11 +62,12 @@ def assert_equal_files(one: Path, other: Path) -> None:
 
 def test_two_ranks_equal_one_and_stop_together(root: Path) -> None:
     """Where most differs: adapters with dropout, and parts of all that is trained, which one process goes on with."""
-    start_ranks(root, 2, ["lora:2", "stopped:3", "again:3"], steps=STEPS)
+    start_ranks(root, 2, ["lora:2", "stopped:3", "again:3", "again:3:gather"], steps=STEPS)
     stopped = folder_of(root, "stopped:3", 2)
     (checkpoint,) = stopped.glob("checkpoint-*")
     assert checkpoint.name == "checkpoint-2", "both ranks, of which one had a signal, finished the step and saved"
-    assert_equal_files(checkpoint, folder_of(root, "again:3", 2) / checkpoint.name)
+    for again in ("again:3", "again:3:gather"):
+        assert_equal_files(checkpoint, folder_of(root, again, 2) / checkpoint.name)
     write_again(root, "again:0", 1)
     assert_equal_files(checkpoint, folder_of(root, "again:0", 1) / checkpoint.name)
 

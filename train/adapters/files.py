@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,9 +22,10 @@ from shards.files.atomic import write_atomically
 from shards.files.plain import read_own
 from train.errors import WeightsError
 from train.weights.companions import require_own
-from train.weights.files import StoredWeight, WeightToWrite, listing, stored_weights, write_file
+from train.weights.files import StoredWeight, WeightToWrite, listing, stored_weights
 from train.weights.header import unreadable
 from train.weights.names import WeightNames
+from train.weights.writer import ALONE, Writer
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -112,7 +114,9 @@ def find_adapter(folder: Path, names: WeightNames) -> StoredAdapter:
     return StoredAdapter(folder=folder, config=config, factors=factors)
 
 
-def write_adapter(folder: Path, config: AdapterConfig, weights: Sequence[WeightToWrite]) -> None:
+def write_adapter(
+    folder: Path, config: AdapterConfig, weights: Sequence[WeightToWrite], writer: Writer = ALONE
+) -> None:
     """Write both files, the weights last. Their names must be those of the file (KEY_PREFIX)."""
     record = {
         "base_model_name_or_path": config.base_model,
@@ -130,8 +134,8 @@ def write_adapter(folder: Path, config: AdapterConfig, weights: Sequence[WeightT
         "use_dora": False,
         "use_rslora": False,
     }
-    write_atomically(folder / CONFIG_FILE, json.dumps(record, indent=2) + "\n")
-    write_file(folder / WEIGHTS_FILE, weights)
+    writer.once(partial(write_atomically, folder / CONFIG_FILE, json.dumps(record, indent=2) + "\n"))
+    writer.write_file(folder / WEIGHTS_FILE, weights)
 
 
 def _read_config(path: Path) -> AdapterConfig:

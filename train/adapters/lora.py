@@ -35,6 +35,7 @@ from train.models.trained import TrainedModel
 from train.weights.files import WeightToWrite, listing
 from train.weights.names import WeightNames
 from train.weights.parameters import weight_of
+from train.weights.writer import ALONE, Writer
 
 ALL_LINEAR = "all-linear"
 
@@ -150,9 +151,9 @@ class Adapters:
 
         return accumulate_with_dropout
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, writer: Writer = ALONE) -> None:
         """Write what PEFT's `PeftModel.from_pretrained` reads; the folder must be there."""
-        write_adapter(folder, self.config, [self._to_write(each) for each in self.parameters])
+        write_adapter(folder, self.config, [self._to_write(each) for each in self.parameters], writer)
 
     def load(self, folder: Path) -> None:
         """Take the values of an adapter of the same shape, ours or PEFT's. Raises WeightsError, and changes nothing."""

@@ -17,14 +17,13 @@ from train.errors import TrainingFailed, UsageError, WeightsError
 from train.models import family_in
 from train.weights.companions import check_companions, copy_companions
 from train.weights.files import (
-    MAX_SHARD_BYTES,
     StoredWeight,
     WeightToWrite,
     find_weights,
     from_float32,
     listing,
-    write_weights,
 )
+from train.weights.writer import MAX_SHARD_BYTES, write_weights
 
 
 def merge(model: Path, adapter: Path, output_dir: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> int:

@@ -23,6 +23,7 @@ from shards.files.hashing import sha256_of_own_file, sync_file
 from train.checkpoints.trainer_state import StoredFile, TrainerState, read_state, write_state
 from train.errors import DamagedCheckpoint
 from train.weights.companions import STATE_NAME
+from train.weights.writer import ALONE, Writer
 
 OPTIMIZER_NAME = "optimizer.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -37,26 +38,34 @@ class Checkpoint:
     state: TrainerState
 
 
-def write_checkpoint(output_dir: Path, state: TrainerState, write_contents: Callable[[Path], None]) -> Path:
+def write_checkpoint(
+    output_dir: Path, state: TrainerState, write_contents: Callable[[Path], None], writer: Writer = ALONE
+) -> Path:
     """Save output_dir/checkpoint-{state.step}; `write_contents(folder)` writes everything but the state.
 
-    Whatever goes wrong, no partial folder stays and earlier checkpoints are untouched; the error is the caller's.
+    All ranks call this at once. Whatever goes wrong, no partial folder stays and earlier checkpoints are untouched; the
+    error is the caller's.
     """
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
     try:
-        partial.mkdir()
+        writer.once(partial.mkdir)
         write_contents(partial)
-        files = {path.name: _describe_and_sync(path) for path in sorted(partial.iterdir())}
-        write_state(partial / STATE_NAME, state, files)
-        if final.exists():  # a damaged one, which this run did not start from
-            delete_checkpoint(final)
-        partial.rename(final)
+        writer.once(lambda: _complete(partial, final, state))
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if writer.is_first:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
-    sync_folder(output_dir)
     return final
+
+
+def _complete(partial: Path, final: Path, state: TrainerState) -> None:
+    files = {path.name: _describe_and_sync(path) for path in sorted(partial.iterdir())}
+    write_state(partial / STATE_NAME, state, files)
+    if final.exists():  # a damaged one, which this run did not start from
+        delete_checkpoint(final)
+    partial.rename(final)
+    sync_folder(final.parent)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

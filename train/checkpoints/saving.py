@@ -11,13 +11,13 @@ from train.arguments import TrainArguments
 from train.checkpoints.export import export_model
 from train.checkpoints.folder import OPTIMIZER_NAME, delete_older, write_checkpoint
 from train.checkpoints.trainer_state import RunIdentity, TrainerState
-from train.cluster.world import World
 from train.errors import DamagedCheckpoint, TrainingFailed
 from train.models.trained import TrainedModel
 from train.reports.metrics import StepSums
 from train.steps.optimizer import AdamW
-from train.weights.files import stored_weights, write_file
-from train.weights.parameters import give_parts, weight_of
+from train.weights.files import stored_weights
+from train.weights.parameters import weight_of
+from train.weights.writer import Writer
 
 
 class Saver:
@@ -31,7 +31,7 @@ class Saver:
         model: TrainedModel,
         adapters: Adapters | None,
         optimizer: AdamW,
-        world: World,
+        writer: Writer,
         newest: Path | None = None,
     ) -> None:
         self.newest = newest  # the checkpoint that a run which is started now goes on from
@@ -41,26 +41,23 @@ class Saver:
         self._model = model
         self._adapters = adapters
         self._optimizer = optimizer
-        self._world = world
+        self._writer = writer
 
     def save(self, step: int, since_report: StepSums, *, is_evaluated: bool) -> str:
-        """Save a checkpoint after `step` steps. Returns a line for the log; raises TrainingFailed."""
+        """Save a checkpoint after `step` steps, on all ranks at once.
+
+        Returns a line for the log; raises TrainingFailed.
+        """
         begin = time.perf_counter()
         output_dir, limit = self._arguments.output_dir, self._arguments.save_total_limit
         state = TrainerState.after(
             step, self._order, self._identity, since_report=since_report, is_evaluated=is_evaluated
         )
-        if not self._world.is_first:
-            self._give_parts()
-            self._world.barrier()
-            self.newest = output_dir / f"checkpoint-{step}"
-            return ""
         try:
-            self.newest = write_checkpoint(output_dir, state, self._write_contents)
+            self.newest = write_checkpoint(output_dir, state, self._write_contents, self._writer)
         except OSError as error:
             raise TrainingFailed(f"checkpoint-{step} can't be saved: {describe_failure(error)}") from error
-        self._world.barrier()
-        deleted = delete_older(self.newest, keep=limit) if limit else []
+        deleted = delete_older(self.newest, keep=limit) if limit and self._writer.is_first else []
         seconds = time.perf_counter() - begin
         also = f", deleted {', '.join(path.name for path in deleted)}" if deleted else ""
         return f"saved {self.newest.name} in {seconds:.1f} s{also}"
@@ -68,14 +65,10 @@ class Saver:
     def what_is_saved(self) -> str:
         return f"{self.newest} is the newest checkpoint" if self.newest else "nothing was saved"
 
-    def _give_parts(self) -> None:
-        """In the order of `_write_contents`."""
-        export_model(self._arguments.output_dir, self._model, self._arguments.model, self._adapters, writes=False)
-        give_parts(weight_of(each) for each in self._optimizer.state)
-
     def _write_contents(self, folder: Path) -> None:
-        export_model(folder, self._model, self._arguments.model, self._adapters)
-        write_file(folder / OPTIMIZER_NAME, [weight_of(each).to_write() for each in self._optimizer.state])
+        export_model(folder, self._model, self._arguments.model, self._adapters, writer=self._writer)
+        moments = [weight_of(each).to_write() for each in self._optimizer.state]
+        self._writer.write_file(folder / OPTIMIZER_NAME, moments)
 
 
 def describe_failure(error: OSError) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shards.files.atomic import open_atomically, write_atomically
+from shards.files.atomic import open_atomically
 from shards.files.plain import open_own, read_own
 from train.errors import WeightsError
 from train.weights.bfloat16 import round_to_bfloat16
 from train.weights.companions import INDEX_FILE, require_own
 from train.weights.header import read_header, unreadable
 from train.weights.names import WeightNames
+from train.weights.parts import HeldPart
 
 SINGLE_FILE = "model.safetensors"
-MAX_SHARD_BYTES = 5 * 10**9  # of one file's tensors, as transformers 4.57.1 splits them
 STORED_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 MAX_NAMED = 10
 
@@ -70,16 +70,22 @@ class StoredWeight:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightToWrite:
-    """One tensor that `write_weights` asks for when it is its turn."""
+    """One tensor that is asked for when it is its turn."""
 
     name: str
     dtype: str  # a key of STORED_DTYPES
     shape: tuple[int, ...]
     read: Callable[[], npt.NDArray[Any]]  # its values in the NumPy dtype that STORED_DTYPES gives
 
+    held: HeldPart | None = None  # where ranks hold parts of it, this one's, in that dtype; all must `read` at once
+
+    @property
+    def item_bytes(self) -> int:
+        return STORED_DTYPES[self.dtype].itemsize
+
     @property
     def num_bytes(self) -> int:
-        return STORED_DTYPES[self.dtype].itemsize * math.prod(self.shape)
+        return self.item_bytes * math.prod(self.shape)
 
 
 def to_float32(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.float32]:
@@ -113,68 +119,49 @@ def find_weights(folder: Path, names: WeightNames) -> dict[str, StoredWeight]:
     return found
 
 
-def write_weights(
-    folder: Path, weights: Sequence[WeightToWrite], *, max_shard_bytes: int = MAX_SHARD_BYTES
-) -> list[Path]:
-    """Write model.safetensors, or where it would exceed `max_shard_bytes`, several files and then their index.
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where everything stands in a safetensors file; a function of names, dtypes and shapes."""
 
-    Every file is on disk before it gets its name. Returns the paths, last the one without which a folder holds no
-    weights. A tensor larger than `max_shard_bytes` has a file of its own.
-    """
-    shards = _split(weights, max_shard_bytes)
-    if len(shards) == 1:
-        write_file(folder / SINGLE_FILE, weights)
-        return [folder / SINGLE_FILE]
-    names = [f"model-{index:05d}-of-{len(shards):05d}.safetensors" for index in range(1, len(shards) + 1)]
-    for name, shard in zip(names, shards, strict=True):
-        write_file(folder / name, shard)
-    index = {
-        "metadata": {"total_size": sum(weight.num_bytes for weight in weights)},
-        "weight_map": {weight.name: name for name, shard in zip(names, shards, strict=True) for weight in shard},
-    }
-    write_atomically(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + "\n")
-    return [*(folder / name for name in names), folder / INDEX_FILE]
+    prefix: bytes  # the file's first bytes: length and header
+    order: tuple[WeightToWrite, ...]  # the tensors, one after another
+    offsets: Mapping[str, int]  # name -> bytes from the start of the file
+    num_bytes: int  # of the file
+
+
+def lay_out(weights: Sequence[WeightToWrite]) -> Layout:
+    # Wide numbers first: each tensor then starts at a multiple of its item size, which memory maps need.
+    ordered = tuple(sorted(weights, key=lambda weight: -weight.item_bytes))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offsets, end = {}, 0
+    for weight in ordered:
+        offsets[weight.name], end = end, end + weight.num_bytes
+        header[weight.name] = {
+            "dtype": weight.dtype,
+            "shape": list(weight.shape),
+            "data_offsets": [offsets[weight.name], end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    prefix = len(text).to_bytes(8, "little") + text
+    offsets = {name: len(prefix) + offset for name, offset in offsets.items()}
+    return Layout(prefix=prefix, order=ordered, offsets=offsets, num_bytes=len(prefix) + end)
 
 
 def write_file(path: Path, weights: Sequence[WeightToWrite]) -> None:
     """One safetensors file, whole or not at all. Raises ValueError where a weight is not what it said."""
-    # Wide numbers first: each tensor then starts at a multiple of its item size, which memory maps need.
-    ordered = sorted(weights, key=lambda weight: -STORED_DTYPES[weight.dtype].itemsize)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for weight in ordered:
-        header[weight.name] = {
-            "dtype": weight.dtype,
-            "shape": list(weight.shape),
-            "data_offsets": [offset, offset + weight.num_bytes],
-        }
-        offset += weight.num_bytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    prefix = len(text).to_bytes(8, "little") + text
+    layout = lay_out(weights)
     with open_atomically(path) as file:
-        file.write(prefix)
-        for weight in ordered:
-            file.write(_bytes_of(weight))
+        file.write(layout.prefix)
+        for weight in layout.order:
+            file.write(bytes_of(weight, weight.read(), weight.shape))
 
 
-def _split(weights: Iterable[WeightToWrite], max_shard_bytes: int) -> list[list[WeightToWrite]]:
-    """In order, a new file where the next tensor has no room."""
-    shards: list[list[WeightToWrite]] = [[]]
-    room = max_shard_bytes
-    for weight in weights:
-        if shards[-1] and weight.num_bytes > room:
-            shards.append([])
-            room = max_shard_bytes
-        shards[-1].append(weight)
-        room -= weight.num_bytes
-    return shards
-
-
-def _bytes_of(weight: WeightToWrite) -> memoryview:
-    values = np.asarray(weight.read(), order="C")
-    if (values.dtype, values.shape) != (STORED_DTYPES[weight.dtype], weight.shape):
-        raise ValueError(f"{weight.name} is {values.dtype} {values.shape}, not {weight.dtype} {weight.shape}")
+def bytes_of(weight: WeightToWrite, read: npt.NDArray[Any], shape: tuple[int, ...]) -> memoryview:
+    """What was read of `weight`, which must have its dtype, and `shape`. Raises ValueError."""
+    values = np.asarray(read, order="C")
+    if (values.dtype, values.shape) != (STORED_DTYPES[weight.dtype], shape):
+        raise ValueError(f"{weight.name} is {values.dtype} {values.shape}, not {weight.dtype} {shape}")
     return values.reshape(-1).view(np.uint8).data
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mindspore as ms
@@ -17,16 +17,15 @@ from mindspore import ops
 
 from train.errors import WeightsError
 from train.weights.files import (
-    MAX_SHARD_BYTES,
     StoredWeight,
     WeightToWrite,
     find_weights,
     from_float32,
     listing,
-    write_weights,
 )
 from train.weights.names import WeightNames
 from train.weights.parts import HeldPart, Part, part_of, whole_shape
+from train.weights.writer import ALONE, MAX_SHARD_BYTES, Writer, write_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +35,14 @@ class Weight:
     name: str  # in the folder, flat
     shape: tuple[int, ...]
     read: Callable[[], npt.NDArray[np.float32]]
-    write: Callable[[npt.NDArray[np.float32]], None]  # at any time: a compiled graph reads what was written
+    # What this process holds, in that shape, or (n,) of `held`. At any time: a compiled graph reads what was written.
+    write: Callable[[npt.NDArray[np.float32]], None]
     held: HeldPart | None = None  # where ranks hold parts of it, this one's; all must then `read` at once
 
     def fill(self, stored: StoredWeight) -> None:
         """Take what a file holds, of the same shape: the values that this process holds, and no others."""
-        if self.held is None:
-            self.write(stored.read())
-        else:
-            self.held.write(stored.read_values(self.held.first, self.held.last))
+        held = self.held
+        self.write(stored.read_values(held.first, held.last) if held else stored.read())
 
     def to_write(self, dtype: str = "F32") -> WeightToWrite:
         """To be stored as `dtype`: F32, F16 or BF16. Reads it when it is its turn."""
@@ -52,7 +50,11 @@ class Weight:
         def read() -> npt.NDArray[np.generic]:
             return from_float32(self.read(), dtype)
 
-        return WeightToWrite(name=self.name, dtype=dtype, shape=self.shape, read=read)
+        held = self.held
+        if held:
+            read_part = held.read
+            held = replace(held, read=lambda: from_float32(read_part(), dtype))
+        return WeightToWrite(name=self.name, dtype=dtype, shape=self.shape, read=read, held=held)
 
 
 def weight_of(parameter: ms.Parameter, name: str | None = None) -> Weight:
@@ -64,7 +66,7 @@ def weight_of(parameter: ms.Parameter, name: str | None = None) -> Weight:
 
     def write(values: npt.NDArray[np.float32]) -> None:
         # Not set_data: a compiled graph would go on reading the old memory.
-        ops.assign(parameter, ms.Tensor(part.cut(values) if part else values))
+        ops.assign(parameter, ms.Tensor(part.fill(values) if part else values))
 
     return Weight(
         name=name or parameter.name,
@@ -77,12 +79,7 @@ def weight_of(parameter: ms.Parameter, name: str | None = None) -> Weight:
 
 def _held(parameter: ms.Parameter, part: Part) -> HeldPart:
     first, last = part.bounds
-    return HeldPart(
-        first=first,
-        last=last,
-        read=lambda: parameter.asnumpy()[: last - first],
-        write=lambda values: ops.assign(parameter, ms.Tensor(part.fill(values))),
-    )
+    return HeldPart(first=first, last=last, read=lambda: parameter.asnumpy()[: last - first])
 
 
 def load_weights(weights: Iterable[Weight], folder: Path, names: WeightNames, tied: Mapping[str, str]) -> None:
@@ -111,20 +108,19 @@ def load_weights(weights: Iterable[Weight], folder: Path, names: WeightNames, ti
 
 
 def save_weights(
-    weights: Iterable[Weight], folder: Path, *, dtype: str = "F32", max_shard_bytes: int = MAX_SHARD_BYTES
+    weights: Iterable[Weight],
+    folder: Path,
+    *,
+    dtype: str = "F32",
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    writer: Writer = ALONE,
 ) -> list[Path]:
     """Write `weights` under their flat names, as `dtype`: F32, F16 or BF16. Holds one of them at a time.
 
     Files as in `write_weights`; the folder must be there, and hold no other weights.
     """
-    return write_weights(folder, [each.to_write(dtype) for each in weights], max_shard_bytes=max_shard_bytes)
-
-
-def give_parts(weights: Iterable[Weight]) -> None:
-    """What a rank does while another one writes `weights`: read, in the same order, those that ranks share."""
-    for weight in weights:
-        if weight.held is not None:
-            weight.read()
+    to_write = [each.to_write(dtype) for each in weights]
+    return write_weights(folder, to_write, max_shard_bytes=max_shard_bytes, writer=writer)
 
 
 def _hold_the_same(one: StoredWeight, other: StoredWeight, weight: Weight) -> bool:

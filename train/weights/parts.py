@@ -45,11 +45,6 @@ class Part:
         first = min(self.rank * self.length, self.num_values)
         return first, min(first + self.length, self.num_values)
 
-    def cut(self, whole: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(length,) in an array of its own."""
-        first, last = self.bounds
-        return self.fill(whole.reshape(-1)[first:last])
-
     def fill(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The values within `bounds` -> (length,) in an array of its own."""
         part = np.zeros(self.length, np.float32)
@@ -64,12 +59,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldPart:
-    """What a process holds of a weight, for reading and writing it without the others."""
+    """What a process holds of a weight, to be had without the other ranks."""
 
     first: int  # value of the whole, in the order of memory
     last: int  # exclusive
-    read: Callable[[], npt.NDArray[np.float32]]  # (last - first,)
-    write: Callable[[npt.NDArray[np.float32]], None]
+    read: Callable[[], npt.NDArray[Any]]  # (last - first,)
 
 
 def part_of(parameter: Any) -> Part | None:

@@ -14,15 +14,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shards import DamagedShard, Pack, check_pack
+import shards.formats.arrow
+from shards import DamagedShard, Pack, PackCounts, check_pack
 from shards.formats.arrow import ArrowShard, ArrowShardWriter, arrow_schema
+from shards.formats.patch_blocks import BLOCK_PATCHES, compress_patches
+from shards.pack import PatchColumn
 from tests.shards.packs import CONSTANTS, arrays, assert_same, make_pack, packs
 
 ROOT = Path(__file__).parents[3]
 
 
-def write(path: Path, written: list[Pack]) -> ArrowShard:
-    with ArrowShardWriter(path, CONSTANTS) as writer:
+def write(path: Path, written: list[Pack], *, compress: bool = False) -> ArrowShard:
+    with ArrowShardWriter(path, CONSTANTS, compress=compress) as writer:
         for pack in written:
             writer.write(pack)
     return ArrowShard(path, CONSTANTS)
@@ -38,11 +41,12 @@ def write(path: Path, written: list[Pack]) -> ArrowShard:
 )  # everything, then little
 def test_packs_come_back_as_written(written: list[Pack]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        shard = write(Path(folder) / "shard.arrow", written)
-        assert len(shard) == len(written)
-        for row, pack in enumerate(written):
-            assert_same(shard[row], pack)
-            check_pack(shard[row], CONSTANTS)
+        for compress in (False, True):
+            shard = write(Path(folder) / f"{compress}.arrow", written, compress=compress)
+            assert len(shard) == len(written)
+            for row, pack in enumerate(written):
+                assert_same(shard[row], pack)
+                check_pack(shard[row], CONSTANTS)
 
 
 def test_keys_keep_their_characters(tmp_path: Path) -> None:
@@ -94,9 +98,57 @@ def test_arrays_that_are_not_contiguous_are_written_right(tmp_path: Path) -> Non
     assert_same(write(tmp_path / "shard.arrow", [turned])[0], pack)
 
 
-def test_equal_packs_give_equal_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("name", ["image_patches", "video_patches"])
+def test_some_patches_are_read_without_the_others(tmp_path: Path, name: PatchColumn, compress: bool) -> None:
+    pack = make_pack(images=[(1, 30, 40)], videos=[(2, 20, 20), (1, 8, 60)])
+    shard = write(tmp_path / "shard.arrow", [make_pack(seed=1), pack], compress=compress)
+    expected = getattr(pack, name)
+    assert len(expected) > 2 * BLOCK_PATCHES
+    for first, number in ((0, 1), (0, len(expected)), (500, 30), (512, 512), (511, 514), (len(expected) - 3, 3)):
+        np.testing.assert_array_equal(shard.patches(1, name, first, number), expected[first : first + number])
+
+
+def test_of_compressed_patches_only_the_blocks_in_question_are_expanded(tmp_path: Path) -> None:
+    path = tmp_path / "shard.arrow"
+    pack = make_pack(images=[(1, 40, 40)])
+    write(path, [pack], compress=True)
+    content = path.read_bytes()
+    _, second, *_ = compress_patches(pack.image_patches, CONSTANTS.patch_size)
+    assert content.count(second) == 1
+    path.write_bytes(content.replace(second, bytes(len(second))))
+    shard = ArrowShard(path, CONSTANTS)
+    np.testing.assert_array_equal(shard.patches(0, "image_patches", 0, 512), pack.image_patches[:512])
+    np.testing.assert_array_equal(shard.patches(0, "image_patches", 1100, 9), pack.image_patches[1100:1109])
+    with pytest.raises(DamagedShard, match="is damaged in pack 0"):
+        shard.patches(0, "image_patches", 511, 2)
+    with pytest.raises(DamagedShard, match="is damaged in pack 0"):
+        shard[0]
+
+
+@pytest.mark.parametrize(("first", "number"), [(0, 1601), (1600, 1), (-1, 3)])
+def test_patches_that_a_pack_does_not_have_are_damage_of_a_compressed_one(
+    tmp_path: Path, first: int, number: int
+) -> None:
+    shard = write(tmp_path / "shard.arrow", [make_pack(images=[(1, 40, 40)])], compress=True)
+    with pytest.raises(DamagedShard, match="it has 1600 image_patches"):
+        shard.patches(0, "image_patches", first, number)
+
+
+@pytest.mark.parametrize("stored", [-1, 1601, 2000])
+def test_counts_that_are_not_those_of_the_blocks_are_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
+    monkeypatch.setattr(shards.formats.arrow, "count_pack", lambda pack: PackCounts(num_image_patches=stored))
+    shard = write(tmp_path / "shard.arrow", [make_pack(images=[(1, 40, 40)])], compress=True)
+    with pytest.raises(DamagedShard, match="is damaged in pack 0"):
+        shard[0]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_equal_packs_give_equal_bytes(tmp_path: Path, compress: bool) -> None:
     for name in ("one", "two"):
-        write(tmp_path / name, [make_pack(images=[(1, 2, 2)], seed=3), make_pack(seed=4)])
+        write(tmp_path / name, [make_pack(images=[(1, 2, 2)], seed=3), make_pack(seed=4)], compress=compress)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -214,9 +266,11 @@ print(damaged)
 """
 
 
+@pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
-def test_flipped_bytes_never_end_the_process(tmp_path: Path, step: int) -> None:
-    write(tmp_path / "shard.arrow", [make_pack(images=[(1, 2, 2)], videos=[(1, 2, 2)]), make_pack(texts=(1,))])
+def test_flipped_bytes_never_end_the_process(tmp_path: Path, step: int, compress: bool) -> None:
+    written = [make_pack(images=[(1, 2, 2)], videos=[(1, 2, 2)]), make_pack(texts=(1,))]
+    write(tmp_path / "shard.arrow", written, compress=compress)
     done = subprocess.run(
         [sys.executable, "-c", FLIP_EVERYWHERE, str(tmp_path / "shard.arrow"), str(step)],
         cwd=ROOT,

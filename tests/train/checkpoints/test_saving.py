@@ -12,13 +12,13 @@ from tests.train.tiny_run import write_tiny_inputs
 from train.arguments import TrainArguments
 from train.checkpoints.folder import read_checkpoint
 from train.checkpoints.saving import Saver, restore_optimizer
-from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.inputs import open_inputs
 from train.models.folder import build_model
 from train.models.trained import TrainedModel
 from train.reports.metrics import StepSums
 from train.steps.optimizer import AdamW, zeros_like_parameters
+from train.weights.writer import ALONE
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def make_saver(root: Path, output_dir: Path, model: TrainedModel, **changes: obj
     optimizer = make_optimizer(model)
     inputs = open_inputs(arguments)
     newest = inputs.start.checkpoint.folder if inputs.start.checkpoint else None
-    return Saver(arguments, inputs.order, inputs.identity, model, None, optimizer, World.single(), newest), optimizer
+    return Saver(arguments, inputs.order, inputs.identity, model, None, optimizer, ALONE, newest), optimizer
 
 
 def test_weights_and_moments_come_back_bit_for_bit(root: Path, model: TrainedModel, tmp_path: Path) -> None:
@@ -102,17 +102,17 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_checkpoint(
     assert read_checkpoint(small_disk / "out" / "checkpoint-1").state.step == 1
 
 
-@pytest.mark.parametrize("name", ["write_file", "export_model"])
+@pytest.mark.parametrize("name", ["train.weights.writer.write_file", "train.checkpoints.saving.export_model"])
 def test_whatever_cannot_be_written_is_one_clear_error(
     name: str, root: Path, model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saver, _ = make_saver(root, tmp_path, model)
     saver.save(1, StepSums(), is_evaluated=True)
 
-    def fail(path: Path, *_: object) -> None:
+    def fail(path: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(f"train.checkpoints.saving.{name}", fail)
+    monkeypatch.setattr(name, fail)
     with pytest.raises(TrainingFailed, match=r"checkpoint-2 can't be saved: .*checkpoint-2.*: No space left on device"):
         saver.save(2, StepSums(), is_evaluated=True)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]

@@ -20,8 +20,8 @@ from train.weights.files import (
     from_float32,
     to_float32,
     write_file,
-    write_weights,
 )
+from train.weights.writer import write_weights
 
 
 @given(st.floats(width=32, allow_nan=False, min_value=2.0**-126, max_value=2.0**127))

@@ -15,7 +15,7 @@ from train.weights.parts import Part
 def test_parts_in_a_row_are_the_whole(shape: tuple[int, ...], num_parts: int) -> None:
     whole = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     parts = [Part(shape=shape, rank=rank, num_parts=num_parts, gather=id) for rank in range(num_parts)]
-    rows = [part.cut(whole) for part in parts]
+    rows = [part.fill(whole.reshape(-1)[slice(*part.bounds)]) for part in parts]
     joined = np.concatenate(rows)
     assert {len(row) for row in rows} == {parts[0].length}
     np.testing.assert_array_equal(joined[: whole.size], whole.reshape(-1))
@@ -28,4 +28,5 @@ def test_parts_in_a_row_are_the_whole(shape: tuple[int, ...], num_parts: int) ->
 def test_the_last_parts_may_be_nothing_but_filling() -> None:
     parts = [Part(shape=(2, 3), rank=rank, num_parts=4, gather=id) for rank in range(4)]
     assert [part.bounds for part in parts] == [(0, 2), (2, 4), (4, 6), (6, 6)]
-    assert parts[3].cut(np.ones((2, 3), np.float32)).tolist() == [0, 0]
+    assert parts[2].fill(np.ones(2, np.float32)).tolist() == [1, 1]
+    assert parts[3].fill(np.ones(0, np.float32)).tolist() == [0, 0]
