@@ -44,7 +44,11 @@ class ShardSet:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Pack:
-        return self._checked(index, lambda pack: check_pack(pack, self.manifest.model) or pack)
+        def whole(pack: Pack) -> Pack:
+            check_pack(pack, self.manifest.model)
+            return pack
+
+        return self._checked(index, whole)
 
     def outline(self, index: int) -> Outline:
         """Of pack `index`, whose content is neither read nor checked. Raises what reading it raises."""

@@ -3,10 +3,10 @@
     shards.outline(pack) -> CostModel.cost          of every pack of the step, on every rank: no exchange is needed
     deal(costs) -> which rank takes which           the same number of packs each, the largest cost as small as it gets
 
-Every rank runs graphs of the same shapes, so that products of matrices cost all the same, padding included. What differs
-is attention where the kernel skips what is masked: it grows with the square of a segment. Which packs a step has is the
-order's business (`shards.order`), whatever is dealt to whom; so their global sums don't depend on it, but for rounding.
-With one rank, and where each rank takes one pack, they are taken in turn.
+Every rank runs graphs of the same shapes, so that products of matrices cost the same, padding included. What differs is
+attention, where the kernel skips what is masked: it grows with the square of a segment. Which packs a step has is the
+order's business (`shards.order`), whoever takes them; so their global sums don't depend on it, but for rounding. With
+one rank, and where each rank takes one pack, they are taken in turn.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,18 +137,36 @@ class Dealing:
         self._shards, self._order, self._world = shards, order, world
         self._shape = BatchShape.of(shards.manifest)
         self._cost_model = CostModel.of(sizes, self._shape)
-        self._in_step = zero_stage >= 2  # their gradients travel in every micro-step
+        self._in_step = zero_stage >= 2  # gradients travel in every micro-step
         self._deals = order.packs_per_step > world.size > 1
         self._looks = self._deals or (
             world.size > 1 and world.is_first
         )  # what is dealt in turn is reported all the same
         self.of_step = lru_cache(maxsize=_STEPS_KEPT)(self._of_step)
 
+    @property
+    def ranks_wait_once(self) -> bool:
+        """In a step, once all its gradients are added up: until then, a rank's time is its own."""
+        return not self._in_step
+
     def packs(self, first_step: int) -> Iterator[PaddedPack]:
         """Those of this rank, from step `first_step` on, counted from 0. Raises what `load_padded` raises."""
         for step in range(first_step, self._order.num_steps):
             for position in self.of_step(step).positions[self._world.rank]:
                 yield load_padded(self._shards, self._order.pack_of(position), self._shape)
+
+    def name_samples(self, step: int) -> list[dict[str, Any]]:
+        """The packs of a step, empty ones left out, as JSON: who takes which, and the samples of each."""
+        places = [
+            (rank, index)
+            for rank, positions in enumerate(self.of_step(step).positions)
+            for index in map(self._order.pack_of, positions)
+            if index is not None
+        ]
+        return [
+            {"rank": rank, "pack": index, "samples": list(self._shards.outline(index).sample_keys)}
+            for rank, index in places
+        ]
 
     def _of_step(self, step: int) -> DealtStep:
         positions, size = self._order.positions_of_step(step), self._world.size
