@@ -11,6 +11,7 @@ from typing import Any, Literal
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
 from preprocess.media import cache
+from preprocess.media.pictures.rules import MOST_SOURCE_PIXELS, PictureRules
 from shards import ModelConstants
 from shards.files.formats import format_of
 from shards.files.paths import path_flaw
@@ -20,6 +21,7 @@ from shards.manifest import MOST_PATCHES, MOST_TOKENS
 AUTO = "auto"
 _BOUNDS: dict[str, tuple[float, float]] = {  # beyond these no run makes sense, and some library counts wrong
     "base_interval": (1e-6, math.inf),  # seconds; no video has as many frames, and its reciprocal does not overflow
+    "max_source_pixels": (1, 1 << 32),  # what JPEG can say
     "pack_length": (1, MOST_TOKENS),  # what a shard may have in a row, as the next one
     "pack_patches": (1, MOST_PATCHES),
     "shard_bytes": (1, 1 << 50),
@@ -72,6 +74,16 @@ class EncodingConfig:
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
     )
+    video_times: Literal["header", "stamps"] = option(
+        "header", "where the duration of a video comes from: the rate in its header, or the time stamps of its frames"
+    )
+    grey_16: Literal["auto", "high_byte"] = option(
+        "auto", "grey of 16 or 32 bits: by the range of each file's values (8, 12 or 16 bits), or its high_byte"
+    )
+    decoder: Literal["strict", "lenient"] = option(
+        "strict", "lenient: JPEG files that lack nothing but their end marker are read, too"
+    )
+    max_source_pixels: int = option(MOST_SOURCE_PIXELS, "largest area of an image file; all of it is decoded")
     supervise_newline: bool = option(True, "train the newline after <|im_end|>, as the Qwen scripts do")
     hash_media: bool = option(False, "tell unchanged media by their content too, for a later --reuse")
 
@@ -86,7 +98,7 @@ class EncodingConfig:
             if len(given) == 2:
                 _require_order(low, getattr(self, low), high, getattr(self, high))
         _require_positive(self, "base_interval")
-        _require_bounds(self, "base_interval", "video_min_frames", "video_max_frames")
+        _require_bounds(self, "base_interval", "video_min_frames", "video_max_frames", "max_source_pixels")
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""
@@ -102,6 +114,10 @@ class EncodingConfig:
         )
         _require_order(low, least, high, most)
         return PixelLimits(min_pixels=least, max_pixels=most)
+
+    @property
+    def picture_rules(self) -> PictureRules:
+        return PictureRules(grey_16=self.grey_16, decoder=self.decoder, max_source_pixels=self.max_source_pixels)
 
     @property
     def frame_sampling(self) -> FrameSampling:

@@ -35,6 +35,7 @@ from preprocess.sample import (
     MeasuredVideo,
     MediaSource,
     MediaStamp,
+    Note,
     Sample,
     Turn,
 )
@@ -121,9 +122,13 @@ class SampleEncoder:
         constants = self.constants
         media: tuple[MeasuredImage | MeasuredVideo, ...] = (*measured.images, *measured.videos)
         _check_unchanged(measured)
+        notes: list[Note] = []
         found = {medium: self._find_old(medium) for medium in media}
         try:
-            image_patches = [_given(found[image], partial(encode_image, image, constants)) for image in measured.images]
+            image_patches = [
+                _given(found[image], partial(encode_image, image, constants, self.config.picture_rules, notes.append))
+                for image in measured.images
+            ]
             video_patches = [_given(found[video], partial(self._encode_video, video)) for video in measured.videos]
         except SampleError:
             _check_unchanged(measured)  # what goes away while it is read is no fault of the sample
@@ -139,6 +144,7 @@ class SampleEncoder:
             video_grid_thw=_grids(measured.videos),
             second_per_grid_ts=np.array([video.second_per_grid for video in measured.videos], np.float64),
             num_reused=sum(patches is not None for patches in map(found.get, media)),
+            notes=tuple(notes),
         )
         _check_counts(measured, encoded)
         return encoded
@@ -148,11 +154,14 @@ class SampleEncoder:
 
     def _measure_image(self, source: MediaSource) -> MeasuredImage:
         limits = self.config.image_limits(self.constants)
-        return measure_image(source, limits, self.constants, hash_content=self.config.hash_media)
+        return measure_image(
+            source, limits, self.constants, hash_content=self.config.hash_media, rules=self.config.picture_rules
+        )
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         stamp = stamp_of(source, hash_content=self.config.hash_media)
-        header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
+        config = self.config
+        header = probe_video(source, clamp_tail=config.video_tail == "clamp", times=config.video_times)
         with naming(source):
             return self._sampled(source, stamp, header)
 

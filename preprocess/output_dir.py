@@ -56,7 +56,7 @@ def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambd
     if config.reuse is not None:
         if config.reuse.resolve() == folder.resolve():
             raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
-        check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
+        check_old_run(config.reuse, config, sources.constants, sources.inputs["versions"])
     _refuse_odd_places(folder)
     before = _read_inputs(folder)
     if before is None and not _is_free(folder):

@@ -39,6 +39,7 @@ from train.steps.evaluate import Evaluation
 from train.steps.groups import describe, group_parameters, indices_of
 from train.steps.optimizer import AccumulateGradients, AdamW
 from train.steps.peaks import peak_flops
+from train.steps.replicas import require_equal_replicas
 from train.steps.schedule import factor_at, warmup_steps_of
 from train.steps.step import compile_graphs, make_step, micro_batches_of
 from train.steps.stream import ReadAhead
@@ -133,6 +134,7 @@ class Run:
                 sums, grad_norm, of_ranks = make_step(
                     step, islice(micro_batches, packs_here), self._accumulator(step), self.optimizer, rates, world
                 )
+                self._check_replicas(step)
                 seconds, data_wait = time.perf_counter() - begin, micro_batches.seconds_waited - waited
                 since_report += sums + self._times_and_costs(step, seconds, data_wait)
                 times = of_ranks if times is None or of_ranks is None else times + of_ranks
@@ -188,6 +190,11 @@ class Run:
             cost_in_turn=dealt.in_turn,
             cost_dealt=dealt.dealt,
         )
+
+    def _check_replicas(self, step: int) -> None:
+        every = self.arguments.check_replicas
+        if every is not None and step % every == 0:
+            require_equal_replicas(step, (*self.model.get_parameters(), *self.optimizer.state), self.world)
 
     def _schedule_factor(self, step: int) -> float:
         return factor_at(

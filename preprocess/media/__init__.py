@@ -9,7 +9,8 @@
 | measure | `images.measure_image`, `video.probe_video` | header -> size and grid; frame count, rate, size |
 | decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames, (H, W, 3) each |
 
-`images.py` measures plain images by their first 4 KB (`headers.py`), others by Pillow. `containers.py` opens videos,
+`images.py` measures plain images by their first 4 KB, others by Pillow; what is special about formats of pictures
+stands in `pictures/`. `containers.py` opens videos,
 and only those whose format is data; `upright.py` turns their frames as a player would. Before decoding,
 `store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and `write/reuse.py` finds
 its old patches by `store.reuse_key`.

@@ -85,7 +85,10 @@ class Sources:
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
         """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
-        return tuple(open_all(self.paths[use.dataset.name], self.indexes, use.dataset.columns) for use in self.uses)
+        return tuple(
+            open_all(self.paths[use.dataset.name], self.indexes, use.dataset.columns, use.dataset.annotation_format)
+            for use in self.uses
+        )
 
     @cached_property
     def several_files(self) -> dict[str, list[tuple[str, int]]]:
@@ -161,7 +164,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
     use_cache(config.media_cache_of_run)
     prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
-    everything = [path for of_dataset in paths.values() for path in of_dataset]
+    everything = {path: use.dataset.annotation_format for use in uses for path in paths[use.dataset.name]}
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
     annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}
     hashed = {each.path: each for of_dataset in annotations.values() for each in of_dataset}

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from preprocess.errors import ConfigError
 from preprocess.media.data_path import find_places, parse_data_path
 from preprocess.media.places import DataPath
+from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.training_flags import LossTurns
 from preprocess.read.options import MediaPosition, Reasoning, check_options
 from preprocess.sample import BoxMode
@@ -39,6 +40,7 @@ class Dataset:
     name: str
     annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
     data_path: DataPath  # None: media paths are absolute
+    annotation_format: AnnotationFormat = "auto"
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
     columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it

@@ -8,6 +8,7 @@
     dealing.py      the packs of a step -> which rank takes which, so that none has much more to do than the others
     due.py          step -> whether something happens after it; how many epochs it is
     evaluate.py     other shards -> their loss, in a graph of its own
+    replicas.py     what ranks hold whole -> an error where it differs
     peaks.py        device -> operations a second at most
 
 They know a model as `train.models.trained.TrainedModel` alone.

@@ -49,7 +49,7 @@ class Member:
 class ArchiveIndex:
     archive: str  # what sources call it
     files: tuple[PartFile, ...]  # as they were when it was made
-    unpacked: str  # the plain tar in the cache that offsets are of; empty where they are of the archive itself
+    plain_tar: Path | None  # in the cache, if offsets are of that and not of the archive itself
     num_refused: int
     columns: tuple[npt.NDArray[Any], ...]  # all but the names
     names: pa.LargeBinaryArray
@@ -86,6 +86,7 @@ def index_path(cache: Path, archive: str) -> Path:
 
 
 def write_index(path: Path, archive: str, files: tuple[PartFile, ...], listing: Listing, unpacked: str = "") -> None:
+    """`unpacked`: the name of the plain tar beside it, if there is one."""
     order = np.argsort(np.frombuffer(listing.keys, listing.keys.typecode), kind="stable")
     columns = (
         listing.keys,
@@ -122,7 +123,7 @@ def read_index(path: Path) -> ArchiveIndex | None:
         return ArchiveIndex(
             archive=record["archive"],
             files=tuple(PartFile(**file) for file in record["files"]),
-            unpacked=record["unpacked"],
+            plain_tar=path.with_name(record["unpacked"]) if record["unpacked"] else None,
             num_refused=record["num_refused"],
             columns=tuple(batch.column(name).to_numpy() for name, _ in _COLUMNS[:-1]),
             names=batch.column("name"),

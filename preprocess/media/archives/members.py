@@ -188,7 +188,7 @@ def _reader_in(used: cache.MediaCache, archive: str) -> PartsReader:
     try:
         if tuple(PartFile.of(file.path) for file in index.files) != index.files:
             raise FatalError(f"{archive} changed since its index was made; run the same command again")
-        return PartsReader([index.unpacked] if index.unpacked else [file.path for file in index.files])
+        return PartsReader([str(index.plain_tar)] if index.plain_tar else [file.path for file in index.files])
     except OSError as error:
         raise FatalError(f"{archive}: {error}; mend that and run again") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from demo_clips import write_clip
 
-from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_zip
+from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_tar_gz, write_zip
 from tests.preprocess.workshop import Workshop, published, talk
 
 
@@ -28,6 +28,10 @@ PACKERS: dict[str, Callable[[Path, dict[str, bytes]], object]] = {
     "media.zip": write_zip,
     "deflated.zip": lambda path, contents: write_zip(path, contents, zipfile.ZIP_DEFLATED),
     "parts.tar": lambda path, contents: split(write_tar(path, contents), 3),
+    "media.tar.gz": write_tar_gz,
+    "media.tgz": write_tar_gz,
+    "parts.tar.gz": lambda path, contents: split(write_tar_gz(path, contents), 12),
+    "numbers.tar.gz": lambda path, contents: split(write_tar_gz(path, contents), 11, ".part{:03}", first=0),
 }
 
 
@@ -39,7 +43,9 @@ def test_shards_are_byte_for_byte_those_of_a_folder(workshop: Workshop, name: st
     workshop.register("d", workshop.root / "d.jsonl", data_path=str(workshop.root / name))
     os.rename(workshop.media, workshop.root / "away")
     outcome = workshop.run(out="archive")
-    assert (outcome.code, outcome.err) == (0, "")
+    said = outcome.err.splitlines()
+    assert outcome.code == 0 and len(said) == name.endswith("gz"), said
+    assert not said or f"{workshop.root}/archive.media, which may hold" in said[0]
     assert len(outcome.keys) == 8 and not outcome.rejects
     assert published(outcome.folder) == from_folder
 
