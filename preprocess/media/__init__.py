@@ -20,6 +20,7 @@ its old patches by `store.reuse_key`.
 | a file of its own | `files.py` | its path |
 | a file that no link may lead to (`follow_links: false`) | `confined_files.py` | its path |
 | a member of an archive | `archives/members.py` | the path that it has there, or would have if unpacked |
+| a file behind a URL | `remote_files.py` | its path below the URL |
 | a cell of a Parquet file | `parquet_cells.py` | the cell, which the reader hands on as an `EmbeddedMedium` |
 
 `data_path.py` reads what a registry says of where media lie, `places.py` has its types, and `cache.py` is the folder

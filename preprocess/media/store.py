@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import IO, Any, Protocol
 
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media import confined_files, files, parquet_cells
+from preprocess.media import confined_files, files, parquet_cells, remote_files
 from preprocess.media.archives import members
 from preprocess.media.places import DataPath, Place, places_of
 from preprocess.sample import MediaSource, MediaStamp
@@ -60,6 +60,7 @@ class Kind(Protocol):
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
     members,
+    remote_files,
     parquet_cells,
     confined_files,
     files,

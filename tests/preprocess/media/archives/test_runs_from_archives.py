@@ -108,3 +108,19 @@ def test_a_changed_archive_stops_the_run(workshop: Workshop, monkeypatch: pytest
     outcome = workshop.run()
     assert outcome.code == 1
     assert str(archive) in outcome.error and "when it was planned" in outcome.error
+
+
+def test_an_archive_beside_a_missing_folder_is_named(workshop: Workshop) -> None:
+    content = (workshop.media / workshop.image()).read_bytes()
+    write_zip(workshop.media / "coco.zip", {"coco/a.png": content})
+    split(write_tar_gz(workshop.media / "gqa.tar.gz", {"a.png": content}), 2)
+    records = [talk("<image>", image=name) for name in ("coco/a.png", "gqa/images/a.png", "none/a.png", "b.png")]
+    workshop.dataset(records)
+    outcome = workshop.run("--max_reject_share=1")
+    details = [reject["detail"] for reject in outcome.rejects]
+    for detail, name in zip(details, ("coco", "gqa"), strict=False):
+        archive = workshop.media / (f"{name}.zip" if name == "coco" else f"{name}.tar.gz")
+        assert f"{archive.name}: add that to data_path" in detail
+    assert all("add that" not in detail for detail in details[2:]) and len(details) == 4
+    workshop.register("d", workshop.root / "d.jsonl", data_path=str(workshop.media / "coco"))
+    assert f"beside it lies {workshop.media}/coco.zip: say that" in workshop.run(out="other").error
