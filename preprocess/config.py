@@ -66,7 +66,7 @@ class EncodingConfig:
         "video_min_frame_pixels", "smallest area of a resized video frame, in pixels"
     )
     video_decoder: Literal["decord", "pyav"] = option(
-        "decord", "decord: where its seeking is exact, else PyAV; pyav: PyAV alone; both give equal frames"
+        "pyav", "pyav: PyAV alone, which is never slower; decord: where its seeking is exact; both give equal frames"
     )
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
