@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
 from preprocess.errors import ConfigError
+from preprocess.media import cache
+from preprocess.media.pictures.rules import MOST_SOURCE_PIXELS, PictureRules
 from shards import ModelConstants
 from shards.files.formats import format_of
 from shards.files.paths import path_flaw
@@ -19,6 +22,7 @@ from shards.manifest import MOST_PATCHES, MOST_TOKENS
 AUTO = "auto"
 _BOUNDS: dict[str, tuple[float, float]] = {  # beyond these no run makes sense, and some library counts wrong
     "base_interval": (1e-6, math.inf),  # seconds; no video has as many frames, and its reciprocal does not overflow
+    "max_source_pixels": (1, 1 << 32),  # what JPEG can say
     "pack_length": (1, MOST_TOKENS),  # what a shard may have in a row, as the next one
     "pack_patches": (1, MOST_PATCHES),
     "shard_bytes": (1, 1 << 50),
@@ -71,6 +75,16 @@ class EncodingConfig:
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
     )
+    video_times: Literal["header", "stamps"] = option(
+        "header", "where the duration of a video comes from: the rate in its header, or the time stamps of its frames"
+    )
+    grey_16: Literal["auto", "high_byte"] = option(
+        "auto", "grey of 16 or 32 bits: by the range of each file's values (8, 12 or 16 bits), or its high_byte"
+    )
+    decoder: Literal["strict", "lenient"] = option(
+        "strict", "lenient: JPEG files that lack nothing but their end marker are read, too"
+    )
+    max_source_pixels: int = option(MOST_SOURCE_PIXELS, "largest area of an image file; all of it is decoded")
     supervise_newline: bool = option(True, "train the newline after <|im_end|>, as the Qwen scripts do")
     hash_media: bool = option(False, "tell unchanged media by their content too, for a later --reuse")
 
@@ -85,7 +99,7 @@ class EncodingConfig:
             if len(given) == 2:
                 _require_order(low, getattr(self, low), high, getattr(self, high))
         _require_positive(self, "base_interval")
-        _require_bounds(self, "base_interval", "video_min_frames", "video_max_frames")
+        _require_bounds(self, "base_interval", "video_min_frames", "video_max_frames", "max_source_pixels")
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""
@@ -103,6 +117,10 @@ class EncodingConfig:
         return PixelLimits(min_pixels=least, max_pixels=most)
 
     @property
+    def picture_rules(self) -> PictureRules:
+        return PictureRules(grey_16=self.grey_16, decoder=self.decoder, max_source_pixels=self.max_source_pixels)
+
+    @property
     def frame_sampling(self) -> FrameSampling:
         return FrameSampling(
             base_interval=self.base_interval, min_frames=self.video_min_frames, max_frames=self.video_max_frames
@@ -116,8 +134,12 @@ class RunConfig(EncodingConfig):
     model: Path = field(
         metadata=_help("Hugging Face model folder: config.json, tokenizer.json, preprocessor_config.json")
     )
-    datasets: Path = field(metadata=_help("registry file, YAML or Python"))
-    dataset_use: str = field(metadata=_help('datasets to use, for example "coco%50,clips"'))
+    datasets: Path | tuple[Path, ...] = field(metadata=_help("registry file, YAML or Python; or several"))
+    dataset_use: str = field(
+        metadata=_help(
+            'datasets to use, for example "coco%50,clips", "llava_*" or all; a name with a comma or a % in quotes'
+        )
+    )
     output_dir: Path = field(
         metadata=_help(
             "folder that the shards are written to: new, empty, or that of an unfinished run of the same configuration"
@@ -131,6 +153,7 @@ class RunConfig(EncodingConfig):
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
     shard_bytes: int = option(256 << 20, "size of a shard file, about, before it is compressed")
+    limit: int | None = option(None, "use so many records of each dataset at most, the first ones: for a quick try")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
     workers: int = option(len(os.sched_getaffinity(0)), "processes that decode; 0: this one, unprotected from crashes")
     executor: Literal["local", "ray"] = option(
@@ -145,16 +168,30 @@ class RunConfig(EncodingConfig):
         "remove another run, or a published one, that output_dir holds; an unfinished one of the same configuration"
         " goes on",
     )
+    media_cache: Path | None = field(
+        default=None,
+        metadata=_help(
+            "folder for indexes of archives and for what compressed ones hold; may be removed after the run "
+            f"(default: that of output_dir, with {cache.SUFFIX} behind its name)"
+        ),
+    )
+    media_cache_bytes: int = option(1 << 38, "most that media_cache may hold, in bytes")
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model", "datasets", "output_dir", "reuse"):
-            flaw = path_flaw(str(getattr(self, name)))
+        paths = [(name, getattr(self, name)) for name in ("model", "output_dir", "reuse", "media_cache")]
+        for name, path in [*paths, *(("datasets", each) for each in self.registries)]:
+            flaw = path_flaw(str(path))
             if flaw:
-                raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
-        _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
+                raise ConfigError(f"{name} {str(path)!r} {flaw}")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(self.output_dir)):
+            raise ConfigError(
+                f"output_dir {self.output_dir}: shards can't be written to a URL yet; name a folder, and copy it when "
+                "the run is done"
+            )
+        _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(
                 f"compress {self.compress} does not go with format {self.format}: MindDataset could not expand it; "
@@ -168,6 +205,8 @@ class RunConfig(EncodingConfig):
         _require_bounds(self, "pack_length", "shard_bytes", "sample_timeout")
         if not 0 <= self.max_reject_share <= 1:
             raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
+        if self.limit is not None:
+            _require_positive(self, "limit")
         for name in ("seed", "workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
@@ -186,9 +225,13 @@ class RunConfig(EncodingConfig):
             "overwrite",
             "reuse",
             "hash_media",
+            "media_cache",
+            "media_cache_bytes",
             "sample_timeout",
             "max_reject_share",
         }
+        if self.limit is None:  # so that it is no change to runs of before
+            excluded.add("limit")
         images, frames = self.image_limits(constants), self.frame_limits(constants)
         limits = {
             "max_pixels": images.max_pixels,
@@ -197,6 +240,17 @@ class RunConfig(EncodingConfig):
             "video_min_frame_pixels": frames.min_pixels,
         }
         return {name: value for name, value in {**asdict(self), **limits}.items() if name not in excluded}
+
+    @property
+    def registries(self) -> tuple[Path, ...]:
+        """At least one."""
+        return self.datasets if isinstance(self.datasets, tuple) else (self.datasets,)
+
+    @property
+    def media_cache_of_run(self) -> cache.MediaCache:
+        whole = self.output_dir.resolve()
+        folder = whole.with_name(f"{whole.name}{cache.SUFFIX}") if self.media_cache is None else self.media_cache
+        return cache.MediaCache(folder=folder.absolute(), most_bytes=self.media_cache_bytes)
 
     @property
     def shard_format(self) -> str:

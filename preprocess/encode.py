@@ -19,7 +19,7 @@ from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
-from preprocess.arithmetic.tokenizer import load_tokenizer
+from preprocess.arithmetic.tokenizer import load_model_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.containers import check_video_pixels
@@ -35,11 +35,11 @@ from preprocess.sample import (
     MeasuredVideo,
     MediaSource,
     MediaStamp,
+    Note,
     Sample,
     Turn,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
-from shards.files.names import TOKENIZER_NAME
 
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
@@ -66,7 +66,7 @@ class SampleEncoder:
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
         """Raises ConfigError or shards.ModelFolderError."""
         constants = read_model_constants(model)
-        tokenizer = load_tokenizer(model / TOKENIZER_NAME)
+        tokenizer = load_model_tokenizer(model)
         return cls(config, constants, ChatEncoder(tokenizer, constants, supervise_newline=config.supervise_newline))
 
     def measure(self, sample: Sample) -> MeasuredSample:
@@ -121,9 +121,13 @@ class SampleEncoder:
         constants = self.constants
         media: tuple[MeasuredImage | MeasuredVideo, ...] = (*measured.images, *measured.videos)
         _check_unchanged(measured)
+        notes: list[Note] = []
         found = {medium: self._find_old(medium) for medium in media}
         try:
-            image_patches = [_given(found[image], partial(encode_image, image, constants)) for image in measured.images]
+            image_patches = [
+                _given(found[image], partial(encode_image, image, constants, self.config.picture_rules, notes.append))
+                for image in measured.images
+            ]
             video_patches = [_given(found[video], partial(self._encode_video, video)) for video in measured.videos]
         except SampleError:
             _check_unchanged(measured)  # what goes away while it is read is no fault of the sample
@@ -139,6 +143,7 @@ class SampleEncoder:
             video_grid_thw=_grids(measured.videos),
             second_per_grid_ts=np.array([video.second_per_grid for video in measured.videos], np.float64),
             num_reused=sum(patches is not None for patches in map(found.get, media)),
+            notes=tuple(notes),
         )
         _check_counts(measured, encoded)
         return encoded
@@ -148,11 +153,14 @@ class SampleEncoder:
 
     def _measure_image(self, source: MediaSource) -> MeasuredImage:
         limits = self.config.image_limits(self.constants)
-        return measure_image(source, limits, self.constants, hash_content=self.config.hash_media)
+        return measure_image(
+            source, limits, self.constants, hash_content=self.config.hash_media, rules=self.config.picture_rules
+        )
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         stamp = stamp_of(source, hash_content=self.config.hash_media)
-        header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
+        config = self.config
+        header = probe_video(source, clamp_tail=config.video_tail == "clamp", times=config.video_times)
         with naming(source):
             return self._sampled(source, stamp, header)
 

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     TOO_MANY_PATCHES = "too_many_patches"
     NOTHING_TO_LEARN = "nothing_to_learn"
     PATH_OUTSIDE = "path_outside"
+    AMBIGUOUS_PATH = "ambiguous_path"  # it fits several members of archives
 
 
 class SampleError(Exception):

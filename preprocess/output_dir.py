@@ -43,20 +43,20 @@ _OWN_FOLDERS = (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR)
 _OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME)
 
 
-def prepare(config: RunConfig, share: Share) -> Sources:
+def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambda _: None) -> Sources:
     """Check everything that can be wrong before anything is written; then remove what `overwrite` allows, and take
     the folder: from now on it holds this run.
 
     Raises ConfigError, AnnotationError.
     """
     folder = config.output_dir
-    sources = open_sources(config, share)
+    sources = open_sources(config, share, tell)
     if config.format == "mindrecord" and find_spec("mindspore") is None:
         raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:
         if config.reuse.resolve() == folder.resolve():
             raise ConfigError(f"--reuse {config.reuse} is output_dir itself; name another output_dir")
-        check_old_run(config.reuse, sources.constants, sources.inputs["versions"])
+        check_old_run(config.reuse, config, sources.constants, sources.inputs["versions"])
     _refuse_odd_places(folder)
     before = _read_inputs(folder)
     if before is None and not _is_free(folder):

@@ -33,6 +33,9 @@ Note = Literal[
     "samples_without_boxes",
     "boxes_left_alone",
     "special_as_text",
+    "grey_as_is",
+    "grey_12_bits",
+    "grey_high_byte",
 ]
 """What the run counts for each dataset, because someone should know: `report/terminal.py` says it in words."""
 
@@ -188,3 +191,4 @@ class EncodedSample:
     video_grid_thw: npt.NDArray[np.int32]  # (V, 3)
     second_per_grid_ts: npt.NDArray[np.float64]  # (V,)
     num_reused: int = 0  # media whose patches were copied from an earlier run
+    notes: tuple[Note, ...] = ()  # how its other media were decoded

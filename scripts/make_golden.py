@@ -1,10 +1,10 @@
-"""`python scripts/make_golden.py --reference DIR --template FILE`: make the values that tests compare with.
+"""`python scripts/make_golden.py --reference DIR --template FILE --qwen3_template FILE`: make what tests compare with.
 
 They come from outside: PyTorch, transformers 4.57.1 and QwenLM's fine-tuning scripts, none of which the project runs
 on. It needs the extra `oracle` and `av` and `pyarrow` (for the demo's code); the results stand in tests/golden, each
 with its origin and versions. QwenLM's scripts are not part of this repository: DIR is their folder
-qwen-vl-finetune/qwenvl/data, of which data_qwen.py and rope2d.py are read. FILE holds the chat_template of
-tokenizer_config.json of Qwen2.5-Instruct.
+qwen-vl-finetune/qwenvl/data, of which data_qwen.py and rope2d.py are read. The files hold the chat_template
+of Qwen2.5-Instruct and that of Qwen3-VL-Instruct.
 
 | part | values |
 | --- | --- |
@@ -15,6 +15,7 @@ tokenizer_config.json of Qwen2.5-Instruct.
 | chat | token ids and labels |
 | tools | conversations with tools as the template renders them |
 | rope | 3D positions |
+| families, families_pixels | the same of Qwen2-VL and Qwen3-VL, where they differ from Qwen2.5-VL |
 | model, optimizer, bfloat16 | of the training side |
 | training | fifty steps, of the whole model and of a LoRA adapter, which PEFT saved |
 """
@@ -27,9 +28,17 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "golden"
-PARTS = ("pictures", "images", "videos", "grids", "chat", "tools", "rope", "model", "optimizer", "bfloat16", "training")
-NEED_REFERENCE = {"chat", "rope"}
-NEED_TEMPLATE = {"tools"}
+# fmt: off
+PARTS = (
+    "pictures", "images", "videos", "grids", "chat", "tools", "rope", "families", "families_pixels",
+    "model", "optimizer", "bfloat16", "training",
+)
+# fmt: on
+NEEDS = {  # option -> the parts that need it
+    "reference": {"chat", "rope", "families"},
+    "template": {"tools"},
+    "qwen3_template": {"families"},
+}
 
 
 def main() -> int:
@@ -37,15 +46,15 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, action="append", help="make this part alone; may be repeated")
     parser.add_argument("--reference", type=Path, help="folder with QwenLM's data_qwen.py and rope2d.py")
     parser.add_argument("--template", type=Path, help="file with the chat_template of Qwen2.5-Instruct")
+    parser.add_argument("--qwen3_template", type=Path, help="file with the chat_template of Qwen3-VL-Instruct")
     arguments = parser.parse_args()
     parts = arguments.only or PARTS
-    if NEED_REFERENCE & set(parts) and not arguments.reference:
-        parser.error(f"{' and '.join(sorted(NEED_REFERENCE))} need --reference")
-    if NEED_TEMPLATE & set(parts) and not arguments.template:
-        parser.error(f"{' and '.join(sorted(NEED_TEMPLATE))} need --template")
+    for name, needing in NEEDS.items():
+        if needing & set(parts) and not getattr(arguments, name):
+            parser.error(f"{' and '.join(sorted(needing))} need --{name}")
     for part in parts:
-        options = ["--reference", arguments.reference] if part in NEED_REFERENCE else []
-        options += ["--template", arguments.template] if part in NEED_TEMPLATE else []
+        needed = [name for name, needing in NEEDS.items() if part in needing]
+        options = [word for name in needed for word in (f"--{name}", getattr(arguments, name))]
         done = subprocess.run([sys.executable, FOLDER / f"golden_{part}.py", *options], check=False)
         if done.returncode:
             print(f"error: part {part} failed", file=sys.stderr)

@@ -95,6 +95,10 @@ class TrainArguments:
     )
     device_memory: float | None = _flag(None, "GB of a device, which the zero_stage that is left out must fit")
 
+    check_replicas: int | None = _flag(
+        None, "steps between two comparisons of what all ranks hold whole, bit for bit; a difference stops the run"
+    )
+
     save_strategy: str = _flag("steps", f"when to save a checkpoint: {', '.join(STRATEGIES)}; the end is one more time")
     save_steps: int = _flag(500, "optimizer steps between two checkpoints, with save_strategy steps")
     save_total_limit: int | None = _flag(None, "checkpoints to keep, the newest; all where left out")
@@ -119,7 +123,7 @@ class TrainArguments:
                 raise UsageError(f"{name} {getattr(self, name)} is not supported: {why}")
         for name in _AT_LEAST_1:
             self._require(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("max_steps", "save_total_limit"):
+        for name in ("max_steps", "save_total_limit", "check_replicas"):
             value = getattr(self, name)
             self._require(value is None or value >= 1, name, "must be at least 1; or leave it out")
         self._require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", "must not be negative")

@@ -69,14 +69,7 @@ def build(
     checkpoint = inputs.start.checkpoint
     # A checkpoint of LoRA holds the adapters alone.
     folder = arguments.model if arguments.lora_enable or not checkpoint else checkpoint.folder
-    how = Sharing(
-        rank=world.rank,
-        size=world.size,
-        all_gather=partial(all_gather, world),
-        reduce_scatter=partial(reduce_scatter, world),
-        compute=precision.compute,
-        recomputes=arguments.gradient_checkpointing,
-    )
+    how = sharing_of(world, precision, recomputes=arguments.gradient_checkpointing)
     with sharing(how) if zero_stage == 3 else nullcontext():
         model = build_model(folder, precision)
     if arguments.lora_enable:
@@ -89,3 +82,15 @@ def build(
     if arguments.gradient_checkpointing:
         model.recompute_layers()
     return model, adapters
+
+
+def sharing_of(world: World, precision: Precision, *, recomputes: bool) -> Sharing:
+    """How the ranks of `world` share weights."""
+    return Sharing(
+        rank=world.rank,
+        size=world.size,
+        all_gather=partial(all_gather, world),
+        reduce_scatter=partial(reduce_scatter, world),
+        compute=precision.compute,
+        recomputes=recomputes,
+    )

@@ -36,6 +36,7 @@ from train.steps.evaluate import Evaluation
 from train.steps.groups import describe, group_parameters, indices_of
 from train.steps.optimizer import AccumulateGradients, AdamW
 from train.steps.peaks import peak_flops
+from train.steps.replicas import require_equal_replicas
 from train.steps.schedule import factor_at, warmup_steps_of
 from train.steps.step import compile_graphs, make_step, micro_batches_of
 from train.steps.stream import ReadAhead
@@ -123,6 +124,7 @@ class Run:
                 sums, grad_norm = make_step(
                     step, islice(micro_batches, packs_here), self._accumulator(step), self.optimizer, rates, world
                 )
+                self._check_replicas(step)
                 seconds, data_wait = time.perf_counter() - begin, micro_batches.seconds_waited - waited
                 since_report += sums + StepSums(seconds=seconds, data_wait_seconds=data_wait)
                 self.reporting.advance()
@@ -167,6 +169,11 @@ class Run:
             return self.accumulate
         first = (step - 1) * self.order.packs_per_step + self.world.rank
         return self.adapters.seeded(self.accumulate, first, self.world.size)
+
+    def _check_replicas(self, step: int) -> None:
+        every = self.arguments.check_replicas
+        if every is not None and step % every == 0:
+            require_equal_replicas(step, (*self.model.get_parameters(), *self.optimizer.state), self.world)
 
     def _schedule_factor(self, step: int) -> float:
         return factor_at(

@@ -44,7 +44,7 @@ from shards.files.text import one_line, visible
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
-  plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing behind
+  plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing but indexes behind
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   report OUTPUT_DIR                what a finished run holds
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _plan(arguments: Sequence[str]) -> int:
     config, sweep = parse_plan(arguments, _note)
-    sources = open_sources(config)
+    sources = open_sources(config, tell=_note)
     # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
     shared = config.output_dir.parent if config.executor == "ray" else None
     if shared is not None and not shared.is_dir():
@@ -118,7 +118,7 @@ def _run(arguments: Sequence[str]) -> int:
     if config.task is None and share.of > 1:
         _note(f"this Slurm array job does share {share} of one run; to run all of it in each job, say --task 0/1")
     with choose_executor(config) as executor:
-        sources = prepare(config, share)
+        sources = prepare(config, share, _note)
         hold = hold_of(config, sources)
         with hold.kept():
             plan = plan_into_output(config, sources, executor, share)

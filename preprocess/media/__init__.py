@@ -9,7 +9,8 @@
 | measure | `images.measure_image`, `video.probe_video` | header -> size and grid; frame count, rate, size |
 | decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames, (H, W, 3) each |
 
-`images.py` measures plain images by their first 4 KB (`headers.py`), others by Pillow. `containers.py` opens videos,
+`images.py` measures plain images by their first 4 KB, others by Pillow; what is special about formats of pictures
+stands in `pictures/`. `containers.py` opens videos,
 and only those whose format is data; `upright.py` turns their frames as a player would. Before decoding,
 `store.check_unchanged` compares stamps. Messages call a source what `store.describe` says, and `write/reuse.py` finds
 its old patches by `store.reuse_key`.
@@ -18,7 +19,12 @@ its old patches by `store.reuse_key`.
 | --- | --- | --- |
 | a file of its own | `files.py` | its path |
 | a file that no link may lead to (`follow_links: false`) | `confined_files.py` | its path |
+| a member of an archive | `archives/members.py` | the path that it has there, or would have if unpacked |
+| a file behind a URL | `remote_files.py` | its path below the URL |
 | a cell of a Parquet file | `parquet_cells.py` | the cell, which the reader hands on as an `EmbeddedMedium` |
+
+`data_path.py` reads what a registry says of where media lie, `places.py` has its types, and `cache.py` is the folder
+that archives have beside the output.
 
 Only these modules know kinds. A new kind is a module that gives what `store.Kind` says, and a line in `store.KINDS`.
 """

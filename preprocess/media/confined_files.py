@@ -16,6 +16,7 @@ from typing import IO
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import files
 from preprocess.media.paths import resolve_path, root_of
+from preprocess.media.places import Place
 from preprocess.sample import MediaSource, MediaStamp
 
 _AS_LINK = {errno.ELOOP, errno.ENOTDIR}  # what opening a link gives, as a file and as a folder
@@ -25,11 +26,11 @@ def owns(source: MediaSource) -> bool:
     return source.row < 0 and bool(source.column)
 
 
-def locate(written: str, data_path: Path | None, *, follow_links: bool) -> MediaSource | None:
+def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSource | None:
     """None where links are followed. Raises SampleError (path_outside, missing_file)."""
-    if follow_links:
+    if follow_links or not isinstance(place, Path | None):
         return None
-    return MediaSource(path=resolve_path(written, data_path, follow_links=False), column=root_of(data_path))
+    return MediaSource(path=resolve_path(written, place, follow_links=False), column=root_of(place))
 
 
 def describe(source: MediaSource) -> str:

@@ -11,11 +11,11 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocess.errors import FatalError, SampleError
 from preprocess.media import files
+from preprocess.media.places import Place
 from preprocess.sample import MediaSource, MediaStamp
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def owns(source: MediaSource) -> bool:
     return source.row >= 0
 
 
-def locate(_: str, __: Path | None, *, follow_links: bool) -> None:
+def locate(_: str, __: Place | None, *, follow_links: bool) -> None:
     """No text in an annotation names a cell: `EmbeddedMedium` does."""
 
 

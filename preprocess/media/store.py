@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media import confined_files, files, parquet_cells
+from preprocess.media import confined_files, files, parquet_cells, remote_files
+from preprocess.media.archives import members
+from preprocess.media.places import DataPath, Place, places_of
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.hashing import sha256_of
 
@@ -24,8 +25,8 @@ class Kind(Protocol):
     def owns(self, source: MediaSource, /) -> bool:
         """Whether the source is of this kind; the first kind that says so has it."""
 
-    def locate(self, written: str, data_path: Path | None, /, *, follow_links: bool) -> MediaSource | None:
-        """The source that a text in an annotation names; None where the text is another kind's.
+    def locate(self, written: str, place: Place | None, /, *, follow_links: bool) -> MediaSource | None:
+        """The source that a text in an annotation names in this place; None where text or place are another kind's.
 
         Raises SampleError (path_outside, missing_file); reads nothing of the medium.
         """
@@ -58,6 +59,8 @@ class Kind(Protocol):
 
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
+    members,
+    remote_files,
     parquet_cells,
     confined_files,
     files,
@@ -76,12 +79,30 @@ def reveal(value: Any) -> Any:
     return value.reveal() if isinstance(value, parquet_cells.EmbeddedMedium) else value
 
 
-def locate(written: str, data_path: Path | None, *, follow_links: bool) -> MediaSource:
+def locate(written: str, data_path: DataPath, *, follow_links: bool) -> MediaSource:
     """The medium that a text in an annotation names, by the rules of its kind; for files those of `paths.py`.
 
-    Raises SampleError (path_outside, missing_file).
+    Of several places, the first that has it. Raises SampleError (path_outside, missing_file, ambiguous_path).
     """
-    sources = (kind.locate(written, data_path, follow_links=follow_links) for kind in KINDS)
+    places = places_of(data_path)
+    if len(places) == 1:
+        return _locate_in(written, places[0], follow_links)
+    is_outside = True
+    for place in places:
+        try:
+            source = _locate_in(written, place, follow_links)
+            stamp_of(source)
+            return source
+        except SampleError as error:
+            if error.reason not in (Reason.MISSING_FILE, Reason.PATH_OUTSIDE):
+                raise
+            is_outside = is_outside and error.reason == Reason.PATH_OUTSIDE
+    reason = Reason.PATH_OUTSIDE if is_outside else Reason.MISSING_FILE
+    raise SampleError(reason, f"{written!r} is in none of {', '.join(map(str, places))}", written)
+
+
+def _locate_in(written: str, place: Place | None, follow_links: bool) -> MediaSource:
+    sources = (kind.locate(written, place, follow_links=follow_links) for kind in KINDS)
     return next(source for source in sources if source is not None)
 
 

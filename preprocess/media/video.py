@@ -38,6 +38,7 @@ from preprocess.media.upright import Frame, ToRgb, orientation_of
 from preprocess.sample import MediaSource
 
 Decoder = Literal["decord", "pyav"]
+Times = Literal["header", "stamps"]
 # Containers whose timestamps are presentation times, frame by frame.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # Codecs whose packets say whether other frames need theirs, and are decoded one by one as they are fed. In the others
@@ -50,28 +51,34 @@ _HIGHEST_RATE = 1_000_000  # frames per second
 @dataclass(frozen=True, kw_only=True)
 class VideoHeader:
     num_frames: int  # of the header if positive, else the number of packets
-    fps: float  # average, frames per second
+    fps: float  # average, frames per second: the number of frames by this is the duration
     height: int  # pixels, upright
     width: int
 
 
-def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader:
+def probe_video(source: MediaSource, *, clamp_tail: bool = False, times: Times = "header") -> VideoHeader:
     """Frame count, rate and upright size. Decodes the first frame only: PyAV tells the display matrix no earlier.
 
     `clamp_tail` counts the frames that are there where the header promises more; it decodes the last one, too.
+    `times` says where the rate comes from; a header without one leaves it to the time stamps.
     """
     with opened_video(source) as video:
-        promised, rate = video.stream.frames, video.stream.average_rate
-        num_frames = promised
-        if promised <= 0 or clamp_tail:
-            present = sum(1 for packet in video.packets() if video.shows(packet) and not packet.is_discard)
-            num_frames = min(promised, present) if promised > 0 else present
+        promised, rate, time_base = video.stream.frames, video.stream.average_rate, video.stream.time_base
+        num_frames, stamps = promised, None
+        by_stamps = times == "stamps" or not rate or rate < 0
+        if promised <= 0 or clamp_tail or by_stamps:
+            stamps = [packet.pts for packet in video.packets() if video.shows(packet) and not packet.is_discard]
+            if promised <= 0 or clamp_tail:
+                num_frames = min(promised, len(stamps)) if promised > 0 else len(stamps)
     if clamp_tail and num_frames > 0:
         num_frames = _count_decodable(source, num_frames)
+    if by_stamps and stamps is not None:
+        rate = _rate_of(stamps, num_frames, time_base) or (rate if len(stamps) == 1 else None)
     # Opened anew where packets were read: not every container can be rewound to its first frame.
     with opened_video(source) as video:
         if num_frames <= 0 or not rate or rate <= 0:
-            raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{num_frames} frames at rate {rate}; encode it again")
+            said = f"{num_frames} frames at rate {rate}" if times == "header" else f"{num_frames} frames without times"
+            raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{said}; encode it again")
         if rate > _HIGHEST_RATE or num_frames / rate > _LONGEST:
             raise SampleError(
                 Reason.NO_FRAMES_OR_RATE,
@@ -86,6 +93,14 @@ def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader
         if orientation_of(first).is_sideways:
             height, width = width, height
     return VideoHeader(num_frames=num_frames, fps=float(Fraction(rate)), height=height, width=width)
+
+
+def _rate_of(stamps: Sequence[int | None], num_frames: int, time_base: Fraction | None) -> Fraction | None:
+    """Frames per second over the time stamps of the first `num_frames`; None where they don't tell frames apart."""
+    known = sorted(stamp for stamp in stamps if stamp is not None)[:num_frames]
+    if time_base is None or len(known) < 2 or len(known) < min(num_frames, len(stamps)) or len(set(known)) < len(known):
+        return None
+    return Fraction(len(known) - 1) / (Fraction(known[-1] - known[0]) * time_base)
 
 
 def decode_frames(source: MediaSource, indices: Sequence[int], decoder: Decoder) -> Iterator[Frame]:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from preprocess.arithmetic.families import family_of
-from preprocess.arithmetic.tokenizer import check_allowed, load_tokenizer
+from preprocess.arithmetic.tokenizer import check_allowed, load_model_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError
 from preprocess.jobs.share import EVERYTHING, Share
+from preprocess.media.archives.prepare import prepare_archives
+from preprocess.media.cache import use as use_cache
+from preprocess.media.places import archives_of_places, as_written
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotation_files import annotation_files
 from preprocess.read.annotations import AnnotationFile, SeveralFiles, open_all
+from preprocess.read.dataset_use import DatasetUse, choose_datasets
 from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
-from preprocess.read.registry import DatasetUse, choose_datasets, read_registry
+from preprocess.read.registry import read_registries
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
-from shards.files.names import TOKENIZER_NAME
 from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
+from shards.model_folder import read_tokenizer, tokenizer_files
 
 Stamp = tuple[int, int, int, int]  # inode, size, times of change of content and of status
 
@@ -82,7 +86,10 @@ class Sources:
     @cached_property
     def files(self) -> tuple[AnnotationFile, ...]:
         """Opened and checked when first asked for: a finished plan needs none. Raises AnnotationError."""
-        return tuple(open_all(self.paths[use.dataset.name], self.indexes, use.dataset.columns) for use in self.uses)
+        return tuple(
+            open_all(self.paths[use.dataset.name], self.indexes, use.dataset.columns, use.dataset.annotation_format)
+            for use in self.uses
+        )
 
     @cached_property
     def several_files(self) -> dict[str, list[tuple[str, int]]]:
@@ -125,7 +132,7 @@ class Sources:
         return {
             use.dataset.name: {
                 "annotation_path": _written(use.dataset.annotation_path),
-                "data_path": None if use.dataset.data_path is None else str(use.dataset.data_path),
+                "data_path": as_written(use.dataset.data_path),
             }
             for use in self.uses
         }
@@ -136,10 +143,11 @@ class Sources:
         return sum(use.num_chosen(len(file)) for use, file in zip(self.uses, self.files, strict=True))
 
 
-def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
+def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[str], None] = lambda _: None) -> Sources:
     """Raises ConfigError, AnnotationError, shards.ModelFolderError or UnknownFamily.
 
-    Touches nothing, but for array jobs, which share indexes of the annotations.
+    Touches nothing, but for array jobs, which share indexes of the annotations, and for archives, whose indexes stand
+    in `media_cache`; `tell` says what is done about those.
     """
     if not config.model.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", str(config.model)):
         raise ConfigError(
@@ -148,17 +156,19 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
         )
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
-    tokenizer = config.model / TOKENIZER_NAME
-    loaded = load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
-    uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    loaded = load_model_tokenizer(config.model)  # workers need it: where it is broken, nothing should have been written
+    uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
+    archives = [archive for use in uses for archive in archives_of_places(use.dataset.data_path)]
+    use_cache(config.media_cache_of_run)
+    prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
-    everything = [path for of_dataset in paths.values() for path in of_dataset]
+    everything = {path: use.dataset.annotation_format for use in uses for path in paths[use.dataset.name]}
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
     annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}
     hashed = {each.path: each for of_dataset in annotations.values() for each in of_dataset}
-    hashed_tokenizer = HashedInput.of(tokenizer)
+    tokenizer = [HashedInput.of(config.model / name) for name in tokenizer_files(config.model)]
     inputs = {
         "config": config.determining(constants),
         "datasets": {
@@ -171,14 +181,14 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING) -> Sources:
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": hashed_tokenizer.sha256,
+        "tokenizer_sha256": hashlib.sha256(read_tokenizer(config.model)).hexdigest(),
         "versions": versions(),
     }
     return Sources(
         uses=uses,
         constants=constants,
         inputs=with_format(inputs, config.shard_format),
-        hashed=(*hashed.values(), hashed_tokenizer),
+        hashed=(*hashed.values(), *tokenizer),
         paths=paths,
         indexes=indexes,
     )

@@ -21,6 +21,7 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.media.cache import use as use_cache
 from preprocess.plan.holding import Hold
 from preprocess.plan.tables import decode_metadata, part_metadata, write_part
 from preprocess.read.records import ReadRecord, read_record, split_members
@@ -78,6 +79,7 @@ class MeasureStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedMeasureStage:
+        use_cache(self.config.media_cache_of_run)
         encoder = self.load_encoder(self.config.model, self.config)
         most = self.config.pack_length if self.most_text_tokens is None else self.most_text_tokens
         return LoadedMeasureStage(self, replace(encoder, most_text_tokens=most))

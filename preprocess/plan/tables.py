@@ -14,6 +14,7 @@ plan/media/          shard-N.arrow: where the patches of each medium stand, for 
                      plan, the shard and a hash of the columns
 plan/lost.jsonl      samples that were rejected while decoding, if there are any
 plan/slowest.json    the samples that took longest, of all shards
+plan/decoding.json   what was counted while decoding, if anything
 plan/reuse-HASH/     index.arrow: plan/media/ of the run that is reused (HASH: of its manifest), all together;
                      index.sha256: its hash; NAME.verified: when the index, or a shard of that run, was compared with
                      its hash, and how it was last touched then

@@ -6,7 +6,7 @@ change a byte: zlib and other lossless codecs, whose output a standard fixes, YA
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import PIL
@@ -23,12 +23,13 @@ _NOT_OF_PATCHES = {"tokenizers", "pyarrow", *WRITER_NAMES}
 
 
 def versions() -> dict[str, str | None]:
-    """None: Pillow has no such codec, so that its images are rejects."""
+    """None: there is no such codec, so that its images are rejects."""
     from av import library_versions  # loads FFmpeg
 
     return {
         "pillow": PIL.__version__,
         **{codec: features.version(codec) for codec in _PICTURE_CODECS},
+        "pillow_heif": _optional("pillow-heif"),
         "decord": version("decord2"),
         "av": version("av"),
         **{library: ".".join(map(str, library_versions[library])) for library in _VIDEO_LIBRARIES},
@@ -37,6 +38,13 @@ def versions() -> dict[str, str | None]:
         "pyarrow": version("pyarrow"),
         "preprocess": preprocess.__version__,
     }
+
+
+def _optional(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def versions_of_patches(versions: dict[str, str | None]) -> dict[str, str | None]:

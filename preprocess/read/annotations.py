@@ -1,4 +1,4 @@
-"""Annotation files as streams of raw records: JSON array, JSON Lines, Parquet; several files as one stream.
+"""Annotation files as streams of raw records: JSON array, JSON Lines, Parquet, CSV; several files as one stream.
 
 A JSON array with a syntax error can't be read at all (AnnotationError); a bad line of JSON Lines is one bad record.
 So is one that is nested more than a hundred levels deep, which no worker could be sent. NaN and integers of any size
@@ -17,11 +17,11 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from preprocess.errors import AnnotationError
+from preprocess.read.formats.csv_records import CsvRows
+from preprocess.read.formats.detect import AnnotationFormat, Format, detect_format
 from preprocess.read.formats.json_records import JsonArray, JsonLines
 from preprocess.read.formats.parquet_records import ParquetRows
 from preprocess.read.index import AnnotationIndex, FileVersion, HashingReader, changed
-
-_PACKED = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 
 
 class AnnotationFile(Protocol):
@@ -44,25 +44,30 @@ class AnnotationFile(Protocol):
         ...
 
 
-_READERS: dict[str, type[JsonArray] | type[JsonLines] | type[ParquetRows]] = {
-    ".json": JsonArray,
-    ".jsonl": JsonLines,
-    ".ndjson": JsonLines,
-    ".parquet": ParquetRows,
+_READERS: Mapping[Format, type[JsonArray] | type[JsonLines] | type[ParquetRows] | type[CsvRows]] = {
+    "json": JsonArray,
+    "jsonl": JsonLines,
+    "parquet": ParquetRows,
+    "csv": CsvRows,
 }
 
 
 def open_annotations(
-    path: Path, index: AnnotationIndex | None = None, columns: Mapping[str, str] | None = None
+    path: Path,
+    index: AnnotationIndex | None = None,
+    columns: Mapping[str, str] | None = None,
+    format: AnnotationFormat = "auto",
 ) -> AnnotationFile:
-    """Choose the reader by the file's suffix; with the file's index it is neither checked nor counted.
-
-    `columns` are those of the registry.
+    """With the file's index it is neither checked nor counted. `columns` and `format` are those of the registry.
 
     Raises AnnotationError where the file can't be used as a whole.
     """
     with _naming(path):
-        reader = _reader(path)
+        if index is not None and format in ("auto", index.format):
+            found = index.format
+        else:
+            index, found = None, detect_format(path) if format == "auto" else format
+        reader = _READERS[found]
         return ParquetRows(path, index, columns) if reader is ParquetRows else reader(path, index)
 
 
@@ -116,28 +121,22 @@ def open_all(
     paths: Sequence[Path],
     indexes: Mapping[Path, AnnotationIndex] = MappingProxyType({}),
     columns: Mapping[str, str] | None = None,
+    format: AnnotationFormat = "auto",
 ) -> AnnotationFile:
     """The files of one dataset, at least one. Raises AnnotationError."""
-    files = [open_annotations(path, indexes.get(path), columns) for path in paths]
+    files = [open_annotations(path, indexes.get(path), columns, format) for path in paths]
     return files[0] if len(files) == 1 else SeveralFiles(files)
 
 
-def make_index(path: Path) -> AnnotationIndex:
+def make_index(path: Path, format: AnnotationFormat = "auto") -> AnnotationIndex:
     """Read all of a file once: hash it, check it, find its checkpoints. Raises AnnotationError, FatalError."""
     with _naming(path), HashingReader(path) as hashed:
         version = FileVersion.of(os.stat(path))
-        checkpoints = _reader(path).find_checkpoints(path, hashed.buffered())
+        found = detect_format(path) if format == "auto" else format
+        checkpoints = _READERS[found].find_checkpoints(path, hashed.buffered())
         if FileVersion.of(os.stat(path)) != version:
             raise changed(path)
-        return AnnotationIndex(path=path, version=version, sha256=hashed.sha256, checkpoints=checkpoints)
-
-
-def _reader(path: Path) -> type[JsonArray] | type[JsonLines] | type[ParquetRows]:
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        advice = "; unpack it first" if suffix in _PACKED else ""
-        raise AnnotationError(f"{path}: annotation files end in {', '.join(_READERS)}{advice}")
-    return _READERS[suffix]
+        return AnnotationIndex(path=path, version=version, sha256=hashed.sha256, format=found, checkpoints=checkpoints)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from preprocess.errors import FatalError
+from preprocess.read.formats.detect import Format
 from shards.files.atomic import open_atomically
 
 RECORDS_APART = 128  # a hundred million records take 12 MB
@@ -39,7 +40,7 @@ class FileVersion:
 class Checkpoints:
     """Records 0, RECORDS_APART, 2 * RECORDS_APART...: at which byte each begins, and how many lines stand before it.
 
-    `lines` is empty but for JSON Lines, where messages name lines; both are for Parquet, which has row groups.
+    `lines` is empty but for JSON Lines and CSV, where messages name lines; both are for Parquet, which has row groups.
     """
 
     num_records: int
@@ -52,6 +53,7 @@ class AnnotationIndex:
     path: Path
     version: FileVersion
     sha256: str
+    format: Format
     checkpoints: Checkpoints
 
     def check(self) -> None:
@@ -64,6 +66,7 @@ class AnnotationIndex:
             "path": str(self.path),
             "version": asdict(self.version),
             "sha256": self.sha256,
+            "format": self.format,
             "num_records": self.checkpoints.num_records,
         }
         columns = {"offset": self.checkpoints.offsets, "lines": self.checkpoints.lines}
@@ -82,12 +85,13 @@ def read_index(path: Path, of: Path, version: FileVersion) -> AnnotationIndex | 
             offsets, lines = (np.array(column[0].values, np.int64) for column in table.columns)
     except FileNotFoundError:
         return None
-    if record["path"] != str(of) or FileVersion(**record["version"]) != version:
+    if record["path"] != str(of) or "format" not in record or FileVersion(**record["version"]) != version:
         return None
     return AnnotationIndex(
         path=of,
         version=version,
         sha256=record["sha256"],
+        format=record["format"],
         checkpoints=Checkpoints(num_records=record["num_records"], offsets=offsets, lines=lines),
     )
 

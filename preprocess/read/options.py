@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from preprocess.errors import ConfigError
+from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.table import KNOWN_KEYS
 from preprocess.read.forms.training_flags import LossTurns
 from shards.flags.nearest import nearest_name
@@ -16,6 +17,7 @@ Reasoning = Literal["refuse", "train"]
 """What becomes of reasoning_content: its record is a reject; or it is learned, in <think> tags before the answer."""
 
 _DEFAULTS: Mapping[str, Any] = {
+    "annotation_format": "auto",
     "columns": {},
     "media_position": "tags",
     "loss_turns": "all",
@@ -23,6 +25,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "allow_tokens": (),
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "annotation_format": get_args(AnnotationFormat),
     "media_position": get_args(MediaPosition),
     "loss_turns": get_args(LossTurns),
     "reasoning": get_args(Reasoning),

@@ -12,9 +12,10 @@ from preprocess.plan.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import SweepLine
 from preprocess.timing import Timing
+from preprocess.write.notes import read_decoding_notes
 from preprocess.write.publish import Published
 from shards import Manifest, ModelConstants, PackCounts
-from shards.files.names import LEDGER_NAME
+from shards.files.names import LEDGER_NAME, PLAN_DIR
 from shards.files.text import visible
 from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
 
@@ -26,6 +27,9 @@ _NOTES: Mapping[str, str] = {
     "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
     "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
     "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
+    "grey_as_is": "{number} images of 16-bit grey have values below 256, which were taken as they are",
+    "grey_12_bits": "{number} images of 16-bit grey have values below 4,096, which were divided by 16",
+    "grey_high_byte": "{number} images of 16-bit grey have larger values, of which the high byte was taken",
     "other_answers": "{number} questions have several answers; the first was taken",
 }
 
@@ -56,6 +60,7 @@ def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
             dataset_table(counts, rejects, manifest.model),
             f"{used}; {len(manifest.shards):,} shards, {readable_bytes(num_bytes)}",
             *_difference(plan.totals - manifest.totals),
+            *note_lines(read_decoding_notes(folder / PLAN_DIR)),
             *reject_lines(rejects, plan.num_records),
             *_where_rejects_stand(manifest, folder),
         ]
@@ -162,7 +167,7 @@ def run_summary(published: Published, plan: PlanSummary, folder: Path, reuse: Pa
             f"reused none of {published.num_media:,} images and videos: {reuse} has none of these files in these sizes"
         )
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
-    lines += reject_lines(rejects, plan.num_records)
+    lines += note_lines(published.notes) + reject_lines(rejects, plan.num_records)
     return "\n".join(lines + _where_rejects_stand(manifest, folder))
 
 

@@ -16,7 +16,8 @@ from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
-from preprocess.media.images import decode_rgb, open_image
+from preprocess.media.pictures.opening import open_image
+from preprocess.media.pictures.upright import decode_rgb
 from preprocess.media.store import open_medium, stamp_of
 from preprocess.sample import MediaSource
 from shards.look.page import Picture, picture

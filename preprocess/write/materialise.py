@@ -6,6 +6,7 @@ A sample that fails here is left out of its pack and goes to the ledger; an empt
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,10 +22,11 @@ from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.media.cache import use as use_cache
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.tables import SamplesReader, read_table
-from preprocess.sample import EncodedSample, MeasuredSample
+from preprocess.sample import EncodedSample, MeasuredSample, Note
 from preprocess.timing import Timing, slowest_of_shard
 from preprocess.write.places import Medium, write_media
 from preprocess.write.reuse import OldPatches
@@ -43,6 +45,7 @@ class ShardStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedShardStage:
+        use_cache(self.config.media_cache_of_run)
         encoder = self.load_encoder(self.config.model, self.config)
         if self.config.reuse is not None:
             old_patches = OldPatches(self.config.reuse, self.config.output_dir / PLAN_DIR)
@@ -91,6 +94,7 @@ class LoadedShardStage:
             num_media=len(job.media),
             num_reused=job.num_reused,
             slowest=slowest_of_shard(job.timings),
+            notes={name: dict(sorted(notes.items())) for name, notes in sorted(job.notes.items())},
         )
         self._check_hold()
         write_sidecar(self._output_dir, index, sidecar)
@@ -115,6 +119,7 @@ class _Job:
         self.counts: dict[str, PackCounts] = {}
         self.media: list[tuple[Medium, int, int]] = []  # with row in the shard, and first patch in the row
         self.timings: list[Timing] = []
+        self.notes: dict[str, Counter[Note]] = {}
         self.num_reused = 0
         self._num_rows = 0
         self._packs = packs
@@ -142,6 +147,8 @@ class _Job:
                 samples.append(encoded)
                 used.append(measured)
                 self.num_reused += encoded.num_reused
+                if encoded.notes:
+                    self.notes.setdefault(sample.dataset, Counter()).update(encoded.notes)
             if samples:
                 self._note_places(used)
                 yield join_samples(keys, samples)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from preprocess.ledger import (
 from preprocess.plan.holding import Hold
 from preprocess.plan.summary import PlanSummary
 from preprocess.timing import Timing, slowest_of_all, write_slowest
+from preprocess.write.notes import write_decoding_notes
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
-from shards.files.names import LEDGER_NAME, MODEL_DIR, PLAN_DIR
+from shards.files.names import LEDGER_NAME, MODEL_DIR, PLAN_DIR, TOKENIZER_NAME
 from shards.formats.writer import read_sidecar, remove_workspaces, sidecar_path
-from shards.model_folder import model_files
+from shards.model_folder import model_files, read_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Published:
     lost: PackCounts  # planned, but rejected while decoding; uses of repeated samples count each time
     num_media: int = 0  # written; uses of repeated samples count each time
     num_reused: int = 0  # of them, copied from an earlier run
+    notes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by dataset: what was counted while decoding
 
 
 def publish(
@@ -51,6 +54,7 @@ def publish(
     counts = {name: PackCounts() for name in plan.datasets}
     maxima, shards, num_media, num_reused = PackMaxima(), [], 0, 0
     slowest: list[Timing] = []
+    notes: dict[str, Counter[str]] = {}
     for index in range(plan.num_shards):
         sidecar = read_sidecar(folder, index)
         if sidecar is None or sidecar.fingerprint != fingerprint:
@@ -63,6 +67,8 @@ def publish(
         maxima = maxima.merge(sidecar.maxima)
         num_media += sidecar.num_media
         num_reused += sidecar.num_reused
+        for name, counted in sidecar.notes.items():
+            notes.setdefault(name, Counter()).update(counted)
         shards += [sidecar.shard] if sidecar.shard else []
         try:
             slowest = slowest_of_all([*slowest, *map(Timing.from_json, sidecar.slowest)])
@@ -81,6 +87,7 @@ def publish(
     if not shards:
         return None
     write_slowest(folder / PLAN_DIR, slowest)
+    write_decoding_notes(folder / PLAN_DIR, notes)
     by_dataset = count_by_dataset(read_ledger(ledger))
     totals = sum(counts.values(), PackCounts())
     manifest = Manifest(
@@ -99,7 +106,9 @@ def publish(
     check_hold()
     write_manifest(folder, manifest)
     check_hold()
-    return Published(manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused)
+    return Published(
+        manifest=manifest, lost=plan.totals - totals, num_media=num_media, num_reused=num_reused, notes=notes
+    )
 
 
 def _planned_rejects(path: Path, plan: PlanSummary) -> Iterator[Reject]:
@@ -129,4 +138,5 @@ def _place(datasets: Mapping[str, int], reject: Reject) -> tuple[int, int, int]:
 def _copy_model_files(model: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in model_files(model):
-        write_atomically(target / name, (model / name).read_bytes())
+        content = read_tokenizer(model) if name == TOKENIZER_NAME else (model / name).read_bytes()
+        write_atomically(target / name, content)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.config import EncodingConfig
 from preprocess.errors import ConfigError, FatalError, damaged
 from preprocess.plan.versions import versions_of_patches
 from preprocess.sample import MeasuredImage
@@ -25,14 +26,25 @@ from shards.formats.writer import shard_index
 from shards.inputs import read_inputs
 from shards.pack import PatchColumn
 
+_PICTURE_OPTIONS = ("grey_16", "decoder")  # which pixels a file gives, or whether any
 
-def check_old_run(old_dir: Path, constants: ModelConstants, versions: dict[str, str | None]) -> None:
+
+def check_old_run(
+    old_dir: Path, config: EncodingConfig, constants: ModelConstants, versions: dict[str, str | None]
+) -> None:
     """Refuse an old run whose patches are not those that this run would make. Raises ConfigError or ShardError."""
     manifest = open_shards(old_dir).manifest
     made_by, now = versions_of_patches(manifest.inputs["versions"]), versions_of_patches(versions)
     if made_by != now:
         changes = (f"{name} {old} instead of {new}" for name, old, new in differences(made_by, now))
         raise ConfigError(f"--reuse {old_dir}: it was decoded by {', '.join(changes)}; leave --reuse out")
+    decoding = manifest.inputs["config"]
+    for name in _PICTURE_OPTIONS:
+        if decoding.get(name) != getattr(config, name):
+            raise ConfigError(
+                f"--reuse {old_dir}: {name} was {decoding.get(name, 'not known')} there, and is "
+                f"{getattr(config, name)} now; say the same, or leave --reuse out"
+            )
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
     if any(getattr(manifest.model, size) != getattr(constants, size) for size in sizes):
         raise ConfigError(f"--reuse {old_dir}: its model cuts images into other patches; leave --reuse out")

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +46,7 @@ class ShardSidecar:
     num_media: int  # images and videos in the shard
     num_reused: int  # of them, copied from an earlier run
     slowest: tuple[dict[str, Any], ...] = ()  # samples that took longest: seconds, sample, media
+    notes: dict[str, dict[str, int]] = field(default_factory=dict)  # by dataset: what was counted while decoding
 
     def to_json(self) -> str:
         record = {**asdict(self), "shard": self.shard.to_json() if self.shard else None}
@@ -55,7 +56,7 @@ class ShardSidecar:
     def from_json(cls, text: str | bytes) -> ShardSidecar:
         """Raises ValueError."""
         record = Record.parse(text)
-        datasets = record.record("datasets")
+        datasets, notes = record.record("datasets"), record.record("notes")
         shard = None
         if record.value("shard") is not None:
             entry = record.record("shard")
@@ -69,7 +70,12 @@ class ShardSidecar:
             num_media=record.integer("num_media"),
             num_reused=record.integer("num_reused"),
             slowest=tuple(dict(entry.values) for entry in record.records("slowest")),
+            notes={name: _counts(notes.record(name)) for name in notes.values},
         )
+
+
+def _counts(notes: Record) -> dict[str, int]:
+    return {note: notes.integer(note) for note in notes.values}
 
 
 def shard_name(index: int, format: str = "arrow") -> str:

@@ -29,14 +29,18 @@ def sha256(array: npt.NDArray[Any]) -> str:
 
 
 def normalised(
-    patches: npt.NDArray[np.uint8], mean: tuple[float, float, float], std: tuple[float, float, float]
+    patches: npt.NDArray[np.uint8],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    patch_size: int = 14,
 ) -> npt.NDArray[np.float32]:
     """(P, 588 or 1176) uint8 -> (P, 1176) float32, what the model is fed with: an image is two equal frames."""
-    num_frames = patches.shape[1] // 588
-    per_channel = patches.reshape(len(patches), 3, num_frames, 196)
+    area = patch_size**2
+    num_frames = patches.shape[1] // (3 * area)
+    per_channel = patches.reshape(len(patches), 3, num_frames, area)
     if num_frames == 1:
         per_channel = np.repeat(per_channel, 2, axis=2)
     values = per_channel.astype(np.float32) / np.float32(255)
     for channel in range(3):
         values[:, channel] = (values[:, channel] - np.float32(mean[channel])) / np.float32(std[channel])
-    return values.reshape(len(patches), 1176)
+    return values.reshape(len(patches), 6 * area)

@@ -44,6 +44,7 @@ def test_the_output_folder_holds_shards_manifest_ledger_model_and_plan(demo: Dem
         *(f"plan/done/{Path(name).stem}.json" for name in shards),
         *(f"plan/media/{name}" for name in shards),
         "plan/slowest.json",
+        "plan/decoding.json",
         *(f"plan/samples/part-{part:06d}.arrow" for part in range(8)),
         *(f"plan/{name}.arrow" for name in ("parts", "packs", "tasks")),
         *(f"plan/{name}" for name in ("inputs.json", "plan.json", "rejects.jsonl")),
@@ -89,8 +90,8 @@ def test_the_fingerprint_is_taken_of_everything_that_determines_the_bytes(demo: 
     assert {"seed", "pack_length", "max_pixels", "dataset_use", "video_decoder", "packing"} <= set(inputs["config"])
     codecs = {"libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff", "libavcodec", "libavformat", "libswscale"}
     packages = {"pillow", "decord", "av", "numpy", "tokenizers", "pyarrow", "preprocess"}
-    assert codecs | packages == set(inputs["versions"])
-    assert all(inputs["versions"].values())
+    assert codecs | packages | {"pillow_heif"} == set(inputs["versions"])
+    assert all(inputs["versions"][name] for name in codecs | packages)
     annotations = (demo.annotations / "charts.json").read_bytes()
     assert inputs["datasets"]["charts"]["annotations_sha256"] == hashlib.sha256(annotations).hexdigest()
     text = json.dumps(inputs, sort_keys=True).encode()

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
-from shards.model_folder import PAD_TOKEN
+from shards.model_folder.folder import PAD_TOKEN
 from train.models.precision import FLOAT32
 from train.models.qwen2_5_vl import build
 from train.models.qwen2_5_vl.config import READER

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ CASES = {
     "frozen": "--tune_mm_vision False",
     "checkpointing": "--gradient_checkpointing True",
     "untied": "",  # the tiny model's head is its embedding; this one has its own
+    "drifting": "--check_replicas 2",  # rank 1 of several makes a mistake in its second step
     "stopped": "",  # rank 1 of several gets a signal in its second step
 }
 AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE, or with :gather behind
@@ -52,7 +53,11 @@ def train_case(
     root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
 ) -> int:
     name = case.partition(":")[0]
-    with signal_in_step(2) if name == "stopped" and rank() == 1 else nullcontext():
+    is_second = rank() == 1
+    with (
+        in_step(2, get_signal) if name == "stopped" and is_second else nullcontext(),
+        in_step(2, change_a_norm) if name == "drifting" and is_second else nullcontext(),
+    ):
         return main(flags_of(root, case, num_ranks, steps=steps, accumulated=accumulated, output_dir=output_dir))
 
 
@@ -80,19 +85,32 @@ def rank() -> int | None:
     return place.rank if place else None
 
 
+def get_signal(optimizer: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def change_a_norm(optimizer: Any) -> None:
+    """In its last bit."""
+    import numpy as np
+    from mindspore import Tensor, ops
+
+    (norm,) = (each for each in optimizer._update.small_weights if each.name == "model.norm.weight")
+    ops.assign(norm, Tensor(np.nextafter(norm.asnumpy(), np.float32(2))))
+
+
 @contextmanager
-def signal_in_step(number: int) -> Iterator[None]:
-    """The process gets a SIGTERM as it begins that step."""
+def in_step(number: int, act: Callable[[Any], None]) -> Iterator[None]:
+    """Something happens to the process, or to what it trains, as it begins that step."""
     import train.run
 
     make_step = train.run.make_step
 
-    def make_step_with_signal(step: int, *rest: Any) -> Any:
+    def make_step_after(step: int, micro_batches: Any, accumulate: Any, optimizer: Any, *rest: Any) -> Any:
         if step == number:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return make_step(step, *rest)
+            act(optimizer)
+        return make_step(step, micro_batches, accumulate, optimizer, *rest)
 
-    train.run.make_step = make_step_with_signal
+    train.run.make_step = make_step_after
     try:
         yield
     finally:
@@ -131,5 +149,5 @@ if __name__ == "__main__":
     for case in sys.argv[3:]:
         if case.startswith(AGAIN):
             write_again(root, case, num_ranks)
-        elif code := train_case(root, case, num_ranks, steps=steps):
-            sys.exit(code)
+        elif train_case(root, case, num_ranks, steps=steps) != (case.startswith("drifting")):
+            sys.exit(1)

@@ -142,6 +142,7 @@ def test_the_list_holds_every_flag_that_is_not_our_own() -> None:
         "model",
         "device",
         "checkpoint_writer",
+        "check_replicas",
         "datasets",
         "pack_length",
         "pack_patches",

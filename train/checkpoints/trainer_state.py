@@ -34,7 +34,7 @@ _SAMPLE_BYTES = 1 << 20
 _MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
 _MAY_DIFFER |= {"gradient_checkpointing"}
 _MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
-_MAY_DIFFER |= {"checkpoint_writer"}
+_MAY_DIFFER |= {"checkpoint_writer", "check_replicas"}
 _MAY_DIFFER |= {"zero_stage", "deepspeed", "device_memory"}
 _MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
 # Only their product counts.

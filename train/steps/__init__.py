@@ -7,6 +7,7 @@
     schedule.py     step -> share of the highest learning rate
     due.py          step -> whether something happens after it; how many epochs it is
     evaluate.py     other shards -> their loss, in a graph of its own
+    replicas.py     what ranks hold whole -> an error where it differs
     peaks.py        device -> operations a second at most
 
 They know a model as `train.models.trained.TrainedModel` alone.

@@ -98,7 +98,7 @@ def _records(path: Path, window: _Window, first: int) -> Iterator[Any]:
     except json.JSONDecodeError as error:
         offset = window.offset_of(error)
         if window.starts_with_object:
-            advice = "if it has a record on each line, it is JSON Lines: rename it to .jsonl"
+            advice = "if it has a record on each line, it is JSON Lines: say annotation_format: jsonl, or auto"
         raise AnnotationError(f"{path}: {error.msg} at byte {offset}; {advice}") from None
 
 

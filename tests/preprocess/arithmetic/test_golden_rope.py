@@ -10,18 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preprocess.arithmetic.families import FAMILIES
 from preprocess.arithmetic.geometry import num_temporal_patches, seconds_per_grid
 from preprocess.arithmetic.rope import position_ids
 from preprocess.arithmetic.runs import Run, TextRun, VisualRun
 from shards import ModelConstants
 from tests.preprocess.golden import read_golden
-
-
-class Counting:
-    def temporal_positions(self, span: VisualRun, constants: ModelConstants) -> np.ndarray:
-        return np.arange(span.grid_thw[0])
-
 
 ROPE = read_golden("rope.json")
 CASES: dict[str, Any] = ROPE["cases"]
@@ -84,11 +77,7 @@ def test_transformers_casts_the_seconds_to_an_integer_and_is_not_followed(consta
     assert sorted(set(ours["video_0.5"][0][video])) == [15, 16, 17, 18, 19]
 
 
-def test_a_family_that_counts_temporal_patches_instead_of_seconds(
-    constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As Qwen2-VL does."""
-    monkeypatch.setitem(FAMILIES, "counting_vl", Counting())
-    without_seconds = replace(constants, model_type="counting_vl", tokens_per_second=0)
+def test_transformers_counts_temporal_patches_of_qwen2_as_we_do(constants: ModelConstants) -> None:
+    without_seconds = replace(constants, model_type="qwen2_vl", tokens_per_second=0)
     for name, expected in ROPE["transformers_qwen2_vl"].items():
         assert position_ids(runs_of(name), without_seconds).tolist() == expected, name

@@ -12,7 +12,8 @@ from demo_images import KINDS
 from PIL import Image
 
 from preprocess.arithmetic.geometry import PixelLimits
-from preprocess.media.images import decode_rgb, encode_image, measure_image
+from preprocess.media.images import encode_image, measure_image
+from preprocess.media.pictures.upright import decode_rgb
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN, normalised, read_golden, read_golden_arrays, sha256

@@ -18,7 +18,8 @@ from PIL import Image, ImageFile, WebPImagePlugin
 import preprocess.media.images
 from preprocess.arithmetic.geometry import PixelLimits, grid_size
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media.images import decode_rgb, encode_image, measure_image
+from preprocess.media.images import encode_image, measure_image
+from preprocess.media.pictures.upright import decode_rgb
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN

@@ -14,6 +14,7 @@ from preprocess.jobs.share import Claims, Share
 from preprocess.plan.indexes import SUFFIX, shared_indexes
 from preprocess.plan.inputs import open_sources
 from preprocess.read.annotations import make_index
+from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.index import AnnotationIndex
 from tests.preprocess.workshop import Workshop, talk
 
@@ -32,17 +33,17 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were indexed."""
     paths: list[Path] = []
 
-    def make(path: Path) -> AnnotationIndex:
+    def make(path: Path, format: AnnotationFormat) -> AnnotationIndex:
         paths.append(path)
-        return make_index(path)
+        return make_index(path, format)
 
     monkeypatch.setattr(preprocess.plan.indexes, "make_index", make)
     return paths
 
 
 def test_one_job_makes_it_and_the_others_read_it(tmp_path: Path, annotations: Path, made: list[Path]) -> None:
-    first = shared_indexes(tmp_path / "out", [annotations, annotations], FIRST)
-    second = shared_indexes(tmp_path / "out", [annotations], SECOND)
+    first = shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)
+    second = shared_indexes(tmp_path / "out", {annotations: "auto"}, SECOND)
     assert made == [annotations]
     assert first[annotations].sha256 == second[annotations].sha256
     assert second[annotations].checkpoints.num_records == 10
@@ -51,25 +52,27 @@ def test_one_job_makes_it_and_the_others_read_it(tmp_path: Path, annotations: Pa
 
 
 def test_a_file_whose_size_or_time_changed_is_read_again(tmp_path: Path, annotations: Path, made: list[Path]) -> None:
-    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)
     os.utime(annotations, ns=(5, 5))
-    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)
     assert len(made) == 2
     annotations.write_text('{"a": 1}\n' * 20)
     os.utime(annotations, ns=(5, 5))
-    assert shared_indexes(tmp_path / "out", [annotations], FIRST)[annotations].checkpoints.num_records == 20
+    assert shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)[annotations].checkpoints.num_records == 20
 
 
 def test_what_another_job_makes_is_waited_for(tmp_path: Path, annotations: Path, made: list[Path]) -> None:
     folder = tmp_path / f"out{SUFFIX}"
-    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)
     [index] = folder.iterdir()
     ready = tmp_path / "ready.arrow"
     os.rename(index, ready)
     found: list[AnnotationIndex] = []
     with Claims(folder, FIRST) as claims:
         assert claims.take(index.stem)
-        waiter = Thread(target=lambda: found.extend(shared_indexes(tmp_path / "out", [annotations], SECOND).values()))
+        waiter = Thread(
+            target=lambda: found.extend(shared_indexes(tmp_path / "out", {annotations: "auto"}, SECOND).values())
+        )
         waiter.start()
         while not (folder / ".clock-1-of-2").exists():  # it asked whose clock is how late, so it saw the claim
             assert waiter.is_alive()
@@ -84,13 +87,13 @@ def test_what_another_job_makes_is_waited_for(tmp_path: Path, annotations: Path,
 def test_what_no_other_job_is_at_is_made_meanwhile(tmp_path: Path, annotations: Path, made: list[Path]) -> None:
     folder, second = tmp_path / f"out{SUFFIX}", tmp_path / "b.jsonl"
     second.write_text('{"a": 1}')
-    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)
     [index] = folder.iterdir()
     ready = tmp_path / "ready.arrow"
     os.rename(index, ready)
     with Claims(folder, FIRST) as claims:
         assert claims.take(index.stem)
-        waiter = Thread(target=shared_indexes, args=(tmp_path / "out", [annotations, second], SECOND))
+        waiter = Thread(target=shared_indexes, args=(tmp_path / "out", {annotations: "auto", second: "auto"}, SECOND))
         waiter.start()
         while not any(folder.glob("*.arrow")):
             assert waiter.is_alive()
@@ -104,11 +107,11 @@ def test_what_no_other_job_is_at_is_made_meanwhile(tmp_path: Path, annotations: 
 def test_what_another_job_made_before_the_claim_was_taken_is_read(
     tmp_path: Path, annotations: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared_indexes(tmp_path / "out", [annotations], FIRST)
+    shared_indexes(tmp_path / "out", {annotations: "auto"}, FIRST)
     looks = iter([None])
     read = preprocess.plan.indexes.read_index
     monkeypatch.setattr(preprocess.plan.indexes, "read_index", lambda *arguments: next(looks, read(*arguments)))
-    assert shared_indexes(tmp_path / "out", [annotations], SECOND)[annotations].checkpoints.num_records == 10
+    assert shared_indexes(tmp_path / "out", {annotations: "auto"}, SECOND)[annotations].checkpoints.num_records == 10
     assert len(made) == 1
     assert next(looks, "asked") == "asked"
 
@@ -131,10 +134,10 @@ def test_array_jobs_read_by_the_index_what_others_read_without(workshop: Worksho
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"gone\.jsonl: No such file .*; check annotation_path"):
-        shared_indexes(tmp_path / "out", [tmp_path / "gone.jsonl"], FIRST)
+        shared_indexes(tmp_path / "out", {tmp_path / "gone.jsonl": "auto"}, FIRST)
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path: Path, annotations: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"out\.annotations: .* beside output_dir"):
-        shared_indexes(tmp_path / "file" / "out", [annotations], FIRST)
+        shared_indexes(tmp_path / "file" / "out", {annotations: "auto"}, FIRST)

@@ -284,7 +284,7 @@ def test_a_ready_made_pack_over_capacity_is_rejected_whole(workshop: Workshop, f
 
 
 def test_a_ready_made_pack_fits_when_its_bad_member_is_gone(workshop: Workshop) -> None:
-    workshop.dataset([[words(60), {**words(60), "image": "missing.png"}, words(60)]])
+    workshop.dataset([[words(60), {**words(60), "image": "missing.png"}, words(60)]], annotation_format="jsonl")
     outcome = workshop.run("--pack_length=200", "--max_reject_share=1")
     assert outcome.keys == ["d:0.0", "d:0.2"]
 

@@ -8,6 +8,7 @@ import pytest
 
 from preprocess.errors import AnnotationError
 from preprocess.read.annotation_files import find_files
+from preprocess.read.formats.detect import AnnotationFormat
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(folder: Path, *written: str) -> list[str]:
+def names(folder: Path, *written: str, format: AnnotationFormat = "auto") -> list[str]:
     paths = [folder / each for each in written]
-    found = find_files(paths[0] if len(paths) == 1 else paths, "dataset 'd'")
+    found = find_files(paths[0] if len(paths) == 1 else paths, "dataset 'd'", format)
     return [str(path.relative_to(folder)) for path in found]
 
 
@@ -66,7 +67,7 @@ def test_files_folders_globs_and_lists_of_them(folder: Path, written: list[str],
         (["data/*.md"], r"no file with a name in .* fits .*/data/\*\.md; it finds README\.md; check"),
         (["nothing*"], r"fits .*/nothing\*; check annotation_path"),
         (["a.json", "*.json"], r"names .*/a\.json twice"),
-        (["."], r"means .*, which may be the same records twice; say which with a glob"),
+        (["."], r"means a\.json and c\.parquet, which may be the same records twice; say which with annotation_format"),
     ],
 )
 def test_what_names_no_file_or_one_twice_is_an_error(folder: Path, written: list[str], expected: str) -> None:
@@ -75,6 +76,23 @@ def test_what_names_no_file_or_one_twice_is_an_error(folder: Path, written: list
     (folder / "c.parquet").touch()
     with pytest.raises(AnnotationError, match=expected):
         names(folder, *written)
+
+
+@pytest.mark.parametrize(
+    ("written", "format", "expected"),
+    [
+        (".", "parquet", ["c.parquet"]),
+        (".", "json", ["a.json", "b.jsonl", "x[1].json"]),
+        (".", "csv", ["d.tsv", "e.csv"]),
+        ("*.txt", "jsonl", ["f.txt"]),
+    ],
+)
+def test_a_format_chooses_among_the_files_of_a_folder(
+    folder: Path, written: str, format: AnnotationFormat, expected: list[str]
+) -> None:
+    for name in ("c.parquet", "d.tsv", "e.csv", "f.txt"):
+        (folder / name).touch()
+    assert names(folder, written, format=format) == expected
 
 
 def test_a_folder_that_can_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from preprocess.errors import FatalError
-from preprocess.read.annotations import make_index, open_all
+from preprocess.read.annotations import make_index, open_all, open_annotations
 from tests.preprocess.read.formats.reading import read, refusal, write, write_parquet
 
 
@@ -22,14 +22,18 @@ def test_a_missing_file_or_a_folder_is_fatal(tmp_path: Path, suffix: str) -> Non
     assert "check annotation_path in the registry" in refusal(tmp_path / f"folder{suffix}")
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a", "a.json.gz", "a.JSON "])
-def test_other_suffixes_are_refused_with_those_that_are_read(tmp_path: Path, name: str) -> None:
-    assert "annotation files end in .json, .jsonl, .ndjson, .parquet" in refusal(write(tmp_path, name, "[]"))
+def test_the_format_is_detected_or_said(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", '["a"]')
+    assert read(path) == ["a"]
+    assert list(open_annotations(path, format="jsonl")) == [["a"]]
+    assert list(open_annotations(path, format="csv")) == []
 
 
-@pytest.mark.parametrize("name", ["a.json.gz", "a.jsonl.GZ", "a.jsonl.zst", "a.zip"])
-def test_packed_files_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
-    assert refusal(write(tmp_path, name, "[]")).endswith("; unpack it first")
+def test_an_index_of_another_format_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '["a"]')
+    assert list(open_annotations(path, make_index(path))) == ["a"]
+    assert list(open_annotations(path, make_index(path), format="jsonl")) == [["a"]]
+    assert list(open_annotations(path, make_index(path, "jsonl"))) == [["a"]]
 
 
 def test_suffixes_may_be_written_in_capitals(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_file_that_changes_while_it_is_indexed_is_no_input(tmp_path: Path, mon
         make_index(path)
 
 
-@pytest.mark.parametrize("text", ["[1, 2", '{"a": 1}', "[1] 2", '["\udcff"]', ""])
+@pytest.mark.parametrize("text", ["[1, 2", '{"a":\n1}', "[1] 2", '["\udcff"]', ""])
 def test_a_broken_array_is_refused_as_without_an_index(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -134,10 +134,10 @@ def test_a_broken_array_is_refused_as_without_an_index(tmp_path: Path, text: str
     assert str(indexed.value) == str(plain.value)
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "a.csv", "a.json.gz"])
+@pytest.mark.parametrize("name", ["missing.jsonl", "a.csv", "a.txt", "a.json.gz"])
 def test_what_is_no_annotation_file_is_refused_as_without_an_index(tmp_path: Path, name: str) -> None:
     if name != "missing.jsonl":
-        (tmp_path / name).write_bytes(b"[]")
+        (tmp_path / name).write_bytes(b"\n")
     with pytest.raises(AnnotationError) as plain:
         open_annotations(tmp_path / name)
     with pytest.raises(AnnotationError) as indexed:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preprocess.errors import AnnotationError
 from preprocess.read.annotations import open_annotations
 from tests.preprocess.read.formats.reading import assert_bad_json, read, refusal, write
 from tests.preprocess.workshop import talk
@@ -74,10 +75,12 @@ def test_a_syntax_error_in_a_json_array_is_fatal(tmp_path: Path, text: str, mess
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}', '\ufeff{"a": 1}\n{"a": 2}\n', '\n {"a": '])
-def test_json_lines_that_are_named_as_a_json_array_are_recognised(tmp_path: Path, text: str) -> None:
-    said = refusal(write(tmp_path, "a.json", text))
-    assert f"An array of records should start at byte {text.encode().index(b'{')};" in said
-    assert "it is JSON Lines: rename it to .jsonl" in said
+def test_json_lines_that_are_said_to_be_a_json_array_are_recognised(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, "a.json", text)
+    with pytest.raises(AnnotationError) as raised:
+        open_annotations(path, format="json")
+    assert f"An array of records should start at byte {text.encode().index(b'{')};" in str(raised.value)
+    assert "it is JSON Lines: say annotation_format: jsonl, or auto" in str(raised.value)
 
 
 def test_a_json_array_that_is_not_utf_8_is_fatal(tmp_path: Path) -> None:

@@ -14,30 +14,31 @@ import struct
 import zlib
 from typing import IO
 
-from PIL import Image, features
+from PIL import features
+
+from preprocess.media.pictures.png_chunks import LONGEST_KEYWORD, ORIENTATION_KEYWORDS, SIGNATURE
+from preprocess.media.pictures.rules import MOST_SOURCE_PIXELS
 
 HEAD_BYTES = 4096
-_JPEG_START, _PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8\xff"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive Huffman coding
 _TABLES = (0xC4, 0xDD, 0xFE)  # Huffman tables, restart interval, comment: Pillow skips them
 _START_OF_SCAN, _QUANTIZATION, _ADOBE = 0xDA, 0xDB, 0xEE
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by type of colour
 _PNG_CHUNKS = {b"sRGB": 1, b"gAMA": 4, b"pHYs": 9, b"cHRM": 32, b"tIME": 7}  # and their lengths
 _MOST_PALETTE_BYTES = 3 * 256
-_KEYWORDS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # of PNG text chunks
-_LONGEST_KEYWORD = max(map(len, _KEYWORDS_WITH_ORIENTATION))
 
 
-def read_header(file: IO[bytes]) -> tuple[int, int] | None:
+def read_header(file: IO[bytes], most_pixels: int = MOST_SOURCE_PIXELS) -> tuple[int, int] | None:
     """Height and width of an upright image, or None where Pillow must look. `file` stands at its start; it is moved.
 
-    May raise OSError.
+    Above `most_pixels` Pillow refuses. May raise OSError.
     """
     head = file.read(HEAD_BYTES) or b""
     try:
         if head.startswith(_JPEG_START):
             size = _jpeg_size(head)
-        elif head.startswith(_PNG_SIGNATURE):
+        elif head.startswith(SIGNATURE):
             size = _png_size(head, file)
         elif head.startswith(b"RIFF"):
             size = _webp_size(head, file)
@@ -45,10 +46,7 @@ def read_header(file: IO[bytes]) -> tuple[int, int] | None:
             return None
     except (struct.error, IndexError):  # behind the end of the head
         return None
-    most_pixels = Image.MAX_IMAGE_PIXELS  # above, Pillow warns, or refuses
-    if size is None or most_pixels is None or not 0 < size[0] * size[1] <= most_pixels:
-        return None
-    return size
+    return size if size is not None and 0 < size[0] * size[1] <= most_pixels else None
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:
@@ -84,7 +82,7 @@ def _is_plain_segment(marker: int, content: bytes) -> bool:
 
 
 def _png_size(head: bytes, file: IO[bytes]) -> tuple[int, int] | None:
-    position = len(_PNG_SIGNATURE)
+    position = len(SIGNATURE)
     size, color = None, -1
     while True:
         length, kind = struct.unpack_from(">I4s", head, position)
@@ -113,7 +111,7 @@ def _png_size(head: bytes, file: IO[bytes]) -> tuple[int, int] | None:
     return None if size is None or has_orientation_behind_pixels(file, position) else size
 
 
-def has_orientation_behind_pixels(file: IO[bytes], position: int = len(_PNG_SIGNATURE)) -> bool:
+def has_orientation_behind_pixels(file: IO[bytes], position: int = len(SIGNATURE)) -> bool:
     """Whether a PNG chunk that may hold an orientation follows the pixels; steps from chunk to chunk.
 
     From that at `position` on; the file is moved.
@@ -121,12 +119,12 @@ def has_orientation_behind_pixels(file: IO[bytes], position: int = len(_PNG_SIGN
     seen_pixels = False
     while True:
         file.seek(position)
-        start = file.read(8 + _LONGEST_KEYWORD) or b""
+        start = file.read(8 + LONGEST_KEYWORD) or b""
         if len(start) < 8:  # the end, or cut off, which the pixels show
             return False
         length, kind = struct.unpack_from(">I4s", start)
         seen_pixels |= kind == b"IDAT"
-        if seen_pixels and (kind == b"eXIf" or start[8 : 8 + length].startswith(_KEYWORDS_WITH_ORIENTATION)):
+        if seen_pixels and (kind == b"eXIf" or start[8 : 8 + length].startswith(ORIENTATION_KEYWORDS)):
             return True
         position += 12 + length
 
