@@ -134,8 +134,12 @@ class RunConfig(EncodingConfig):
     model: Path = field(
         metadata=_help("Hugging Face model folder: config.json, tokenizer.json, preprocessor_config.json")
     )
-    datasets: Path = field(metadata=_help("registry file, YAML or Python"))
-    dataset_use: str = field(metadata=_help('datasets to use, for example "coco%50,clips"'))
+    datasets: Path | tuple[Path, ...] = field(metadata=_help("registry file, YAML or Python; or several"))
+    dataset_use: str = field(
+        metadata=_help(
+            'datasets to use, for example "coco%50,clips", "llava_*" or all; a name with a comma or a % in quotes'
+        )
+    )
     output_dir: Path = field(
         metadata=_help(
             "folder that the shards are written to: new, empty, or that of an unfinished run of the same configuration"
@@ -149,6 +153,7 @@ class RunConfig(EncodingConfig):
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
     shard_bytes: int = option(256 << 20, "size of a shard file, about, before it is compressed")
+    limit: int | None = option(None, "use so many records of each dataset at most, the first ones: for a quick try")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
     workers: int = option(len(os.sched_getaffinity(0)), "processes that decode; 0: this one, unprotected from crashes")
     executor: Literal["local", "ray"] = option(
@@ -179,10 +184,11 @@ class RunConfig(EncodingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model", "datasets", "output_dir", "reuse", "media_cache"):
-            flaw = path_flaw(str(getattr(self, name)))
+        paths = [(name, getattr(self, name)) for name in ("model", "output_dir", "reuse", "media_cache")]
+        for name, path in [*paths, *(("datasets", each) for each in self.registries)]:
+            flaw = path_flaw(str(path))
             if flaw:
-                raise ConfigError(f"{name} {str(getattr(self, name))!r} {flaw}")
+                raise ConfigError(f"{name} {str(path)!r} {flaw}")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(self.output_dir)):
             raise ConfigError(
                 f"output_dir {self.output_dir}: shards can't be written to a URL yet; name a folder, and copy it when "
@@ -202,6 +208,8 @@ class RunConfig(EncodingConfig):
         _require_bounds(self, "pack_length", "shard_bytes", "sample_timeout")
         if not 0 <= self.max_reject_share <= 1:
             raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
+        if self.limit is not None:
+            _require_positive(self, "limit")
         for name in ("seed", "workers", "media_cache_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
@@ -225,6 +233,8 @@ class RunConfig(EncodingConfig):
             "sample_timeout",
             "max_reject_share",
         }
+        if self.limit is None:  # so that it is no change to runs of before
+            excluded.add("limit")
         images, frames = self.image_limits(constants), self.frame_limits(constants)
         limits = {
             "max_pixels": images.max_pixels,
@@ -233,6 +243,11 @@ class RunConfig(EncodingConfig):
             "video_min_frame_pixels": frames.min_pixels,
         }
         return {name: value for name, value in {**asdict(self), **limits}.items() if name not in excluded}
+
+    @property
+    def registries(self) -> tuple[Path, ...]:
+        """At least one."""
+        return self.datasets if isinstance(self.datasets, tuple) else (self.datasets,)
 
     @property
     def media_cache_of_run(self) -> cache.MediaCache:
