@@ -26,5 +26,7 @@ its old patches by `store.reuse_key`.
 `data_path.py` reads what a registry says of where media lie, `places.py` has its types, and `cache.py` is the folder
 that archives have beside the output.
 
+`row_groups.py` finds cells in any order.
+
 Only these modules know kinds. A new kind is a module that gives what `store.Kind` says, and a line in `store.KINDS`.
 """
