@@ -93,7 +93,7 @@ class EncodingConfig:
         "video_min_total_pixels", "smallest area of all sampled frames together, where video_total_pixels is given"
     )
     video_decoder: Literal["decord", "pyav"] = option(
-        "decord", "decord: where its seeking is exact, else PyAV; pyav: PyAV alone; both give equal frames"
+        "pyav", "pyav: PyAV alone, which is never slower; decord: where its seeking is exact; both give equal frames"
     )
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
@@ -214,11 +214,14 @@ class RunConfig(EncodingConfig):
     media_cache: Path | None = field(
         default=None,
         metadata=_help(
-            "folder for indexes of archives and for what compressed ones hold; may be removed after the run "
+            "folder for indexes of archives, and for what these or Parquet files hold compressed; may be removed after "
+            "the run "
             f"(default: that of output_dir, with {cache.SUFFIX} behind its name)"
         ),
     )
-    media_cache_bytes: int = option(1 << 38, "most that media_cache may hold, in bytes")
+    media_cache_bytes: int = option(
+        1 << 38, "most that media_cache may hold of media, in bytes; 0: nothing, then compressed tars can't be read"
+    )
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
@@ -234,7 +237,7 @@ class RunConfig(EncodingConfig):
                 f"output_dir {self.output_dir}: shards can't be written to a URL yet; name a folder, and copy it when "
                 "the run is done"
             )
-        _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
+        _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(
                 f"compress {self.compress} does not go with format {self.format}: MindDataset could not expand it; "
@@ -250,7 +253,7 @@ class RunConfig(EncodingConfig):
             raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
         if self.limit is not None:
             _require_positive(self, "limit")
-        for name in ("seed", "workers"):
+        for name in ("seed", "workers", "media_cache_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
 

@@ -18,6 +18,7 @@ from typing import Any, get_args
 from preprocess.errors import ConfigError
 from preprocess.media.data_path import parse_data_path
 from preprocess.media.places import DataPath
+from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.training_flags import LossTurns
 from preprocess.read.options import MediaPosition, Reasoning, check_options
@@ -36,6 +37,7 @@ class Dataset:
     annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
     data_path: DataPath  # None: media paths are absolute
     annotation_format: AnnotationFormat = "auto"
+    path_case: PathCase = "exact"  # ignore: a file whose name differs in case alone is taken, where there is no other
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
     columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it
