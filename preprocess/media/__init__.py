@@ -2,7 +2,7 @@
 
 | stage | function | in -> out |
 | --- | --- | --- |
-| locate | `store.locate` (files: by `paths.py`) | text in an annotation -> `MediaSource`, or a reject |
+| locate | `store.locate`, by `paths.py` and `values/` | text in an annotation -> `MediaSource`, or a reject |
 | stamp | `store.stamp_of` | source -> `MediaStamp`: size, opaque version, a hash on demand |
 | open | `store.open_medium`, `store.local_path` | source -> seekable bytes; a file, where there is one |
 | stamp and open | `store.open_stamped` | the same by one look, for measuring |
