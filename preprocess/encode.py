@@ -19,7 +19,7 @@ from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
-from preprocess.arithmetic.tokenizer import load_tokenizer
+from preprocess.arithmetic.tokenizer import load_model_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
 from preprocess.media.containers import check_video_pixels
@@ -40,7 +40,6 @@ from preprocess.sample import (
     Turn,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
-from shards.files.names import TOKENIZER_NAME
 
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
@@ -67,7 +66,7 @@ class SampleEncoder:
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
         """Raises ConfigError or shards.ModelFolderError."""
         constants = read_model_constants(model)
-        tokenizer = load_tokenizer(model / TOKENIZER_NAME)
+        tokenizer = load_model_tokenizer(model)
         return cls(config, constants, ChatEncoder(tokenizer, constants, supervise_newline=config.supervise_newline))
 
     def measure(self, sample: Sample) -> MeasuredSample:
@@ -160,7 +159,8 @@ class SampleEncoder:
 
     def _measure_video(self, source: MediaSource) -> MeasuredVideo:
         stamp = stamp_of(source, hash_content=self.config.hash_media)
-        header = probe_video(source, clamp_tail=self.config.video_tail == "clamp")
+        config = self.config
+        header = probe_video(source, clamp_tail=config.video_tail == "clamp", times=config.video_times)
         with naming(source):
             return self._sampled(source, stamp, header)
 

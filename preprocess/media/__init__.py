@@ -2,7 +2,7 @@
 
 | stage | function | in -> out |
 | --- | --- | --- |
-| locate | `store.locate` (files: by `paths.py`) | text in an annotation -> `MediaSource`, or a reject |
+| locate | `store.locate`, by `paths.py` and `values/` | text in an annotation -> `MediaSource`, or a reject |
 | stamp | `store.stamp_of` | source -> `MediaStamp`: size, opaque version, a hash on demand |
 | open | `store.open_medium`, `store.local_path` | source -> seekable bytes; a file, where there is one |
 | stamp and open | `store.open_stamped` | the same by one look, for measuring |
@@ -20,10 +20,13 @@ its old patches by `store.reuse_key`.
 | a file of its own | `files.py` | its path |
 | a file that no link may lead to (`follow_links: false`) | `confined_files.py` | its path |
 | a member of an archive | `archives/members.py` | the path that it has there, or would have if unpacked |
+| a file behind a URL | `remote_files.py` | its path below the URL |
 | a cell of a Parquet file | `parquet_cells.py` | the cell, which the reader hands on as an `EmbeddedMedium` |
 
 `data_path.py` reads what a registry says of where media lie, `places.py` has its types, and `cache.py` is the folder
 that archives have beside the output.
+
+`row_groups.py` finds cells in any order.
 
 Only these modules know kinds. A new kind is a module that gives what `store.Kind` says, and a line in `store.KINDS`.
 """

@@ -52,6 +52,10 @@ def use(cache: MediaCache) -> None:
     _used[:] = [cache]
 
 
+def if_any() -> MediaCache | None:
+    return _used[0] if _used else None
+
+
 def in_use() -> MediaCache:
     """Raises FatalError where the process was told of none."""
     if not _used:

@@ -3,11 +3,13 @@
 One function, `decode_frames`, with two decoders that give equal frames, one frame after another: at their source
 resolution no two need to stand in memory. Frames are numbered in presentation order, from 0. Where the file's
 timestamps name each frame (MP4, Matroska), only the stretches from the key frame before a wanted frame to that frame
-are decoded; elsewhere (AVI, transport streams, edit lists) decoding runs from the start.
+are decoded, each once however many frames of it are wanted, and in H.264 and HEVC without the frames that neither are
+wanted nor help to decode others; elsewhere (AVI, transport streams, edit lists) decoding runs from the start.
 
-decord is asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows
-a frame, and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and
-those that decord gives up on:
+PyAV is the default, because of the two it is never slower (`scripts/bench/video.py`). decord, where it is chosen, is
+asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows a frame,
+and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and those
+that decord gives up on:
 
 | file | what decord 3.4 does |
 | --- | --- |
@@ -36,8 +38,12 @@ from preprocess.media.upright import Frame, ToRgb, orientation_of
 from preprocess.sample import MediaSource
 
 Decoder = Literal["decord", "pyav"]
+Times = Literal["header", "stamps"]
 # Containers whose timestamps are presentation times, frame by frame.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Codecs whose packets say whether other frames need theirs, and are decoded one by one as they are fed. In the others
+# FFmpeg skips nothing (VP8, VP9, AV1), or may decode a frame with the packet after its own (MPEG-4 in old files).
+_CODECS_WITH_DISPENSABLE_FRAMES = {"h264", "hevc"}
 _LONGEST = 7 * 24 * 3600.0  # seconds; positions in time are 32-bit integers, and many videos may stand in a sample
 _HIGHEST_RATE = 1_000_000  # frames per second
 
@@ -45,28 +51,34 @@ _HIGHEST_RATE = 1_000_000  # frames per second
 @dataclass(frozen=True, kw_only=True)
 class VideoHeader:
     num_frames: int  # of the header if positive, else the number of packets
-    fps: float  # average, frames per second
+    fps: float  # average, frames per second: the number of frames by this is the duration
     height: int  # pixels, upright
     width: int
 
 
-def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader:
+def probe_video(source: MediaSource, *, clamp_tail: bool = False, times: Times = "header") -> VideoHeader:
     """Frame count, rate and upright size. Decodes the first frame only: PyAV tells the display matrix no earlier.
 
     `clamp_tail` counts the frames that are there where the header promises more; it decodes the last one, too.
+    `times` says where the rate comes from; a header without one leaves it to the time stamps.
     """
     with opened_video(source) as video:
-        promised, rate = video.stream.frames, video.stream.average_rate
-        num_frames = promised
-        if promised <= 0 or clamp_tail:
-            present = sum(1 for packet in video.packets() if video.shows(packet) and not packet.is_discard)
-            num_frames = min(promised, present) if promised > 0 else present
+        promised, rate, time_base = video.stream.frames, video.stream.average_rate, video.stream.time_base
+        num_frames, stamps = promised, None
+        by_stamps = times == "stamps" or not rate or rate < 0
+        if promised <= 0 or clamp_tail or by_stamps:
+            stamps = [packet.pts for packet in video.packets() if video.shows(packet) and not packet.is_discard]
+            if promised <= 0 or clamp_tail:
+                num_frames = min(promised, len(stamps)) if promised > 0 else len(stamps)
     if clamp_tail and num_frames > 0:
         num_frames = _count_decodable(source, num_frames)
+    if by_stamps and stamps is not None:
+        rate = _rate_of(stamps, num_frames, time_base) or (rate if len(stamps) == 1 else None)
     # Opened anew where packets were read: not every container can be rewound to its first frame.
     with opened_video(source) as video:
         if num_frames <= 0 or not rate or rate <= 0:
-            raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{num_frames} frames at rate {rate}; encode it again")
+            said = f"{num_frames} frames at rate {rate}" if times == "header" else f"{num_frames} frames without times"
+            raise SampleError(Reason.NO_FRAMES_OR_RATE, f"{said}; encode it again")
         if rate > _HIGHEST_RATE or num_frames / rate > _LONGEST:
             raise SampleError(
                 Reason.NO_FRAMES_OR_RATE,
@@ -81,6 +93,14 @@ def probe_video(source: MediaSource, *, clamp_tail: bool = False) -> VideoHeader
         if orientation_of(first).is_sideways:
             height, width = width, height
     return VideoHeader(num_frames=num_frames, fps=float(Fraction(rate)), height=height, width=width)
+
+
+def _rate_of(stamps: Sequence[int | None], num_frames: int, time_base: Fraction | None) -> Fraction | None:
+    """Frames per second over the time stamps of the first `num_frames`; None where they don't tell frames apart."""
+    known = sorted(stamp for stamp in stamps if stamp is not None)[:num_frames]
+    if time_base is None or len(known) < 2 or len(known) < min(num_frames, len(stamps)) or len(set(known)) < len(known):
+        return None
+    return Fraction(len(known) - 1) / (Fraction(known[-1] - known[0]) * time_base)
 
 
 def decode_frames(source: MediaSource, indices: Sequence[int], decoder: Decoder) -> Iterator[Frame]:
@@ -101,19 +121,19 @@ def _frames_at(source: MediaSource, indices: Sequence[int], decoder: Decoder) ->
     num_given = 0
     with opened_video(source) as video:
         index = _index_packets(video)
-        if index is not None and indices[-1] >= len(index.times):
-            raise _too_few(indices[-1], len(index.times))
-        by_decord = decoder == "decord" and index is not None and index.suits_decord and not _is_mirrored(video, index)
-    if by_decord:
-        for frame in _decode_decord(source, indices):
-            yield frame
-            num_given += 1
-    if num_given < len(indices):
-        with opened_video(source) as video:
-            if index is None:
-                yield from _decode_in_sequence(video, indices)
-            else:
+        if index is not None:
+            if indices[-1] >= len(index.times):
+                raise _too_few(indices[-1], len(index.times))
+            if decoder == "decord" and index.suits_decord and not _is_mirrored(video, index):
+                for frame in _decode_decord(source, indices):
+                    yield frame
+                    num_given += 1
+            if num_given < len(indices):
                 yield from _decode_stretches(video, [index.times[i] for i in indices[num_given:]], index.key_times)
+            return
+    # Opened anew, because packets were read: not every container can be rewound to its first frame.
+    with opened_video(source) as video:
+        yield from _decode_in_sequence(video, indices)
 
 
 def _count_decodable(source: MediaSource, num_frames: int) -> int:
@@ -179,26 +199,40 @@ def _decode_stretches(video: Video, times: Sequence[int], key_times: Sequence[in
     """Decode from each key frame that is needed to the last wanted frame before the next one, and nothing else."""
     to_rgb = ToRgb()
     for key, wanted in groupby(times, lambda time: key_times[bisect_right(key_times, time) - 1]):
-        video.container.seek(key, stream=video.stream, backward=True, any_frame=False)
         stretch = deque(wanted)
-        found: dict[int, Frame] = {}  # those that came before their turn, which happens in damaged files only
-        for frame in _decode_until(video, stretch):
-            if frame.pts in stretch:
-                found[frame.pts] = to_rgb(frame)
-            while stretch and stretch[0] in found:
-                yield found.pop(stretch.popleft())
+        if video.stream.codec_context.name in _CODECS_WITH_DISPENSABLE_FRAMES:
+            yield from _decode_stretch(video, key, stretch, to_rgb, skips=True)
+        if stretch:  # also where a frame was lost because FFmpeg guesses their order from those that were skipped
+            yield from _decode_stretch(video, key, stretch, to_rgb, skips=False)
         if stretch:
             raise SampleError(Reason.TOO_FEW_FRAMES, f"no frame comes out of the decoder for time stamp {stretch[0]}")
 
 
-def _decode_until(video: Video, times: Iterable[int]) -> Iterator[Any]:
-    """Frames from where the container stands until the packets of all `times` have been decoded."""
+def _decode_stretch(video: Video, key: int, stretch: deque[int], to_rgb: ToRgb, *, skips: bool) -> Iterator[Frame]:
+    """Take the times off `stretch` whose frames are found, in their order."""
+    video.container.seek(key, stream=video.stream, backward=True, any_frame=False)
+    found: dict[int, Frame] = {}  # those that came before their turn, which happens in damaged files only
+    for frame in _decode_until(video, stretch, skips):
+        if frame.pts in stretch:
+            found[frame.pts] = to_rgb(frame)
+        while stretch and stretch[0] in found:
+            yield found.pop(stretch.popleft())
+
+
+def _decode_until(video: Video, times: Iterable[int], skips: bool) -> Iterator[Any]:
+    """Frames from where the container stands until the packets of all `times` have been decoded.
+
+    `skips`: without most of those that no other frame is decoded from.
+    """
     missing = set(times)
     for packet in video.packets():
+        if skips:
+            video.stream.codec_context.skip_frame = "DEFAULT" if packet.pts in missing else "NONREF"
         yield from packet.decode()
         missing.discard(packet.pts)
         if not missing:
             break
+    video.stream.codec_context.skip_frame = "DEFAULT"
     yield from video.stream.codec_context.decode(None)
 
 

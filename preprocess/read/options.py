@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from preprocess.errors import ConfigError
+from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.table import KNOWN_KEYS
 from preprocess.read.forms.training_flags import LossTurns
@@ -18,6 +19,7 @@ Reasoning = Literal["refuse", "train"]
 
 _DEFAULTS: Mapping[str, Any] = {
     "annotation_format": "auto",
+    "path_case": "exact",
     "columns": {},
     "media_position": "tags",
     "loss_turns": "all",
@@ -26,6 +28,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "annotation_format": get_args(AnnotationFormat),
+    "path_case": get_args(PathCase),
     "media_position": get_args(MediaPosition),
     "loss_turns": get_args(LossTurns),
     "reasoning": get_args(Reasoning),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from tests.preprocess.clips import (
     SIZE,
     Frames,
     blank_packets,
+    encoded,
     numbers,
     played,
     remux_with_hidden_frames,
@@ -200,6 +204,53 @@ def test_decord_is_not_asked_where_it_is_not(
     assert numbers(decoded(source(files[name]), [3, 25], "decord")) == [first + 3, first + 25]
 
 
+@pytest.mark.parametrize("name", ["mp4", "mkv", "mp4_open_gops", "mp4_hevc_open_gops"])
+def test_frames_that_no_other_needs_are_not_decoded(
+    name: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode_until = video._decode_until
+    num_decoded = {True: 0, False: 0}
+
+    def count(opened: Any, times: Any, skips: bool) -> Iterator[Any]:
+        for frame in decode_until(opened, times, skips):
+            num_decoded[skips] += 1
+            yield frame
+
+    monkeypatch.setattr(video, "_decode_until", count)
+    with_skips = decoded(source(files[name]), [9, 26, 38], "pyav")
+    assert num_decoded[False] == 0 < num_decoded[True]
+    monkeypatch.setattr(video, "_CODECS_WITH_DISPENSABLE_FRAMES", set())
+    assert_equal(with_skips, decoded(source(files[name]), [9, 26, 38], "pyav"))
+    assert num_decoded[True] < 0.8 * num_decoded[False]
+
+
+def test_a_frame_that_is_lost_by_skipping_others_is_decoded_without(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode_until = video._decode_until
+
+    def lose(opened: Any, times: Any, skips: bool) -> Iterator[Any]:
+        frames = list(decode_until(opened, times, skips))
+        lost = sorted(frame.pts for frame in frames if frame.pts in times)[1:2] if skips else []
+        return (frame for frame in frames if frame.pts not in lost)
+
+    monkeypatch.setattr(video, "_decode_until", lose)
+    assert numbers(decoded(source(files["mp4"]), [1, 3, 5, 7, 21, 33], "pyav")) == [1, 3, 5, 7, 21, 33]
+
+
+@pytest.mark.parametrize("name", ["mp4_rotated_90", "avi_h264_with_b_frames"])
+def test_frames_that_were_given_are_not_kept(name: str, files: dict[str, Path]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        most_alive = 0
+        for _ in decode_frames(source(files[name]), range(2, 38), "pyav"):
+            most_alive = max(most_alive, sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert 0 < most_alive < 10
+
+
 def test_where_decord_fails_pyav_has_the_last_word(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """As it does at random in HEVC: a reject would depend on chance."""
 
@@ -218,6 +269,61 @@ def test_packets_are_counted_where_the_header_has_no_number(files: dict[str, Pat
         with av.open(files[name]) as container:
             assert container.streams.video[0].frames == says
         assert probe_video(source(files[name])).num_frames == 40
+
+
+def without_rate(path: Path, target: Path) -> None:
+    """Void in the place of Matroska's DefaultDuration, as browsers record."""
+    content = path.read_bytes()
+    start = content.index(b"\x23\xe3\x83")
+    num_bytes = 4 + (content[start + 3] & 0x7F)
+    void = bytes([0xEC, 0x80 | (num_bytes - 2)]) + bytes(num_bytes - 2)
+    target.write_bytes(content[:start] + void + content[start + num_bytes :])
+
+
+UNEVEN = [0, *range(3000, 3390, 10)]  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("uneven") / "a.webm"
+    millisecond = Fraction(1, 1000)
+    encoded(".webm", "libvpx", {"deadline": "realtime"}, times=UNEVEN, time_base=millisecond).write(path)
+    return path
+
+
+def test_without_a_rate_in_the_header_time_stamps_tell(uneven: Path, tmp_path: Path) -> None:
+    without_rate(uneven, tmp_path / "a.webm")
+    with av.open(tmp_path / "a.webm") as container:
+        assert not container.streams.video[0].average_rate
+    header = probe_video(source(tmp_path / "a.webm"))
+    assert (header.num_frames, header.fps) == (40, 39 / 3.38)
+    assert numbers(decoded(source(tmp_path / "a.webm"), [0, 39], "decord")) == [0, 39]
+
+
+def test_the_duration_may_be_that_of_the_time_stamps(uneven: Path) -> None:
+    assert probe_video(source(uneven)).fps == FPS
+    header = probe_video(source(uneven), times="stamps")
+    assert (header.num_frames, header.fps) == (40, 39 / 3.38)
+
+
+@pytest.mark.parametrize("name", ["mp4", "mkv", "webm_vp8", "mp4_open_gops", "transport_stream"])
+def test_evenly_spaced_stamps_say_what_the_header_does(name: str, files: dict[str, Path]) -> None:
+    by_header, by_stamps = (probe_video(source(files[name]), times=times) for times in ("header", "stamps"))
+    assert by_stamps.num_frames == by_header.num_frames
+    assert by_stamps.fps == pytest.approx(FPS, rel=1e-3)
+
+
+def test_stamps_that_do_not_tell_frames_apart_are_refused(tmp_path: Path) -> None:
+    encoded(".h264", "libx264", {"x264-params": "asm=0"}).write(tmp_path / "a.h264")
+    assert probe_video(source(tmp_path / "a.h264")).num_frames == 40
+    with pytest.raises(SampleError, match="40 frames without times; encode it again") as raised:
+        probe_video(source(tmp_path / "a.h264"), times="stamps")
+    assert raised.value.reason == Reason.NO_FRAMES_OR_RATE
+
+
+def test_a_clamped_tail_lasts_as_long_as_the_frames_that_are_there(cut: Path) -> None:
+    header = probe_video(source(cut), clamp_tail=True, times="stamps")
+    assert header.num_frames < 60 and header.fps == pytest.approx(FPS)
 
 
 def test_hidden_frames_are_decoded_but_not_counted(files: dict[str, Path], tmp_path: Path) -> None:
