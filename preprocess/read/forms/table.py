@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.read.forms import instruction, prompt_response, query_response, question_answer, qwen, texts
+from preprocess.read.forms import qwen, texts
 from preprocess.read.forms.objects import OBJECTS_KEY
+from preprocess.read.forms.pairs import instruction, prompt_response, query_response, question_answer
 from preprocess.read.forms.tool_turns import TOOLS_KEY, tools_turn
 from preprocess.read.forms.training_flags import LOSS_TURNS_KEY
 from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
