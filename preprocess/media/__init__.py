@@ -6,8 +6,8 @@
 | stamp | `store.stamp_of` | source -> `MediaStamp`: size, opaque version, a hash on demand |
 | open | `store.open_medium`, `store.local_path` | source -> seekable bytes; a file, where there is one |
 | stamp and open | `store.open_stamped` | the same by one look, for measuring |
-| measure | `images.measure_image`, `video.probe_video` | header -> size and grid; frame count, rate, size |
-| decode | `images.encode_image`, `video.decode_frames` | source -> patches (gh * gw, 588); frames, (H, W, 3) each |
+| measure | `images.measure_image`, `frames.probe` | header -> size and grid; frame count, rate, size |
+| decode | `images.encode_image`, `frames.decode_video` | source -> patches (gh * gw, 588); frames, (H, W, 3) each |
 
 `images.py` measures plain images by their first 4 KB, others by Pillow; what is special about formats of pictures
 stands in `pictures/`. `containers.py` opens videos,
@@ -20,6 +20,7 @@ its old patches by `store.reuse_key`.
 | a file of its own | `files.py` | its path |
 | a file that no link may lead to (`follow_links: false`) | `confined_files.py` | its path |
 | a member of an archive | `archives/members.py` | the path that it has there, or would have if unpacked |
+| a list or folder of frames | `frame_lists.py` | a list of those above, which the reader makes one of |
 | a cell of a Parquet file | `parquet_cells.py` | the cell, which the reader hands on as an `EmbeddedMedium` |
 
 `data_path.py` reads what a registry says of where media lie, `places.py` has its types, and `cache.py` is the folder

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import confined_files, files, parquet_cells
 from preprocess.media.archives import members
+from preprocess.media.frame_lists import FrameLists
 from preprocess.media.places import DataPath, Place, places_of
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.hashing import sha256_of
@@ -57,17 +58,18 @@ class Kind(Protocol):
         """Tell a source that is wrong (a reject) from a disk or machine that fails (fatal)."""
 
 
+def _kind_of(source: MediaSource) -> Kind:
+    return next(kind for kind in KINDS if kind.owns(source))
+
+
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
+    FrameLists(_kind_of),
     members,
     parquet_cells,
     confined_files,
     files,
 )
-
-
-def _kind_of(source: MediaSource) -> Kind:
-    return next(kind for kind in KINDS if kind.owns(source))
 
 
 def reveal(value: Any) -> Any:

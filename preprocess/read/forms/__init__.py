@@ -14,5 +14,6 @@ Every form may have a system text beside its turns (`system` or `system_prompt`)
 
 A new form is one module with a `FORM` and one line in `table.py`. `written.py` holds the shape that all of them give,
 `medium_settings.py` and `frame_lists.py` what they say of a single medium, `training_flags.py` what turns say of their
-training, `tool_turns.py` what they call, `objects.py` boxes beside them. `near_miss.py` refuses keys that are misspelled and counts those that mean nothing to us.
+training, `tool_turns.py` what they call, `objects.py` boxes beside them. `near_miss.py` refuses keys that are
+misspelled and counts those that mean nothing to us.
 """
