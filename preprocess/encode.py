@@ -19,14 +19,14 @@ from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
 from preprocess.arithmetic.grids import asked_limits, box_sides, clip, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
-from preprocess.arithmetic.tokenizer import load_tokenizer
+from preprocess.arithmetic.tokenizer import load_model_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
-from preprocess.media.containers import check_video_pixels
-from preprocess.media.frames import chosen, decode_video, probe
 from preprocess.media.images import encode_image, measure_image
 from preprocess.media.store import check_unchanged, describe, naming, stamp_of
-from preprocess.media.video import VideoHeader
+from preprocess.media.videos.containers import check_video_pixels
+from preprocess.media.videos.frames import chosen, decode_video, probe
+from preprocess.media.videos.video import VideoHeader
 from preprocess.pixels import resize_video
 from preprocess.sample import (
     PLAIN,
@@ -42,7 +42,6 @@ from preprocess.sample import (
     Turn,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
-from shards.files.names import TOKENIZER_NAME
 
 _NO_STAMP = MediaStamp(num_bytes=0, version=0)
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
@@ -70,7 +69,7 @@ class SampleEncoder:
     def load(cls, model: Path, config: EncodingConfig) -> SampleEncoder:
         """Raises ConfigError or shards.ModelFolderError."""
         constants = read_model_constants(model)
-        tokenizer = load_tokenizer(model / TOKENIZER_NAME)
+        tokenizer = load_model_tokenizer(model)
         return cls(config, constants, ChatEncoder(tokenizer, constants, supervise_newline=config.supervise_newline))
 
     def measure(self, sample: Sample) -> MeasuredSample:

@@ -18,6 +18,7 @@ of Qwen2.5-Instruct and that of Qwen3-VL-Instruct.
 | families, families_pixels | the same of Qwen2-VL and Qwen3-VL, where they differ from Qwen2.5-VL |
 | model, optimizer, bfloat16 | of the training side |
 | training | fifty steps, of the whole model and of a LoRA adapter, which PEFT saved |
+| families_models | loss, gradients and fifty steps of Qwen2-VL and Qwen3-VL |
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FOLDER = Path(__file__).resolve().parent / "golden"
 # fmt: off
 PARTS = (
     "pictures", "images", "videos", "grids", "chat", "tools", "rope", "families", "families_pixels",
-    "model", "optimizer", "bfloat16", "training",
+    "model", "optimizer", "bfloat16", "training", "families_models",
 )
 # fmt: on
 NEEDS = {  # option -> the parts that need it

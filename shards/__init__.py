@@ -22,7 +22,7 @@ from shards.families import read_model_constants
 from shards.manifest import DatasetSummary, Manifest, ShardEntry, read_manifest, write_manifest
 from shards.model_constants import ModelConstants
 from shards.model_folder import ModelFolderError
-from shards.pack import IGNORE_INDEX, Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack
+from shards.pack import IGNORE_INDEX, Outline, Pack, PackCounts, PackMaxima, check_pack, count_pack, measure_pack
 from shards.reader import ShardSet, open_shards
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "ModelFolderError",
     "ModelMismatch",
     "NotADataset",
+    "Outline",
     "Pack",
     "PackCounts",
     "PackMaxima",

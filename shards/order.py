@@ -69,10 +69,11 @@ class PackOrder:
 
     def packs_of_step(self, step: int, *, rank: int = 0, world_size: int = 1) -> tuple[int | None, ...]:
         """Pack indices of a step, counted from 0, that a rank takes; None where there is an empty pack."""
-        return tuple(
-            pack_at(position, num_packs=self.num_packs, seed=self.seed) if position < self.num_positions else None
-            for position in self.positions_of_step(step, rank=rank, world_size=world_size)
-        )
+        return tuple(map(self.pack_of, self.positions_of_step(step, rank=rank, world_size=world_size)))
+
+    def pack_of(self, position: int) -> int | None:
+        """Index of the pack at a position of the run; None where there is an empty pack."""
+        return pack_at(position, num_packs=self.num_packs, seed=self.seed) if position < self.num_positions else None
 
 
 def num_positions(num_packs: int, *, packs_per_step: int, num_epochs: float, max_steps: int | None) -> int:

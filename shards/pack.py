@@ -91,6 +91,28 @@ class PackMaxima:
         return PackMaxima(**{name: max(number, vars(other)[name]) for name, number in vars(self).items()})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """How long the parts of a pack are, and whose they are: what it costs to train on it, without its content."""
+
+    segment_lengths: npt.NDArray[np.int64]  # (K,) tokens
+    grids: npt.NDArray[np.int64]  # (I + V, 3) in patches, those of images first
+    sample_keys: tuple[str, ...]  # (K,)
+
+
+def outline_of(pack: Pack, constants: ModelConstants) -> Outline:
+    """Touches no array of tokens or patches. Raises InvalidPack where a length can't be one."""
+    for name in ("image_grid_thw", "video_grid_thw"):
+        _require(pack, _is_grid(getattr(pack, name), constants.merge_size), f"{name} is not (N, 3) of whole cells")
+    lengths = np.diff(pack.cu_seqlens.astype(np.int64))
+    _require(pack, len(lengths) == pack.num_samples and bool(np.all(lengths > 0)), "cu_seqlens is not increasing")
+    return Outline(
+        segment_lengths=lengths,
+        grids=np.concatenate([pack.image_grid_thw, pack.video_grid_thw]).astype(np.int64),
+        sample_keys=pack.sample_keys,
+    )
+
+
 def count_pack(pack: Pack) -> PackCounts:
     return PackCounts(
         num_samples=pack.num_samples,

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import resource
 from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 from shards.errors import DamagedShard, InvalidPack, ShardError, UnreadableShard
 from shards.files.names import LEDGER_NAME
 from shards.formats.kinds import Shard, open_shard
 from shards.manifest import Manifest, ShardEntry, index_name, read_manifest
 from shards.model_constants import ModelConstants
-from shards.pack import Pack, check_pack
+from shards.pack import Outline, Pack, check_pack, outline_of
 
 _OPEN_SHARDS = 128  # each holds an open file and a mapping
+Checked = TypeVar("Checked", Pack, Outline)
 
 
 class ShardSet:
@@ -41,17 +44,27 @@ class ShardSet:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Pack:
+        def whole(pack: Pack) -> Pack:
+            check_pack(pack, self.manifest.model)
+            return pack
+
+        return self._checked(index, whole)
+
+    def outline(self, index: int) -> Outline:
+        """Of pack `index`, whose content is neither read nor checked. Raises what reading it raises."""
+        return self._checked(index, lambda pack: outline_of(pack, self.manifest.model))
+
+    def _checked(self, index: int, check: Callable[[Pack], Checked]) -> Checked:
         if not 0 <= index < len(self):
             raise IndexError(f"pack {index} of {len(self)} in {self.folder}")
         number = bisect_right(self._ends, index)
         row = index - (self._ends[number] - self.manifest.shards[number].num_packs)
         pack = self.shard(number)[row]
         try:
-            check_pack(pack, self.manifest.model)
+            return check(pack)
         except InvalidPack as error:
             path = self.folder / self.manifest.shards[number].name
             raise DamagedShard(f"{path}, row {row}: {error}; preprocess again") from None
-        return pack
 
     def _open(self, number: int) -> Shard:
         return open_entry(self.folder, self.manifest.shards[number], self.manifest.model)

@@ -57,7 +57,7 @@ class Segment:
 
     @property
     def dataset(self) -> str:
-        return self.key.rpartition(":")[0]
+        return dataset_of(self.key)
 
     @property
     def counts(self) -> PackCounts:
@@ -72,6 +72,11 @@ class Segment:
             num_image_patches=sum(span.num_patches for span in images),
             num_video_patches=sum(span.num_patches for span in videos),
         )
+
+
+def dataset_of(key: str) -> str:
+    """Of the sample with that key: dataset:index[.member][#repeat]."""
+    return key.rpartition(":")[0]
 
 
 def cut_segments(pack: Pack, constants: ModelConstants) -> list[Segment]:

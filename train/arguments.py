@@ -75,6 +75,8 @@ class TrainArguments:
     seed: int = _flag(42, "order of the packs, start of the adapters")
     logging_steps: int = _flag(1, "steps between two lines of the log")
     disable_tqdm: bool = _flag(False, "log lines instead of a progress bar on a terminal")
+    log_samples: bool = _flag(False, "name the samples of every step in OUTPUT_DIR/samples.jsonl")
+    profile_steps: str | None = _flag(None, "A-B: write MindSpore's profile of these steps to OUTPUT_DIR/profile")
     report_to: str = _flag("none", "none, tensorboard or all: event files in OUTPUT_DIR/runs")
     device: str = _flag("auto", f"{', '.join(DEVICES)}; auto takes Ascend where MindSpore finds one")
 
@@ -163,6 +165,9 @@ class TrainArguments:
             "eval_shards",
             "is not used: give --eval_strategy steps or epoch with it",
         )
+        self._require(
+            self.profile_steps is None or bool(self.profiled_steps), "profile_steps", "must be steps A-B, from 1"
+        )
         for name in ("mm_projector_lr", "vision_tower_lr"):
             rate = getattr(self, name)
             self._require(rate is None or _is_positive(rate), name, "must be above 0; or leave it out")
@@ -208,6 +213,14 @@ class TrainArguments:
             self._require(
                 0 <= self.lowest_factor <= 1, given[0], "must be between 0 and learning_rate, or the share 1 of it"
             )
+
+    @property
+    def profiled_steps(self) -> range:
+        """Steps from 1; empty where there are none."""
+        first, _, last = (self.profile_steps or "").partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and int(first) >= 1):
+            return range(0)
+        return range(int(first), int(last or first) + 1)
 
     @property
     def reporters(self) -> tuple[str, ...]:

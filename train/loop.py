@@ -84,6 +84,7 @@ def _prepare(arguments: TrainArguments, inputs: Inputs, log: Log, world: World) 
             disable_tqdm=arguments.disable_tqdm,
             first_step=inputs.start.step,
             num_steps=inputs.order.num_steps,
+            log_samples=arguments.log_samples,
         )
     except OSError as error:
         raise UsageError(f"output_dir {arguments.output_dir} can't be written: {error.strerror}") from error

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import mindspore as ms
 
-from shards import PackStream
 from shards.batch import Batch, BatchShape, make_batch
 from train.adapters.lora import Adapters
 from train.arguments import TrainArguments
@@ -28,9 +28,12 @@ from train.checkpoints.writers import choose_writer
 from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.inputs import Inputs
+from train.models import sizes_in
 from train.models.trained import TrainedModel
-from train.reports.metrics import StepReport, StepSums
+from train.reports.metrics import RankTimes, StepReport, StepSums
+from train.reports.profile import StepProfile
 from train.reports.reporting import Reporting
+from train.steps.dealing import Dealing
 from train.steps.due import epoch_after, is_due
 from train.steps.evaluate import Evaluation
 from train.steps.groups import describe, group_parameters, indices_of
@@ -100,6 +103,7 @@ class Run:
             self.writer,
             newest=checkpoint.folder if checkpoint else None,
         )
+        self.dealing = Dealing(inputs.shards, inputs.order, sizes_in(arguments.model), world, zero_stage=zero_stage)
         self._peak_flops = peak_flops(ms.hal.get_device_name(0))
         self._warmup_steps = warmup_steps_of(
             self.order.num_steps, warmup_ratio=arguments.warmup_ratio, warmup_steps=arguments.warmup_steps
@@ -109,28 +113,36 @@ class Run:
         """Make the steps that are left. False if `stop` was set before all was done."""
         arguments, order, start = self.arguments, self.order, self.inputs.start
         world, packs_here = self.world, order.packs_per_step // self.world.size
-        packs = PackStream(self.inputs.shards, order, first_step=start.step, rank=world.rank, world_size=world.size)
-        with ReadAhead(micro_batches_of(packs, self.model.work_of), depth=READ_AHEAD) as micro_batches:
+        packs = self.dealing.packs(start.step)
+        profile = StepProfile(arguments.profiled_steps, arguments.output_dir, self.reporting.say)
+        with (
+            closing(profile),
+            ReadAhead(micro_batches_of(packs, self.model.work_of), depth=READ_AHEAD) as micro_batches,
+        ):
             self._compile_and_restore()
             self._evaluate(start.step, stop, due=start.evaluates_first)
-            since_report = start.since_report
+            since_report, times = start.since_report, None
             if world.agree_to_stop(stop.is_requested):
                 self.reporting.say(f"{_why(stop)}: stopped before step {start.step + 1}; {CONTINUE}")
                 return False
             for step in range(start.step + 1, order.num_steps + 1):
+                profile.before(step)
+                self.reporting.name_samples(step, partial(self.dealing.name_samples, step - 1))
                 waited, begin = micro_batches.seconds_waited, time.perf_counter()
                 factor = self._schedule_factor(step)
                 rates = [factor * group.peak for group in self.groups]
-                sums, grad_norm = make_step(
+                sums, grad_norm, of_ranks = make_step(
                     step, islice(micro_batches, packs_here), self._accumulator(step), self.optimizer, rates, world
                 )
                 self._check_replicas(step)
                 seconds, data_wait = time.perf_counter() - begin, micro_batches.seconds_waited - waited
-                since_report += sums + StepSums(seconds=seconds, data_wait_seconds=data_wait)
+                since_report += sums + self._times_and_costs(step, seconds, data_wait)
+                times = of_ranks if times is None or of_ranks is None else times + of_ranks
+                profile.after(step)
                 self.reporting.advance()
                 if step % arguments.logging_steps == 0 or step == order.num_steps:
-                    self.reporting.report(self._step_report(step, rates, grad_norm, since_report))
-                    since_report = StepSums()
+                    self.reporting.report(self._step_report(step, rates, grad_norm, since_report, times))
+                    since_report, times = StepSums(), None
                 is_evaluated = self._evaluate(
                     step, stop, due=is_due(arguments.eval_strategy, arguments.eval_steps, step, order)
                 )
@@ -167,8 +179,17 @@ class Run:
         """What adds up the gradients of the packs of a step, with the dropout of their positions in the run."""
         if self.adapters is None:
             return self.accumulate
-        first = (step - 1) * self.order.packs_per_step + self.world.rank
-        return self.adapters.seeded(self.accumulate, first, self.world.size)
+        return self.adapters.seeded(self.accumulate, self.dealing.of_step(step - 1).positions[self.world.rank])
+
+    def _times_and_costs(self, step: int, seconds: float, data_wait: float) -> StepSums:
+        dealt = self.dealing.of_step(step - 1)
+        return StepSums(
+            seconds=seconds,
+            data_wait_seconds=data_wait,
+            cost_mean=dealt.mean,
+            cost_in_turn=dealt.in_turn,
+            cost_dealt=dealt.dealt,
+        )
 
     def _check_replicas(self, step: int) -> None:
         every = self.arguments.check_replicas
@@ -184,7 +205,9 @@ class Run:
             lowest=self.arguments.lowest_factor,
         )
 
-    def _step_report(self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums) -> StepReport:
+    def _step_report(
+        self, step: int, rates: Sequence[float], grad_norm: float, since_report: StepSums, times: RankTimes | None
+    ) -> StepReport:
         differ = len(set(rates)) > 1
         return StepReport(
             step=step,
@@ -195,6 +218,8 @@ class Run:
             grad_norm=grad_norm,
             sums=since_report,
             peak_flops=self._peak_flops,
+            num_ranks=self.world.size,
+            times=times if self.dealing.ranks_wait_once else None,
         )
 
     def _evaluate(self, step: int, stop: StopRequest, *, due: bool) -> bool:

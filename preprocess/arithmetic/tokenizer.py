@@ -12,21 +12,34 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from preprocess.errors import ConfigError
 from shards import ModelConstants
+from shards.files.names import TOKENIZER_NAME
+from shards.model_folder import read_tokenizer, tokenizer_files
 
 NFC_SHRINKS = 4
 """Bytes of UTF-8 that NFC makes one of, at most. 3.5 are reached: U+1FBE U+0308 U+0301 (7 bytes) become U+0390 (2)."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
+    """That of a tokenizer.json; see `parse_tokenizer`. Raises ConfigError."""
+    return parse_tokenizer(path.read_bytes(), path)
+
+
+def load_model_tokenizer(model: Path) -> Tokenizer:
+    """That of a model folder; see `parse_tokenizer`. Raises ConfigError or shards.ModelFolderError."""
+    return parse_tokenizer(read_tokenizer(model), model / tokenizer_files(model)[0])
+
+
+def parse_tokenizer(content: bytes, path: Path) -> Tokenizer:
     """The tokenizer with special tokens switched off in text: a literal <|im_end|> in a caption is just text.
 
     The switch does not survive pickling or copying, so every process loads its own. Truncation and padding, which a
-    tokenizer.json may hold as they were last used, are switched off too. Raises ConfigError.
+    tokenizer.json may hold as they were last used, are switched off too. Raises ConfigError that names `path`.
     """
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises plain Exception, whatever is wrong with the file
-        raise ConfigError(f"{path} is not a tokenizer.json of the tokenizers library: {error}") from None
+        what = "a tokenizer.json" if path.name == TOKENIZER_NAME else "with the files beside it a tokenizer"
+        raise ConfigError(f"{path} is not {what} of the tokenizers library: {error}") from None
     if getattr(tokenizer.model, "dropout", None):
         raise ConfigError(f"{path}: the model has dropout, so that equal texts get different tokens; set it to null")
     tokenizer.no_truncation()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from preprocess.cli.arguments import Note, config_of
+from preprocess.cli.arguments import LISTS, Note, config_of
 from preprocess.cli.flags import ELSEWHERE, PLAN_FLAGS
 from preprocess.config import SWEEPABLE, Combination, RunConfig, Sweep
 from preprocess.errors import ConfigError
@@ -17,7 +17,7 @@ from shards.flags.settings import Setting, convert, read_settings
 def parse_plan(words: Sequence[str], note: Note) -> tuple[RunConfig, Sweep | None]:
     """The configuration, which is the first of a sweep if there is one. Raises ConfigError in one line."""
     try:
-        settings = read_settings(words, lists=("sweep",))
+        settings = read_settings(words, lists=("sweep", *LISTS))
         asked = [setting for setting in settings if setting.flag in PLAN_FLAGS and not setting.file]
         others = [setting for setting in settings if setting not in asked]
         sweep = _sweep(asked, others, note) if asked else None

@@ -1,4 +1,4 @@
-"""`data_path` of the registry: a folder, an archive, a pattern of archives, or a list of those."""
+"""`data_path` of the registry: a folder, an archive, a pattern of archives, a URL, or a list of those."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from preprocess.errors import ConfigError
 from preprocess.media.archives.parts import archive_beside, archive_of, archives_like, files_of, is_archive
 from preprocess.media.places import Archives, DataPath, Place, RemoteFolder
+from preprocess.media.remote_files import check_folder
 from shards.files.paths import path_flaw
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -43,7 +44,11 @@ def find_places(where: str, data_path: DataPath) -> DataPath:
 
 def _find(where: str, place: Place) -> Place:
     if isinstance(place, RemoteFolder):
-        raise ConfigError(f"{where}: data_path {place} is not on this machine; download it first")
+        try:
+            check_folder(place)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        return place
     path = str(place)
     if os.path.isdir(path):
         return place

@@ -10,13 +10,14 @@ import errno
 import io
 import os
 import stat
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from preprocess.errors import FatalError, Reason, SampleError
+from preprocess.media.archives.parts import archive_beside
 from preprocess.media.paths import resolve_path
 from preprocess.media.places import Place
 from preprocess.sample import MediaSource, MediaStamp
@@ -124,6 +125,18 @@ def _check_plain(status: os.stat_result, medium: str) -> None:
         raise SampleError(Reason.MISSING_FILE, f"{medium} is not a regular file", medium)
 
 
+def _archive_hint(path: str) -> str:
+    """Where a folder on the way is missing, and an archive of that name lies beside it."""
+    missing = ""
+    while path != (folder := os.path.dirname(path)) and not os.path.isdir(folder):
+        path = missing = folder
+    archive = _archive_beside(missing) if missing else None
+    return f"; there is {archive}: add that to data_path, or unpack it" if archive else ""
+
+
+_archive_beside = lru_cache(maxsize=256)(archive_beside)  # of folders that are missing, mostly for many files
+
+
 @cache
 def _kernel_file_systems() -> frozenset[int]:
     return frozenset(os.stat(path).st_dev for path in ("/proc", "/sys") if os.path.ismount(path))
@@ -132,5 +145,6 @@ def _kernel_file_systems() -> frozenset[int]:
 def error_of_file(medium: str, error: OSError | ValueError) -> SampleError | FatalError:
     """Tell a path that is wrong (a reject) from a disk or machine that fails (fatal)."""
     if isinstance(error, ValueError) or error.errno in _ABOUT_THE_PATH:
-        return SampleError(Reason.MISSING_FILE, f"{medium}: {getattr(error, 'strerror', None) or error}", medium)
+        hint = _archive_hint(medium) if getattr(error, "errno", None) == errno.ENOENT else ""
+        return SampleError(Reason.MISSING_FILE, f"{medium}: {getattr(error, 'strerror', None) or error}{hint}", medium)
     return FatalError(f"{medium}: {error}; the disk or machine failed, not this sample: mend it and run again")

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.paths import resolve_path
 from preprocess.media.places import DataPath, places_of
+from preprocess.media.values.spellings import spellings_of
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.records import Record
 
@@ -52,19 +53,26 @@ def frames_of(source: MediaSource) -> tuple[MediaSource, ...]:
 def names_in_folder(written: str, data_path: DataPath, *, follow_links: bool) -> list[str] | None:
     """Frames in the folder that a text in an annotation names, in the order of their names, numbers as numbers.
 
-    As an annotation would name them. None where it names no folder. Raises SampleError.
+    As an annotation would name them. None where it names no folder. Raises SampleError (missing_file,
+    unsupported_location).
     """
-    for place in places_of(data_path):
-        if isinstance(place, Path | None):
-            path = resolve_path(written, place, follow_links=follow_links)
-            try:
-                names = [name for name in os.listdir(path) if is_picture(name) and not name.startswith(".")]
-            except (OSError, ValueError):  # a file, or nothing: for others to say
-                continue
-            if not names:
-                raise SampleError(Reason.MISSING_FILE, f"{written!r} is a folder without pictures; name a video", path)
-            return [os.path.join(written, name) for name in sorted(names, key=_in_order)]
+    for spelled in spellings_of(written):
+        for place in places_of(data_path):
+            names = _names_in(spelled, place, follow_links) if isinstance(place, Path | None) else None
+            if names == []:
+                raise SampleError(Reason.MISSING_FILE, f"{written!r} is a folder without pictures; name a video")
+            if names is not None:
+                return [os.path.join(spelled, name) for name in sorted(names, key=_in_order)]
     return None
+
+
+def _names_in(written: str, place: Path | None, follow_links: bool) -> list[str] | None:
+    """None for what is no folder, and where that is for others to say."""
+    try:
+        names = os.listdir(resolve_path(written, place, follow_links=follow_links))
+    except (SampleError, OSError, ValueError):
+        return None
+    return [name for name in names if is_picture(name) and not name.startswith(".")]
 
 
 def is_picture(name: str) -> bool:

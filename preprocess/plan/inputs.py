@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.arithmetic.families import family_of
-from preprocess.arithmetic.tokenizer import check_allowed, load_tokenizer
+from preprocess.arithmetic.tokenizer import check_allowed, load_model_tokenizer
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError
 from preprocess.jobs.share import EVERYTHING, Share
 from preprocess.media.archives.prepare import prepare_archives
 from preprocess.media.cache import use as use_cache
 from preprocess.media.places import archives_of_places, as_written
+from preprocess.media.row_groups import cost_line
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotation_files import annotation_files
 from preprocess.read.annotations import AnnotationFile, SeveralFiles, open_all
+from preprocess.read.dataset_use import DatasetUse, choose_datasets
 from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
-from preprocess.read.registry import DatasetUse, choose_datasets, read_registry
+from preprocess.read.registry import read_registries
 from shards import ModelConstants, read_model_constants
 from shards.files.hashing import sha256_of_file
-from shards.files.names import TOKENIZER_NAME
 from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
+from shards.model_folder import read_tokenizer, tokenizer_files
 
 Stamp = tuple[int, int, int, int]  # inode, size, times of change of content and of status
 
@@ -155,20 +157,22 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
         )
     constants = read_model_constants(config.model)
     family_of(constants.model_type)
-    tokenizer = config.model / TOKENIZER_NAME
-    loaded = load_tokenizer(tokenizer)  # workers need it: where it is broken, nothing should have been written
-    uses = choose_datasets(read_registry(config.datasets), config.dataset_use)
+    loaded = load_model_tokenizer(config.model)  # workers need it: where it is broken, nothing should have been written
+    uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
     archives = [archive for use in uses for archive in archives_of_places(use.dataset.data_path)]
     use_cache(config.media_cache_of_run)
     prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
+    for name, files in paths.items():
+        if files[0].suffix == ".parquet" and (cost := cost_line(name, files, config.media_cache_of_run)):
+            tell(cost)
     everything = {path: use.dataset.annotation_format for use in uses for path in paths[use.dataset.name]}
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
     annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}
     hashed = {each.path: each for of_dataset in annotations.values() for each in of_dataset}
-    hashed_tokenizer = HashedInput.of(tokenizer)
+    tokenizer = [HashedInput.of(config.model / name) for name in tokenizer_files(config.model)]
     inputs = {
         "config": config.determining(constants),
         "datasets": {
@@ -181,14 +185,14 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
             for use in uses
         },
         "model": constants.to_json(),
-        "tokenizer_sha256": hashed_tokenizer.sha256,
+        "tokenizer_sha256": hashlib.sha256(read_tokenizer(config.model)).hexdigest(),
         "versions": versions(),
     }
     return Sources(
         uses=uses,
         constants=constants,
         inputs=with_format(inputs, config.shard_format),
-        hashed=(*hashed.values(), hashed_tokenizer),
+        hashed=(*hashed.values(), *tokenizer),
         paths=paths,
         indexes=indexes,
     )

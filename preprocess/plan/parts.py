@@ -17,8 +17,8 @@ from preprocess.plan.inputs import Sources
 from preprocess.plan.measure import MeasureJob, MeasureStage, is_measured
 from preprocess.plan.tables import SAMPLES_DIR
 from preprocess.read.annotations import AnnotationFile
+from preprocess.read.dataset_use import DatasetUse
 from preprocess.read.index import changed
-from preprocess.read.registry import DatasetUse
 
 RECORDS_PER_PART = 512
 _RECORDS_AT_ONCE = 1 << 16  # whose copies are looked through

@@ -2,7 +2,8 @@
 
 | stage | module | in -> out |
 | --- | --- | --- |
-| choose | `registry.py`, `options.py` | registry file, `dataset_use` -> `DatasetUse`: dataset, copies of each record |
+| list | `registry.py`, `python_registry.py`, `options.py` | registry files -> `Dataset`s by their names |
+| choose | `dataset_use.py` | `dataset_use` -> `DatasetUse`: dataset, copies of each record |
 | find files | `annotation_files.py` | `annotation_path` -> the files that it names |
 | read | `annotations.py`, `formats/` | annotation files -> raw records, one by one |
 | find again | `index.py` | annotation file -> hash, and where every 128th record begins, for array jobs |

@@ -78,4 +78,4 @@ def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:
         return item
     if not isinstance(item, str) or not item:
         raise SampleError(Reason.BAD_JSON, f"each {kind} must be a path; one is {kind_of(item)}")
-    return locate(item, dataset.data_path, follow_links=dataset.follow_links)
+    return locate(item, dataset.data_path, follow_links=dataset.follow_links, path_case=dataset.path_case)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Literal, get_args
 
 from preprocess.errors import ConfigError, SampleError
+from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.medium_settings import PIXEL_KEYS, settings_of
 from preprocess.read.forms.table import KNOWN_KEYS
@@ -22,6 +23,7 @@ Reasoning = Literal["refuse", "train"]
 _OF_MEDIA = ("min_pixels", "max_pixels", "nframes", "fps")
 _DEFAULTS: Mapping[str, Any] = {
     "annotation_format": "auto",
+    "path_case": "exact",
     "columns": {},
     "media_position": "tags",
     "loss_turns": "all",
@@ -31,6 +33,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "annotation_format": get_args(AnnotationFormat),
+    "path_case": get_args(PathCase),
     "media_position": get_args(MediaPosition),
     "loss_turns": get_args(LossTurns),
     "reasoning": get_args(Reasoning),

@@ -51,6 +51,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.TOO_MANY_PATCHES: "The sample has more patches than pack_patches.",
     Reason.NOTHING_TO_LEARN: "Every answer is empty.",
     Reason.PATH_OUTSIDE: "The path leaves data_path.",
+    Reason.UNSUPPORTED_LOCATION: "The medium stands where it is not read from; download it first.",
     Reason.AMBIGUOUS_PATH: "The path fits several members of archives.",
 }
 

@@ -26,9 +26,9 @@ from preprocess.timing import Timing, slowest_of_all, write_slowest
 from preprocess.write.notes import write_decoding_notes
 from shards import DatasetSummary, Manifest, ModelConstants, PackCounts, PackMaxima, write_manifest
 from shards.files.atomic import write_atomically
-from shards.files.names import LEDGER_NAME, MODEL_DIR, PLAN_DIR
+from shards.files.names import LEDGER_NAME, MODEL_DIR, PLAN_DIR, TOKENIZER_NAME
 from shards.formats.writer import read_sidecar, remove_workspaces, sidecar_path
-from shards.model_folder import model_files
+from shards.model_folder import model_files, read_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,4 +138,5 @@ def _place(datasets: Mapping[str, int], reject: Reject) -> tuple[int, int, int]:
 def _copy_model_files(model: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in model_files(model):
-        write_atomically(target / name, (model / name).read_bytes())
+        content = read_tokenizer(model) if name == TOKENIZER_NAME else (model / name).read_bytes()
+        write_atomically(target / name, content)

@@ -24,7 +24,15 @@ from golden_model_case import (
     make_samples,
     make_weights,
 )
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 
 TIED_SAMPLE = "image"
 WINDOW_GRIDS = [(1, 4, 6), (1, 8, 8), (1, 10, 18), (2, 16, 6), (1, 2, 2), (1, 2, 34), (3, 22, 12)]
@@ -45,31 +53,46 @@ def main() -> None:
     write_arrays("model.npz", source, arrays)
 
 
-def build_model(config: dict[str, Any]) -> Qwen2_5_VLForConditionalGeneration:
-    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**copy.deepcopy(config), attn_implementation="eager"))
-    parameters = {name_on_disk(name): value for name, value in model.named_parameters()}
+CLASSES: dict[str, tuple[type, type]] = {
+    "qwen2_vl": (Qwen2VLConfig, Qwen2VLForConditionalGeneration),
+    "qwen2_5_vl": (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration),
+    "qwen3_vl": (Qwen3VLConfig, Qwen3VLForConditionalGeneration),
+}
+
+
+def build_model(config: dict[str, Any]) -> PreTrainedModel:
+    config_class, model_class = CLASSES[config["model_type"]]
+    model = model_class(config_class(**copy.deepcopy(config), attn_implementation="eager"))
+    parameters = parameters_on_disk(model)
     weights = make_weights({name: tuple(value.shape) for name, value in parameters.items()})
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(torch.from_numpy(weights[name]))
     is_tied = model.lm_head.weight is model.get_input_embeddings().weight
-    if is_tied != config["tie_word_embeddings"] or model.config._attn_implementation != "eager":
+    kernels = {each._attn_implementation for each in (model.config, model.config.vision_config)}
+    if is_tied != config["tie_word_embeddings"] or kernels != {"eager"}:
         raise SystemExit("error: transformers didn't build the model that was asked for")
     return model.float().eval()
 
 
+def parameters_on_disk(model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    """By the names of published checkpoints: `model.visual.*` and `model.language_model.*` in memory are `visual.*` and
+    `model.*` there, but not in those of Qwen3-VL."""
+    is_nested = model.config.model_type == "qwen3_vl"
+    return {name if is_nested else name_on_disk(name): value for name, value in model.named_parameters()}
+
+
 def name_on_disk(name: str) -> str:
-    """`model.visual.*` and `model.language_model.*` in memory are `visual.*` and `model.*` in published checkpoints."""
     return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
 
 
-def run(model: Qwen2_5_VLForConditionalGeneration, sample: Sample, prefix: str) -> dict[str, np.ndarray]:
+def run(model: PreTrainedModel, sample: Sample, prefix: str) -> dict[str, np.ndarray]:
     """loss (mean over supervised tokens), and gradient/NAME of every parameter that has one."""
     model.zero_grad(set_to_none=True)
     labels = torch.from_numpy(sample.labels).long()[None]
     loss = model(**model_inputs(sample), labels=labels).loss
     loss.backward()
-    parameters = {name_on_disk(name): value for name, value in model.named_parameters()}
+    parameters = parameters_on_disk(model)
     weights = digest({name: value.detach().numpy() for name, value in parameters.items()})
     gradients = {
         f"{prefix}gradient/{name}": value.grad.numpy().copy()

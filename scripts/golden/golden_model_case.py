@@ -12,6 +12,7 @@ of the real model (patches of 4 pixels, windows of 2 x 2 cells), so that a const
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 PATCH, MERGE, FRAMES = 4, 2, 2
 MERGE_UNIT = MERGE**2
 TOKENS_PER_SECOND = 2
+STAMP = 3  # tokens before each temporal patch of a video whose patches stand apart
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
@@ -94,19 +96,29 @@ def make_sample(
     videos: list[tuple[int, int, int]],
     seconds: float = 1.0,
     num_text: int = 9,
+    frames_apart: bool = False,
 ) -> Sample:
-    """Random text, images, videos, in that order with text between them; about half of the text is supervised."""
+    """Random text, images, videos, in that order with text between them; about half of the text is supervised.
+
+    `frames_apart`: each temporal patch of a video is a span of its own, behind STAMP tokens of text.
+    """
     random = np.random.RandomState(seed)
     ids = list(random.randint(0, VISION_START, num_text))
     labels = [IGNORE_INDEX, *ids[1:]]
     spans = []
     for grids, token, gap in ((images, IMAGE_TOKEN, 0.0), (videos, VIDEO_TOKEN, seconds)):
         for time, height, width in grids:
-            pads = time * height * width // MERGE_UNIT
             text = list(random.randint(0, VISION_START, num_text))
-            spans.append((len(ids) + 1, (time, height // MERGE, width // MERGE), gap))
-            ids += [VISION_START, *[token] * pads, VISION_END, *text]
-            labels += [IGNORE_INDEX] * (pads + 2) + [id_ if random.rand() < 0.5 else IGNORE_INDEX for id_ in text]
+            is_cut = frames_apart and token == VIDEO_TOKEN
+            for _ in range(time if is_cut else 1):
+                if is_cut:
+                    ids += list(random.randint(0, VISION_START, STAMP))
+                span = (1 if is_cut else time, height // MERGE, width // MERGE)
+                spans.append((len(ids) + 1, span, gap))
+                ids += [VISION_START, *[token] * math.prod(span), VISION_END]
+            labels += [IGNORE_INDEX] * (len(ids) - len(labels))
+            ids += text
+            labels += [id_ if random.rand() < 0.5 else IGNORE_INDEX for id_ in text]
     image_grids, video_grids = (np.array(grids, np.int32).reshape(-1, 3) for grids in (images, videos))
     num_image_patches, num_video_patches = (int(g.prod(axis=1).sum()) for g in (image_grids, video_grids))
     return Sample(
@@ -144,10 +156,10 @@ def make_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 def _make_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
     noise = np.random.RandomState(seed).standard_normal(shape)
-    if "norm" in name or "ln_q" in name:
-        return (1 + 0.2 * noise).astype(np.float32)
     if name.endswith("bias"):
         return (0.2 * noise).astype(np.float32)
+    if "norm" in name or "ln_q" in name:
+        return (1 + 0.2 * noise).astype(np.float32)
     if "embed_tokens" in name:
         return (0.5 * noise).astype(np.float32)
     return (noise / np.sqrt(np.prod(shape[1:]))).astype(np.float32)

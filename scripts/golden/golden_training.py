@@ -99,7 +99,7 @@ def save_adapter(model: PeftModel, name: str) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def train(model: torch.nn.Module, case: Case) -> dict[str, list[float]]:
+def train(model: torch.nn.Module, case: Case, packs: list[list[Sample]] | None = None) -> dict[str, list[float]]:
     """loss, grad_norm (before clipping), learning_rate and num_label_tokens of each step."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -110,7 +110,7 @@ def train(model: torch.nn.Module, case: Case) -> dict[str, list[float]]:
         lr=case.learning_rate,
     )
     schedule = get_scheduler("cosine", optimizer, num_warmup_steps=WARMUP_STEPS, num_training_steps=NUM_STEPS)
-    packs = make_packs()
+    packs = packs or make_packs()
     record: dict[str, list[float]] = {"loss": [], "grad_norm": [], "learning_rate": [], "num_label_tokens": []}
     for step in range(NUM_STEPS):
         samples = [sample for pack in packs[step * PACKS_PER_STEP :][:PACKS_PER_STEP] for sample in pack]

@@ -4,6 +4,7 @@ PyTorch, tests/train/test_golden_training.py with our trainer, both from the mod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from golden_model_case import Sample, make_sample
@@ -38,7 +39,7 @@ CASES = {
 }
 
 
-def make_packs() -> list[list[Sample]]:
+def make_packs(make_sample: Callable[..., Sample] = make_sample) -> list[list[Sample]]:
     """Samples of one pack after another, in the order of the run: text, images and videos, alone and together."""
     text = [make_sample(seed, images=[], videos=[], num_text=12) for seed in (11, 12)]
     image = [make_sample(seed, images=[(1, 6, 10)], videos=[]) for seed in (13, 14)]

@@ -21,4 +21,5 @@ MODEL_DIR = "model"
 CONFIG_NAME = "config.json"  # of a Hugging Face model folder, as the next two
 TOKENIZER_NAME = "tokenizer.json"
 PROCESSOR_NAME = "preprocessor_config.json"
+VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"  # that of videos, where it is told apart
 ALL_PROCESSORS_NAME = "processor_config.json"  # of transformers 5, which holds that of images in a section

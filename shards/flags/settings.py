@@ -99,7 +99,7 @@ def require_plain(setting: Setting) -> None:
 def _file_of(setting: Setting) -> Path:
     if not setting.value:
         raise FlagError(f"--{CONFIG} needs a YAML file")
-    return Path(setting.value)
+    return convert(setting, Path)
 
 
 def _read_file(path: Path) -> list[Setting]:

@@ -3,8 +3,9 @@
     int             1, -1, 1_000, and products: 576*28*28; what 64 bits hold
     float           2, .5, 1e-6, nan, inf: whether such a number is allowed, its owner says
     bool            true, yes, on, false, no, off, in any case, as in YAML
-    Path            anything but nothing
+    Path            anything but nothing; ~ and $NAME are replaced
     str             anything
+    tuple[X, ...]   several X, each given for itself: `fields.py` puts them together
     Literal["a"]    a
     X | None        null and ~ are None: on a command line they take back what a file says
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from shards.files.paths import path_flaw
+from shards.files.paths import expanded, path_flaw
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOTHING = ("null", "~")
@@ -40,10 +41,11 @@ def parse_value(text: str, kind: Any) -> Any:
             except ValueError:
                 continue
     if Path in members and text:
-        flaw = path_flaw(text)
+        path = expanded(text)
+        flaw = path_flaw(path)
         if flaw:
             raise ValueError(f"say a path; this one {flaw}")
-        return Path(text)
+        return Path(path)
     if str in members:
         return text
     raise ValueError(f"say {_expected(kind)}")
@@ -52,6 +54,11 @@ def parse_value(text: str, kind: Any) -> Any:
 def members_of(kind: Any) -> tuple[Any, ...]:
     """int | None -> (int, NoneType); int -> (int,)"""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def item_of(kind: Any) -> Any:
+    """tuple[Path, ...] | Path -> Path; None where several of nothing are taken."""
+    return next((get_args(member)[0] for member in members_of(kind) if get_origin(member) is tuple), None)
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:

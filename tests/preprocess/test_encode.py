@@ -18,7 +18,7 @@ from PIL import Image
 import preprocess.encode
 from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError, PlanMismatch, Reason, SampleError
-from preprocess.media.video import VideoHeader
+from preprocess.media.videos.video import VideoHeader
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
 from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MediaSource, Sample, Turn

@@ -110,3 +110,12 @@ def test_a_file_that_changes_while_it_is_read_stops_the_run(workshop: Workshop) 
     for paths in (None, [folder / "1.jsonl"]):
         with pytest.raises(AnnotationError, match=r"1\.jsonl changed while a run was reading it"):
             sources.check_unchanged(paths)
+
+
+def test_a_limit_reads_the_first_records_of_each_dataset(workshop: Workshop) -> None:
+    split(workshop)
+    workshop.dataset([talk(), talk()], name="e")
+    outcome = run(workshop, "--limit=6", "--dataset_use=all")
+    assert outcome.keys == ["d:0", "d:1", "d:2", "d:3", "d:5", "e:0", "e:1"]
+    assert [reject["index"] for reject in outcome.rejects] == [4]
+    assert outcome.manifest.inputs["config"]["limit"] == 6

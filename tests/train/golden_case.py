@@ -1,4 +1,7 @@
-"""The tiny model of tests/golden/model.npz, in our terms: its constants, packs of its samples, and a compiled step."""
+"""The tiny models of the golden values, in our terms: constants, packs of their samples, and a compiled step.
+
+Without further arguments it is the Qwen2.5-VL of tests/golden/model.npz; `tests.train.golden_families` has the others.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,9 @@ from tokenizers import Tokenizer, models
 
 from shards import ModelConstants, Pack, PackMaxima, check_pack, measure_pack
 from shards.batch import Batch, BatchShape, make_batch
-from shards.model_folder import PAD_TOKEN
+from shards.model_folder.folder import PAD_TOKEN
+from train.models import FAMILIES
 from train.models.precision import FLOAT32
-from train.models.qwen2_5_vl import build
-from train.models.qwen2_5_vl.config import READER
 from train.models.trained import TrainedModel
 from train.weights.parameters import save_weights
 
@@ -80,10 +83,12 @@ def golden_origin() -> dict[str, str]:
     return json.loads(str(golden()["origin"]))
 
 
-def write_golden_model(folder: Path, **changes: Any) -> None:
+def write_golden_model(
+    folder: Path, config: dict[str, Any] = CONFIG, constants: ModelConstants = CONSTANTS, **changes: Any
+) -> None:
     """The model of the golden values as a Hugging Face folder; `changes` are those of `build_golden_model`."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **changes}))
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
     processor = {
         "patch_size": PATCH,
         "merge_size": MERGE,
@@ -93,21 +98,21 @@ def write_golden_model(folder: Path, **changes: Any) -> None:
         "rescale_factor": 1 / 255,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    tokens = {id_: f"token{id_}" for id_ in range(CONFIG["vocab_size"])} | {
-        CONSTANTS.pad_token_id: PAD_TOKEN,
-        CONSTANTS.im_start_token_id: "<|im_start|>",
-        CONSTANTS.im_end_token_id: "<|im_end|>",
-        CONSTANTS.vision_start_token_id: "<|vision_start|>",
-        CONSTANTS.vision_end_token_id: "<|vision_end|>",
-        CONSTANTS.image_token_id: "<|image_pad|>",
-        CONSTANTS.video_token_id: "<|video_pad|>",
+    tokens = {id_: f"token{id_}" for id_ in range(constants.vocab_size)} | {
+        constants.pad_token_id: PAD_TOKEN,
+        constants.im_start_token_id: "<|im_start|>",
+        constants.im_end_token_id: "<|im_end|>",
+        constants.vision_start_token_id: "<|vision_start|>",
+        constants.vision_end_token_id: "<|vision_end|>",
+        constants.image_token_id: "<|image_pad|>",
+        constants.video_token_id: "<|video_pad|>",
     }
     vocabulary = {token: id_ for id_, token in tokens.items()}
     Tokenizer(models.WordLevel(vocabulary, unk_token=PAD_TOKEN)).save(str(folder / "tokenizer.json"))
-    save_weights(build_golden_model(**changes).weights(), folder)
+    save_weights(build_golden_model(config, constants, **changes).weights(), folder)
 
 
-def pack_samples(samples: list[Sample], keys: list[str] | None = None) -> Pack:
+def pack_samples(samples: list[Sample], keys: list[str] | None = None, constants: ModelConstants = CONSTANTS) -> Pack:
     pack = Pack(
         input_ids=np.concatenate([sample.input_ids for sample in samples]),
         labels=np.concatenate([sample.labels for sample in samples]),
@@ -120,25 +125,30 @@ def pack_samples(samples: list[Sample], keys: list[str] | None = None) -> Pack:
         second_per_grid_ts=np.concatenate([sample.second_per_grid_ts for sample in samples]),
         sample_keys=tuple(keys or [f"golden:{index}" for index in range(len(samples))]),
     )
-    check_pack(pack, CONSTANTS)
+    check_pack(pack, constants)
     return pack
 
 
-def shape_for(packs: list[Pack], pack_length: int = PACK_LENGTH) -> BatchShape:
+def shape_for(packs: list[Pack], pack_length: int = PACK_LENGTH, constants: ModelConstants = CONSTANTS) -> BatchShape:
     maxima = PackMaxima()
     for pack in packs:
-        maxima = maxima.merge(measure_pack(pack, CONSTANTS))
-    return BatchShape.holding(maxima, pack_length, CONSTANTS)
+        maxima = maxima.merge(measure_pack(pack, constants))
+    return BatchShape.holding(maxima, pack_length, constants)
 
 
-def empty_golden_model(**changes: Any) -> TrainedModel:
+def empty_golden_model(
+    config: dict[str, Any] = CONFIG, constants: ModelConstants = CONSTANTS, **changes: Any
+) -> TrainedModel:
     """The model of the golden values, with weights of zero."""
-    return build(READER.parse({**CONFIG, **changes}), CONSTANTS, FLOAT32)
+    room = import_module(FAMILIES[config["model_type"]])
+    return room.build(room.FAMILY.reader.parse({**config, **changes}), constants, FLOAT32)
 
 
-def build_golden_model(**changes: Any) -> TrainedModel:
+def build_golden_model(
+    config: dict[str, Any] = CONFIG, constants: ModelConstants = CONSTANTS, **changes: Any
+) -> TrainedModel:
     """The model of the golden values, with their weights."""
-    model = empty_golden_model(**changes)
+    model = empty_golden_model(config, constants, **changes)
     parameters = {parameter.name: parameter for parameter in model.get_parameters()}
     weights = make_weights({name: parameter.shape for name, parameter in parameters.items()})
     for name, parameter in parameters.items():
@@ -160,9 +170,10 @@ def compile_step(model: TrainedModel) -> Callable[..., tuple[ms.Tensor, tuple[ms
 class CompiledModel:
     """Loss, gradients and logits of packs, each compiled once for one static shape."""
 
-    def __init__(self, model: TrainedModel, shape: BatchShape) -> None:
+    def __init__(self, model: TrainedModel, shape: BatchShape, constants: ModelConstants = CONSTANTS) -> None:
         self.model = model
         self.shape = shape
+        self.constants = constants
         self._step = compile_step(model)
 
         @ms.jit
@@ -173,7 +184,7 @@ class CompiledModel:
 
     def step(self, pack: Pack | None) -> tuple[float, dict[str, np.ndarray]]:
         """Sum of cross entropy, and gradients by name."""
-        return self.step_of_batch(make_batch(pack, self.shape, CONSTANTS))
+        return self.step_of_batch(make_batch(pack, self.shape, self.constants))
 
     def step_of_batch(self, batch: Batch) -> tuple[float, dict[str, np.ndarray]]:
         loss_sum, gradients = self._step(*_tensors(batch))
@@ -184,7 +195,7 @@ class CompiledModel:
 
     def logits(self, pack: Pack) -> np.ndarray:
         """(tokens of the pack, vocab_size)"""
-        return self._logits(*_tensors(make_batch(pack, self.shape, CONSTANTS))).asnumpy()[: pack.num_tokens]
+        return self._logits(*_tensors(make_batch(pack, self.shape, self.constants))).asnumpy()[: pack.num_tokens]
 
 
 def _tensors(batch: Batch) -> list[ms.Tensor]:

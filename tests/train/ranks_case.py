@@ -33,7 +33,7 @@ CASES = {
     "checkpointing": "--gradient_checkpointing True",
     "untied": "",  # the tiny model's head is its embedding; this one has its own
     "drifting": "--check_replicas 2",  # rank 1 of several makes a mistake in its second step
-    "stopped": "",  # rank 1 of several gets a signal in its second step
+    "stopped": "--log_samples True",  # rank 1 of several gets a signal in its second step
 }
 AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE, or with :gather behind
 

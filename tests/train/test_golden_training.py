@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,9 @@ def record_first_positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     positions = []
     seeded = Adapters.seeded
 
-    def record(self: Adapters, accumulate: Any, first_position: int, *of_ranks: Any) -> Any:
-        positions.append(first_position)
-        return seeded(self, accumulate, first_position, *of_ranks)
+    def record(self: Adapters, accumulate: Any, places: Iterable[int]) -> Any:
+        positions.append(next(iter(places)))
+        return seeded(self, accumulate, places)
 
     monkeypatch.setattr(Adapters, "seeded", record)
     return positions

@@ -78,10 +78,27 @@ def test_two_ranks_equal_one_and_stop_together(root: Path) -> None:
         assert train_case(root, case, 1, steps=STEPS) == 0
     assert_equal_runs(folder_of(root, "lora:2", 1), folder_of(root, "lora:2", 2), steps=STEPS)
     assert_equal_runs(folder_of(root, "full:0", 1), stopped, steps=STEPS)
+    assert_ranks_are_told(folder_of(root, "lora:2", 2), stopped)
     changed = load_file(folder_of(root, "full:0", 1) / "model.safetensors")
     start = load_file(root / "model" / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
     assert np.abs(changed[name] - start[name]).max() > 100 * TOLERANCE, "training changes more than the tolerance"
+
+
+def assert_ranks_are_told(of_two: Path, stopped: Path) -> None:
+    """Records of two ranks; and the samples of a run that two ranks began and one ended."""
+    records = [json.loads(line) for line in (of_two / "metrics.jsonl").read_text().splitlines()]
+    assert {each["num_ranks"] for each in records} == {2}
+    assert all(each["cost_mean"] <= each["cost_dealt"] <= each["cost_in_turn"] for each in records)
+    assert sum(each["cost_dealt"] for each in records) < sum(each["cost_in_turn"] for each in records), "it was dealt"
+    assert all("slowest_rank" not in each for each in records), "at stage 2 ranks wait in every micro-step"
+    steps = [json.loads(line) for line in (stopped / "samples.jsonl").read_text().splitlines()]
+    assert [each["step"] for each in steps] == list(range(1, STEPS + 1))
+    assert [sorted({pack["rank"] for pack in each["packs"]}) for each in steps] == [[0, 1], [0, 1], [0], [0]]
+    taken = [pack["pack"] for each in steps for pack in each["packs"]]
+    assert sorted(taken) == sorted([*range(8), *range(8)]), "two epochs of eight packs"
+    for each in (pack for step in steps for pack in step["packs"]):
+        assert {sample.partition(".")[0] for sample in each["samples"]} == {f"tiny:{each['pack']}"}
 
 
 @pytest.mark.slow

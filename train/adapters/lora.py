@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import mindspore as ms
@@ -135,16 +134,14 @@ class Adapters:
     def parameters(self) -> list[ms.Parameter]:
         return [each for adapter in self.modules.values() for each in (adapter.lora_A, adapter.lora_B)]
 
-    def seeded(
-        self, accumulate: Callable[..., ms.Tensor], first_position: int, num_ranks: int = 1
-    ) -> Callable[..., ms.Tensor]:
-        """`accumulate(*batch)` with dropout on, for the packs at `first_position` and every `num_ranks`th after it."""
+    def seeded(self, accumulate: Callable[..., ms.Tensor], positions: Iterable[int]) -> Callable[..., ms.Tensor]:
+        """`accumulate(*batch)` with dropout on, for the packs at these positions of the run, one a call."""
         if self.dropout is None:
             return accumulate
-        dropout, positions = self.dropout, count(first_position, num_ranks)
+        dropout, places = self.dropout, iter(positions)
 
         def accumulate_with_dropout(*batch: ms.Tensor) -> ms.Tensor:
-            dropout.begin(self.seed, next(positions))
+            dropout.begin(self.seed, next(places))
             loss_sum = accumulate(*batch)
             dropout.end()
             return loss_sum

@@ -33,6 +33,7 @@ _SAMPLE_BYTES = 1 << 20
 # length of the run.
 _MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
 _MAY_DIFFER |= {"gradient_checkpointing"}
+_MAY_DIFFER |= {"log_samples", "profile_steps"}
 _MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
 _MAY_DIFFER |= {"checkpoint_writer", "check_replicas"}
 _MAY_DIFFER |= {"zero_stage", "deepspeed", "device_memory"}

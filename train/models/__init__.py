@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from train.models.precision import Precision
     from train.models.trained import TrainedModel
 
-FAMILIES = {"qwen2_5_vl": "train.models.qwen2_5_vl"}  # model_type -> the package that is a `Family`
+FAMILIES = {  # model_type -> the package that is a `Family`
+    "qwen2_vl": "train.models.qwen2_vl",
+    "qwen2_5_vl": "train.models.qwen2_5_vl",
+    "qwen3_vl": "train.models.qwen3_vl",
+}
+_MIXTURES = ("qwen3_vl_moe",)  # known to shards, and refused here
 
 
 class Family(Protocol):
@@ -45,8 +50,9 @@ class Family(Protocol):
 def family_of(model_type: str) -> Family:
     """Raises ModelConfigError naming those that exist."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
+        why = ", being mixtures of experts: shards can be made for them" if model_type in _MIXTURES else ""
         raise ModelConfigError(
-            f"models of model_type {model_type!r} can't be trained; these can: {', '.join(FAMILIES)}"
+            f"models of model_type {model_type!r} can't be trained{why}; these can: {', '.join(FAMILIES)}"
         )
     family: Family = import_module(FAMILIES[model_type])
     return family

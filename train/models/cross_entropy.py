@@ -36,7 +36,7 @@ _stop_gradient = ops.stop_gradient
 class HeadLoss(nn.Cell):
     """The sum of the cross entropy, with its gradients computed along the way.
 
-    Called in a graph that takes no gradient, it computes them all the same: there, use `head_loss`.
+    Called in a graph that takes no gradient, it computes them all the same: there, use `head_losses`.
     """
 
     def __init__(self) -> None:
@@ -70,8 +70,8 @@ class HeadLoss(nn.Cell):
         return self.with_gradients(hidden_LC, head_VC, loss, _concat_rows(dhidden), _cast(dhead_VC, compute))
 
 
-def head_loss(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, target_weight: ms.Tensor) -> ms.Tensor:
-    """The loss alone, for graphs without gradients."""
+def head_losses(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, target_weight: ms.Tensor) -> ms.Tensor:
+    """What each token adds to the loss, float32 (L,), for graphs without gradients."""
     losses: tuple[ms.Tensor, ...] = ()
     done = hidden_LC
     for first, last in token_chunks(hidden_LC.shape[0]):
@@ -79,7 +79,7 @@ def head_loss(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, t
         log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, head_VC), ms.float32))
         done = _gather_elements(log_probabilities_TV, 1, _reshape(target_ids[first:last], (-1, 1)))
         losses += (done,)
-    return -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight).sum()
+    return -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight)
 
 
 class _WithGradients(nn.Cell):

@@ -61,6 +61,20 @@ class RMSNorm(nn.Cell):
         return ops.cast(normed_NC, x_NC.dtype)
 
 
+class LayerNorm(nn.Cell):
+    """(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, over channels, in float32."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.weight = zeros_parameter(channels)
+        self.bias = zeros_parameter(channels)
+        self.norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+
+    def construct(self, x_NC: ms.Tensor) -> ms.Tensor:
+        normed_NC, _, _ = self.norm(ops.cast(x_NC, ms.float32), self.weight, self.bias)
+        return ops.cast(normed_NC, x_NC.dtype)
+
+
 class SwiGLU(nn.Cell):
     """down(silu(gate(x)) * up(x))."""
 

@@ -13,6 +13,7 @@ class Stack:
     """Layers that are alike, one after the other."""
 
     num_layers: int
+    num_full_layers: int  # whose attention goes over whole segments: of windows, the cost is small and fixed
     width: int  # channels of what goes from layer to layer
     inner_width: int  # of the MLP
 

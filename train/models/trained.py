@@ -1,6 +1,7 @@
 """What is trained: all that the loop, its steps, checkpoints and adapters know of a model.
 
-    loss and gradients of a batch     `__call__`, `loss_and_gradients`     steps.optimizer, steps.evaluate
+    loss and gradients of a batch     `__call__`, `loss_and_gradients`     steps.optimizer
+    loss of each token of a batch     `losses`                             steps.evaluate
     parameters by group               `get_parameters`, `group_of`         steps.groups
     which layers take adapters        `adaptable_layers`, `names`          adapters.lora
     weights in and out                `weights`, `tied_weights`            models.folder, checkpoints.export
@@ -53,8 +54,8 @@ class TrainedModel(Protocol):
     def __call__(self, *batch: ms.Tensor) -> ms.Tensor:
         """Map the fields of a `shards.batch.Batch` to the sum of its cross entropy, float32 (). May be compiled."""
 
-    def loss(self, *batch: ms.Tensor) -> ms.Tensor:
-        """The same number, for graphs that take no gradient of it."""
+    def losses(self, *batch: ms.Tensor) -> ms.Tensor:
+        """What each of its targets adds to the sum, float32 (L,), padding 0; for graphs that take no gradient."""
 
     def loss_and_gradients(self) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
         """A function of the same batch, for the caller to compile: the sum, and its gradients.

@@ -14,6 +14,7 @@ from shards.errors import naming_file
 from shards.files.atomic import write_atomically
 
 METRICS_NAME = "metrics.jsonl"
+SAMPLES_NAME = "samples.jsonl"  # a line a step, with `--log_samples`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class StepSums:
     loss_sum: float = 0.0  # over supervised tokens
     seconds: float = 0.0  # from the end of the step before to the end of this one; saving and evaluating don't count
     data_wait_seconds: float = 0.0  # the part of it that was spent waiting for packs
+    # Of several ranks, sums over steps of estimated costs (`train.steps.dealing`):
+    cost_mean: float = 0.0  # of a rank
+    cost_in_turn: float = 0.0  # of the rank that the others wait for, had packs been taken in turn
+    cost_dealt: float = 0.0  # and as they were dealt
 
     def __add__(self, other: StepSums) -> StepSums:
         return StepSums(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
@@ -60,6 +65,30 @@ class StepSums:
         return _share_left(self.num_patches, self.num_patch_slots)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RankTimes:
+    """How ranks spent one step, or several together."""
+
+    busy_seconds: tuple[float, ...]  # of each: from its first pack to its last loss, before it waits for the others
+    update_seconds: float  # of this rank: the exchange of what it waits for, and the update
+
+    def __add__(self, other: RankTimes) -> RankTimes:
+        return RankTimes(
+            busy_seconds=tuple(map(sum, zip(self.busy_seconds, other.busy_seconds, strict=True))),
+            update_seconds=self.update_seconds + other.update_seconds,
+        )
+
+    @property
+    def slowest_rank(self) -> int:
+        return self.busy_seconds.index(max(self.busy_seconds))
+
+    @property
+    def slowness(self) -> float:
+        """Of the slowest, as a multiple of the mean."""
+        total = sum(self.busy_seconds)
+        return max(self.busy_seconds) * len(self.busy_seconds) / total if total else 1.0
+
+
 class Report(Protocol):
     """Something to tell after a step."""
 
@@ -84,12 +113,14 @@ class StepReport:
     grad_norm: float  # of this step, before clipping
     sums: StepSums
     learning_rates: Mapping[str, float] = field(default_factory=dict)  # of each parameter group, where they differ
-    peak_flops: float | None = None  # a second, of the device; None where it is not known
+    peak_flops: float | None = None  # a second, of a device; None where it is not known
+    num_ranks: int = 1
+    times: RankTimes | None = None  # None where there is one rank
 
     @property
     def flops_utilisation(self) -> float | None:
         """Model FLOPs utilisation."""
-        return self.sums.flops_per_second / self.peak_flops if self.peak_flops else None
+        return self.sums.flops_per_second / self.num_ranks / self.peak_flops if self.peak_flops else None
 
     def to_line(self) -> str:
         sums = self.sums
@@ -99,12 +130,18 @@ class StepReport:
             f"step {self.step}/{self.num_steps}",
             f"loss {sums.loss:.4f}",
             f"lr {rate}",
-            f"{sums.tokens_per_second:,.0f} tokens/s",
+            f"{sums.tokens_per_second:,.0f} tokens/s{self._of_a_device()}",
             f"padding {sums.padding_share:.1%}",
             f"data wait {sums.data_wait_share:.1%} ({sums.data_wait_seconds * 1000:.0f} ms)",
         ]
         if self.flops_utilisation is not None:
             parts.append(f"MFU {self.flops_utilisation:.1%}")
+        if sums.cost_mean:
+            ratios = f"{sums.cost_dealt / sums.cost_mean:.3f} (in turn {sums.cost_in_turn / sums.cost_mean:.3f})"
+            parts.append(f"largest cost of a rank {ratios} of the mean")
+        if self.times is not None:
+            slowest = f"slowest rank {self.times.slowest_rank}: {self.times.slowness:.2f} of the mean"
+            parts.append(f"{slowest}, exchange and update {self._update_share():.1%}")
         return " | ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,13 +156,37 @@ class StepReport:
             "tokens_per_second": sums.tokens_per_second,
             "padding_share": sums.padding_share,
             "patch_padding_share": sums.patch_padding_share,
-            **vars(sums),
+            **{name: value for name, value in vars(sums).items() if sums.cost_mean or not name.startswith("cost_")},
         }
+        if self.num_ranks > 1:
+            record["num_ranks"] = self.num_ranks
+            record["tokens_per_second_per_device"] = sums.tokens_per_second / self.num_ranks
+        if self.times is not None:
+            record["slowest_rank"] = self.times.slowest_rank
+            record["slowness"] = self.times.slowness
+            record["update_share"] = self._update_share()
         if self.learning_rates:
             record["learning_rates"] = dict(self.learning_rates)
         if self.flops_utilisation is not None:
             record["flops_utilisation"] = self.flops_utilisation
         return record
+
+    def _of_a_device(self) -> str:
+        return f" ({self.sums.tokens_per_second / self.num_ranks:,.0f} a device)" if self.num_ranks > 1 else ""
+
+    def _update_share(self) -> float:
+        """Of the time of this rank. What graphs exchange while they add up gradients (stages 2 and 3) is not in it."""
+        return self.times.update_seconds / self.sums.seconds if self.times and self.sums.seconds else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetLoss:
+    loss_sum: float
+    num_label_tokens: int
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / max(1, self.num_label_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,25 +198,31 @@ class EvaluationResult:
     loss_sum: float
     num_label_tokens: int
     seconds: float
+    datasets: Mapping[str, DatasetLoss] = field(default_factory=dict)  # of those shards, where there are several
 
     @property
     def loss(self) -> float:
         return self.loss_sum / max(1, self.num_label_tokens)
 
     def to_line(self) -> str:
+        datasets = "".join(f" | {name} {dataset.loss:.4f}" for name, dataset in self.datasets.items())
         return (
             f"evaluation after step {self.step} | loss {self.loss:.4f} | "
-            f"{self.num_label_tokens:,} supervised tokens in {self.seconds:.1f} s"
+            f"{self.num_label_tokens:,} supervised tokens in {self.seconds:.1f} s{datasets}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        record: dict[str, Any] = {
             "step": self.step,
             "epoch": self.epoch,
             "eval_loss": self.loss,
             "eval_num_label_tokens": self.num_label_tokens,
             "eval_seconds": self.seconds,
         }
+        if self.datasets:
+            record["eval_losses"] = {name: dataset.loss for name, dataset in self.datasets.items()}
+            record["eval_label_tokens"] = {name: dataset.num_label_tokens for name, dataset in self.datasets.items()}
+        return record
 
 
 class MetricsFile:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from train.reports.metrics import METRICS_NAME, MetricsFile, Report, StepReport
+from train.reports.metrics import METRICS_NAME, SAMPLES_NAME, MetricsFile, Report, StepReport
 
 RUNS_DIR = "runs"  # TensorBoard's event files, in output_dir; the name that transformers gives it
 
@@ -32,12 +32,16 @@ class Reporting:
         disable_tqdm: bool,
         first_step: int,
         num_steps: int,
+        log_samples: bool = False,
     ) -> None:
         self._closing = ExitStack()
         self._log = log
         self._metrics: MetricsFile | None = self._closing.enter_context(
             MetricsFile(output_dir / METRICS_NAME, first_step=first_step)
         )
+        self._samples: MetricsFile | None = None
+        if log_samples:
+            self._samples = self._closing.enter_context(MetricsFile(output_dir / SAMPLES_NAME, first_step=first_step))
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty() and not disable_tqdm:
             self._bar = self._closing.enter_context(
@@ -59,7 +63,7 @@ class Reporting:
         """For ranks other than the first: nothing is reported, nor written."""
         reporting = cls.__new__(cls)
         reporting._closing, reporting._log = ExitStack(), lambda line: None
-        reporting._metrics, reporting._bar, reporting._events = None, None, None
+        reporting._metrics, reporting._samples, reporting._bar, reporting._events = None, None, None, None
         return reporting
 
     def say(self, line: str) -> None:
@@ -73,6 +77,11 @@ class Reporting:
         """One step was made."""
         if self._bar is not None:
             self._bar.update()
+
+    def name_samples(self, step: int, packs: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """Write which packs a step takes, where that was asked for."""
+        if self._samples is not None:
+            self._samples.write({"step": step, "packs": packs()})
 
     def report(self, report: Report) -> None:
         if self._metrics is None:
@@ -89,8 +98,8 @@ class Reporting:
 
     def sync(self) -> None:
         """What was reported so far survives a crash."""
-        if self._metrics is not None:
-            self._metrics.sync()
+        for file in filter(None, (self._metrics, self._samples)):
+            file.sync()
         if self._events is not None:
             self._events.flush()
 

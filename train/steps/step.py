@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -23,7 +24,7 @@ from shards.batch import Batch
 from train.cluster.world import World
 from train.errors import TrainingFailed
 from train.models.trained import Work
-from train.reports.metrics import StepSums
+from train.reports.metrics import RankTimes, StepSums
 from train.steps.optimizer import AccumulateGradients, AdamW
 
 
@@ -34,6 +35,12 @@ class MicroBatch:
     batch: Batch
     sums: StepSums  # what it adds to those of its step, without loss and times
     sample_keys: tuple[str, ...]
+
+
+class StepResult(NamedTuple):
+    sums: StepSums  # of all ranks, without times
+    grad_norm: float
+    times: RankTimes | None  # None for a rank alone
 
 
 def micro_batches_of(packs: Iterable[PaddedPack], work_of: Callable[[PaddedPack], Work]) -> Iterator[MicroBatch]:
@@ -79,13 +86,12 @@ def make_step(
     optimizer: AdamW,
     learning_rates: Sequence[float],
     world: World,
-) -> tuple[StepSums, float]:
+) -> StepResult:
     """Optimizer step number `step`, from 1, over this rank's packs of it.
-
-    Returns the sums of all ranks (without times) and the norm of the gradient.
 
     Raises TrainingFailed where a loss or the gradient is not finite.
     """
+    begin = time.perf_counter()
     packs: list[MicroBatch] = []
     losses: list[ms.Tensor] = []
     for micro_batch in micro_batches:
@@ -95,25 +101,29 @@ def make_step(
     loss_sums = [float(loss.asnumpy()) for loss in losses]
     broken = [pack for pack, loss_sum in zip(packs, loss_sums, strict=True) if not math.isfinite(loss_sum)]
     mine = sum((pack.sums for pack in packs), StepSums(loss_sum=math.fsum(loss_sums)))
-    sums, broken_ranks = _sum_over_ranks(mine, bool(broken), world)
+    done = time.perf_counter()
+    sums, broken_ranks, busy_seconds = _sum_over_ranks(mine, bool(broken), done - begin, world)
     if broken_ranks:
         where = _name_samples(broken) if broken else f"packs of rank {broken_ranks[0]}, whose log names them"
         raise TrainingFailed(f"step {step}: the loss is not finite in {where}")
     grad_norm = optimizer.step(learning_rates, divisor=max(1, sums.num_label_tokens))
     if not math.isfinite(grad_norm):
         raise TrainingFailed(f"step {step}: the gradient is not finite in {_name_samples(packs)}")
-    return sums, grad_norm
+    times = RankTimes(busy_seconds=busy_seconds, update_seconds=time.perf_counter() - done)
+    return StepResult(sums, grad_norm, times if world.size > 1 else None)
 
 
-def _sum_over_ranks(mine: StepSums, is_broken: bool, world: World) -> tuple[StepSums, list[int]]:
-    """Sums of all ranks, without times, and the ranks that are broken."""
+def _sum_over_ranks(
+    mine: StepSums, is_broken: bool, busy_seconds: float, world: World
+) -> tuple[StepSums, list[int], tuple[float, ...]]:
+    """Sums of all ranks, without times, the ranks that are broken, and the time of each."""
     if world.size == 1:
-        return mine, [0] if is_broken else []
+        return mine, [0] if is_broken else [], (busy_seconds,)
     names = [each.name for each in fields(StepSums) if not each.name.endswith("seconds")]
-    gathered = world.gather([float(is_broken), *(getattr(mine, name) for name in names)])
-    totals = gathered[:, 1:].sum(0).tolist()
+    gathered = world.gather([float(is_broken), busy_seconds, *(getattr(mine, name) for name in names)])
+    totals = gathered[:, 2:].sum(0).tolist()
     values = {name: type(getattr(mine, name))(total) for name, total in zip(names, totals, strict=True)}
-    return StepSums(**values), np.flatnonzero(gathered[:, 0]).tolist()
+    return StepSums(**values), np.flatnonzero(gathered[:, 0]).tolist(), tuple(gathered[:, 1].tolist())
 
 
 def _name_samples(packs: list[MicroBatch]) -> str:

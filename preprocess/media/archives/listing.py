@@ -37,9 +37,8 @@ class Packing(IntEnum):
 class Listing:
     """The members of an archive, in the order in which they stand there."""
 
-    def __init__(self, archive: str, most_members: int = MOST_MEMBERS) -> None:
+    def __init__(self, archive: str) -> None:
         self._archive = archive
-        self._most_members = most_members
         self.keys = array("Q")  # hashes of names
         self.names = bytearray()  # one after another
         self.name_ends = array("q", [0])  # in `names`, from the start of the first
@@ -57,7 +56,7 @@ class Listing:
     def add(
         self, name: bytes, offset: int, size: int, packing: Packing, stored_size: int = -1, checksum: int = -1
     ) -> None:
-        """Raises ArchiveError beyond `most_members`."""
+        """Raises ArchiveError where there are too many."""
         path = member_path(name)
         if path is None:
             self.num_refused += 1
@@ -90,8 +89,8 @@ class Listing:
                 self.add(name, self.offsets[number], self.sizes[number], Packing(self.packings[number]))
 
     def _refuse_more(self) -> None:
-        if len(self.keys) + len(self.links) >= self._most_members:
-            raise ArchiveError(self._archive, f"has more than {self._most_members:,} members", "divide it")
+        if len(self.keys) + len(self.links) >= MOST_MEMBERS:
+            raise ArchiveError(self._archive, f"has more than {MOST_MEMBERS:,} members", "divide it")
 
 
 def key_of(path: bytes) -> int:

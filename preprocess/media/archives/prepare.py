@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -11,6 +10,7 @@ from preprocess.media.archives.index import ARCHIVES_DIR, ArchiveIndex, index_pa
 from preprocess.media.archives.listing import ArchiveError
 from preprocess.media.archives.parts import PartFile, PartsReader, files_now
 from preprocess.media.archives.tar import BLOCK, list_tar, looks_like_tar
+from preprocess.media.archives.unpack import cost_line, looks_compressed, unpack
 from preprocess.media.archives.zip import list_zip, looks_like_zip
 from preprocess.media.cache import MediaCache
 
@@ -50,22 +50,26 @@ def _make_once(archive: str, cache: MediaCache, claims: Claims, tell: Callable[[
 
 def _made(archive: str, cache: MediaCache, files: tuple[PartFile, ...]) -> ArchiveIndex | None:
     index = read_index(index_path(cache.folder, archive))
-    if index is None or index.files != files or (index.unpacked and not os.path.exists(index.unpacked)):
+    if index is None or index.files != files:
         return None
-    return index
+    return index if index.plain_tar is None or index.plain_tar.exists() else None
 
 
 def make_index(archive: str, files: tuple[PartFile, ...], cache: MediaCache, tell: Callable[[str], None]) -> None:
     """Raises ArchiveError where the archive can't be used, FatalError where it can't be read."""
-    path = index_path(cache.folder, archive)
+    path, unpacked = index_path(cache.folder, archive), ""
     with PartsReader(file.path for file in files) as reader:
         start = reader.read_at(0, BLOCK)
-        if looks_like_zip(start):
+        if looks_compressed(start):
+            tell(cost_line(archive, len(files), reader.num_bytes, cache))
+            unpacked = path.with_suffix(".tar").name
+            listing = unpack(archive, reader, path.with_name(unpacked), cache, tell)
+        elif looks_like_zip(start):
             listing = list_zip(archive, reader)
         elif looks_like_tar(start):
             listing = list_tar(archive, reader.read_at)
         else:
             raise ArchiveError(archive, "is neither a tar nor a zip file")
-    write_index(path, archive, files, listing)
+    write_index(path, archive, files, listing, unpacked)
     if listing.num_refused:
         tell(f"{archive}: {listing.num_refused:,} members are left out, whose names are no paths below it")

@@ -21,9 +21,9 @@ def looks_like_tar(start: bytes) -> bool:
     return len(start) == BLOCK and (start == bytes(BLOCK) or _has_checksum(start))
 
 
-def list_tar(archive: str, read_at: ReadAt, most_members: int | None = None) -> Listing:
+def list_tar(archive: str, read_at: ReadAt) -> Listing:
     """Raises ArchiveError."""
-    listing = Listing(archive) if most_members is None else Listing(archive, most_members)
+    listing = Listing(archive)
     offset = 0
     named: dict[bytes, bytes] = {}  # what was said about the next member
     while True:

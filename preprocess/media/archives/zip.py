@@ -23,9 +23,9 @@ def looks_like_zip(start: bytes) -> bool:
     return start[:4] in (_LOCAL, _END)
 
 
-def list_zip(archive: str, reader: PartsReader, most_members: int | None = None) -> Listing:
+def list_zip(archive: str, reader: PartsReader) -> Listing:
     """Raises ArchiveError. Members whose own fields are wrong are for whoever opens them to find."""
-    listing = Listing(archive) if most_members is None else Listing(archive, most_members)
+    listing = Listing(archive)
     num_entries, offset, num_bytes = _directory(archive, reader)
     if num_entries * _ENTRY_BYTES > num_bytes:
         raise _damaged(archive, f"its directory says {num_entries:,} members and has {num_bytes:,} bytes")

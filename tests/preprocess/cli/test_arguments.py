@@ -240,7 +240,7 @@ def test_booleans(word: str, value: bool) -> None:
 def test_text_stays_text() -> None:
     for text in ("123", "null", "true", "[a, b]", "{}", "1e3", "~", "007", "a: b", "'q'"):
         config = config_of(f"--dataset_use={text}", f"--model={text}")
-        assert (config.dataset_use, config.model) == (text, Path(text))
+        assert (config.dataset_use, config.model) == (text, Path(text).expanduser())
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,8 @@ def test_text_stays_text() -> None:
         (["--seed="], "--seed '': say a whole number"),
         (["--seed=1\n2"], "--seed '1\\n2': say a whole number"),
         (["--seed=x", "--seed=1"], "--seed x: say a whole number"),
-        (["--max_pixels=abc"], "--max_pixels abc: say a whole number, or a product such as 576*28*28"),
+        (["--max_pixels=abc"], "--max_pixels abc: say a whole number, or model"),
+        (["--pack_length=abc"], "--pack_length abc: say a whole number, or a product such as 576*28*28"),
         (["--max_pixels=1e6"], "--max_pixels 1e6: say a whole number"),
         (["--max_pixels=2*x"], "--max_pixels 2*x: say a whole number"),
         (["--max_pixels=2*"], "--max_pixels 2*: say a whole number"),
@@ -401,3 +402,31 @@ def test_the_demo_configuration_is_read(demo: Demo) -> None:
     assert config.model == demo.model
     assert config.datasets == demo.registry
     assert {field.name for field in fields(EncodingConfig)} < {field.name for field in fields(config)}
+
+
+def test_registries_are_several_words_several_flags_or_a_list_in_a_file(tmp_path: Path) -> None:
+    rest = [word for word in REQUIRED if not word.startswith("--datasets")]
+    file = tmp_path / "run.yaml"
+    file.write_text("datasets: [a.yaml, sub/b.py]")
+    in_file = (tmp_path / "a.yaml", tmp_path / "sub" / "b.py")
+    for words, expected in (
+        (["--datasets", "a.yaml", "b.yaml"], (Path("a.yaml"), Path("b.yaml"))),
+        (["--datasets=a.yaml", "--datasets", "b.yaml"], (Path("a.yaml"), Path("b.yaml"))),
+        ([f"--config={file}"], in_file),
+        ([f"--config={file}", "--datasets=c.yaml"], (Path("c.yaml"),)),
+    ):
+        assert parse_config([*rest, *words], lambda line: None).registries == expected
+    file.write_text("dataset_use: [a, b]")
+    with pytest.raises(ConfigError, match="dataset_use must be one value"):
+        parse_config([*REQUIRED, f"--config={file}"], lambda line: None)
+    file.write_text("datasets: []")
+    with pytest.raises(ConfigError, match="datasets must be one value"):
+        parse_config([*rest, f"--config={file}"], lambda line: None)
+
+
+def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNSET", raising=False)
+    with pytest.raises(ConfigError, match=r"--model .*: the variable \$UNSET is not set"):
+        parse_config([*REQUIRED, "--model=$UNSET/m"], lambda line: None)
+    with pytest.raises(ConfigError, match=r"--config .*: the variable \$UNSET is not set"):
+        parse_config([*REQUIRED, "--config=$UNSET/m.yaml"], lambda line: None)

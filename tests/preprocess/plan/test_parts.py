@@ -16,7 +16,8 @@ from preprocess.jobs.share import Share
 from preprocess.plan.measure import MeasureJob
 from preprocess.plan.parts import RECORDS_PER_PART, cut_into_jobs
 from preprocess.read.annotations import make_index, open_annotations
-from preprocess.read.registry import Dataset, DatasetUse
+from preprocess.read.dataset_use import DatasetUse
+from preprocess.read.registry import Dataset
 
 NUM_JOBS = 64
 TEXTS = [{"id": f"{number:0300}"} for number in range(NUM_JOBS * RECORDS_PER_PART)]

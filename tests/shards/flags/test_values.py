@@ -10,7 +10,7 @@ from typing import Any, Literal, Optional, get_type_hints
 import pytest
 
 from preprocess.config import RunConfig
-from shards.flags.values import choices_of, members_of, parse_value
+from shards.flags.values import choices_of, item_of, members_of, parse_value
 from train.arguments import TrainArguments
 from train.cli.merge_command import MergeArguments
 
@@ -110,5 +110,25 @@ def test_a_union_is_its_members_and_words() -> None:
 def test_the_fields_of_all_commands_have_types_that_are_read(owner: type) -> None:
     readable = {int, float, bool, Path, str, type(None)}
     for name, kind in get_type_hints(owner).items():
-        assert choices_of(kind) or set(members_of(kind)) <= readable, name
+        kinds = {item_of(member) or member for member in members_of(kind)}
+        assert choices_of(kind) or kinds <= readable, name
     assert len(get_type_hints(owner)) == len(fields(owner)) > 2
+
+
+def test_homes_and_variables_in_paths_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("DATA", "/data")
+    monkeypatch.delenv("UNSET", raising=False)
+    for text, path in (
+        ("~/a", "/home/me/a"),
+        ("$DATA/a", "/data/a"),
+        ("${DATA}s/$DATA", "/datas//data"),
+        ("a~", "a~"),
+        ("~nobody-at-all/a", "~nobody-at-all/a"),
+        ("$", "$"),
+        ("$5/${}/$-", "$5/${}/$-"),
+    ):
+        assert parse_value(text, Path) == Path(path)
+    with pytest.raises(ValueError, match=r"the variable \$UNSET is not set; export UNSET, or write the path out"):
+        parse_value("a/$UNSET", Path | None)
+    assert parse_value("$DATA", str) == "$DATA"

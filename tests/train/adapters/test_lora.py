@@ -43,7 +43,7 @@ class Adapted:
 
     def losses(self, first_position: int, num_packs: int) -> list[float]:
         """Of the same pack at several positions of a run."""
-        seeded = self.adapters.seeded(self.accumulate, first_position)
+        seeded = self.adapters.seeded(self.accumulate, range(first_position, first_position + num_packs))
         return [float(seeded(*BATCH).asnumpy()) for _ in range(num_packs)]
 
 

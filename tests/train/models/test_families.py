@@ -22,11 +22,21 @@ def test_a_family_offers_all_that_is_asked_of_it(model_type: str) -> None:
     assert [name for name in wanted if not hasattr(family_of(model_type), name)] == []
 
 
-@pytest.mark.parametrize("record", [{"model_type": "qwen2_vl"}, {}])
-def test_a_model_type_without_family_is_refused_naming_those_that_exist(record: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"model_type": "llama"}, ""),
+        ({}, ""),
+        ({"model_type": "qwen3_vl_moe"}, ", being mixtures of experts: shards can be made for them"),
+    ],
+)
+def test_a_model_type_without_family_is_refused_naming_those_that_exist(
+    record: dict[str, str], why: str, tmp_path: Path
+) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(record))
     with pytest.raises(ModelConfigError) as error:
         family_in(tmp_path)
-    what = f"models of model_type {record.get('model_type', '')!r} can't be trained; these can: qwen2_5_vl"
+    these = "these can: qwen2_vl, qwen2_5_vl, qwen3_vl"
+    what = f"models of model_type {record.get('model_type', '')!r} can't be trained{why}; {these}"
     assert str(error.value) == f"{path}: {what}"

@@ -51,7 +51,10 @@ class NextToken(nn.Cell):
         self.table = ms.Parameter(ms.Tensor(np.zeros(VOCABULARY * WIDTH, np.float32)), name="table")
         self.head = Head()
 
-    def construct(
+    def construct(self, *batch: ms.Tensor) -> ms.Tensor:
+        return self.losses(*batch).sum()
+
+    def losses(
         self,
         input_ids: ms.Tensor,
         position_ids: ms.Tensor,
@@ -66,10 +69,7 @@ class NextToken(nn.Cell):
         table = ops.reshape(self.table, (VOCABULARY, WIDTH))
         logits = self.head(ops.gather(table, ops.gather(input_ids, target_index, 0), 0))
         of_targets = ops.gather_elements(ops.log_softmax(logits, -1), 1, ops.expand_dims(target_ids, 1))
-        return -(ops.reshape(of_targets, target_weight.shape) * target_weight).sum()
-
-    def loss(self, *batch: ms.Tensor) -> ms.Tensor:
-        return self.construct(*batch)
+        return -(ops.reshape(of_targets, target_weight.shape) * target_weight)
 
     def loss_and_gradients(self):
         return ms.value_and_grad(self, None, ms.ParameterTuple(self.trainable_params()))

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from train.reports.metrics import EvaluationResult, MetricsFile, StepReport, StepSums
+from train.reports.metrics import DatasetLoss, EvaluationResult, MetricsFile, RankTimes, StepReport, StepSums
 
 
-def step_report(**changes: object) -> StepReport:
+def step_report(costs: tuple[float, float, float] = (0.0, 0.0, 0.0), **changes: object) -> StepReport:
+    mean, in_turn, dealt = costs
     sums = StepSums(
+        cost_mean=mean,
+        cost_in_turn=in_turn,
+        cost_dealt=dealt,
         num_tokens=80,
         num_label_tokens=4,
         num_patches=30,
@@ -56,6 +60,35 @@ def test_utilisation_is_told_where_the_peak_is_known() -> None:
     assert known.to_json()["flops_utilisation"] == 0.25
     assert "MFU" not in step_report().to_line()
     assert "flops_utilisation" not in step_report().to_json()
+
+
+def test_a_rank_alone_tells_nothing_of_ranks() -> None:
+    record = step_report().to_json()
+    assert not [name for name in record if "cost" in name or "rank" in name or "device" in name]
+
+
+def test_several_ranks_tell_what_a_device_does_and_whom_they_wait_for() -> None:
+    times = RankTimes(busy_seconds=(1.0, 0.5), update_seconds=0.2) + RankTimes(
+        busy_seconds=(0.2, 1.3), update_seconds=0.2
+    )
+    report = step_report(costs=(10.0, 15.0, 11.0), num_ranks=2, times=times, peak_flops=2000.0)
+    line = report.to_line()
+    assert "40 tokens/s (20 a device)" in line
+    assert "MFU 12.5%" in line, "of both devices"
+    assert "largest cost of a rank 1.100 (in turn 1.500) of the mean" in line
+    assert line.endswith("slowest rank 1: 1.20 of the mean, exchange and update 20.0%")
+    record = report.to_json()
+    assert (record["num_ranks"], record["tokens_per_second_per_device"], record["slowest_rank"]) == (2, 20.0, 1)
+    assert (record["slowness"], record["update_share"]) == (pytest.approx(1.2), pytest.approx(0.2))
+    assert (record["cost_mean"], record["cost_in_turn"], record["cost_dealt"]) == (10.0, 15.0, 11.0)
+
+
+def test_datasets_of_an_evaluation_have_losses_of_their_own() -> None:
+    datasets = {"a": DatasetLoss(loss_sum=2.0, num_label_tokens=4), "b": DatasetLoss(loss_sum=7.0, num_label_tokens=2)}
+    result = EvaluationResult(step=3, epoch=0.5, loss_sum=9.0, num_label_tokens=6, seconds=1.25, datasets=datasets)
+    assert result.to_json()["eval_losses"] == {"a": 0.5, "b": 3.5}
+    assert result.to_json()["eval_label_tokens"] == {"a": 4, "b": 2}
+    assert result.to_line().endswith("in 1.2 s | a 0.5000 | b 3.5000")
 
 
 def test_an_evaluation_weighs_by_supervised_token() -> None:

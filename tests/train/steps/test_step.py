@@ -36,7 +36,7 @@ def fake_step(losses: list[float], norm: float) -> tuple[FakeOptimizer, StepSums
     ]
     returned = iter(losses)
     optimizer = FakeOptimizer(norm)
-    sums, _ = make_step(
+    sums, _, _ = make_step(
         3, iter(packs), lambda *batch: Tensor(np.float32(next(returned))), optimizer, [1e-3], World.single()
     )
     return optimizer, sums

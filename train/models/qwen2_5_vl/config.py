@@ -28,6 +28,10 @@ class VisionConfig(config.VisionConfig):
             f"names a layer that a tower of depth {self.depth} lacks",
         )
 
+    @property
+    def num_full_blocks(self) -> int:
+        return len(set(self.fullatt_block_indexes))
+
 
 ModelConfig = config.ModelConfig[VisionConfig]
 

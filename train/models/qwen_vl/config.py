@@ -47,6 +47,11 @@ class VisionConfig:
         return self.hidden_size // self.num_heads
 
     @property
+    def num_full_blocks(self) -> int:
+        """Blocks whose patches see all of their frame."""
+        return self.depth
+
+    @property
     def merge_unit(self) -> int:
         """Patches that make one visual embedding."""
         return self.spatial_merge_size**2

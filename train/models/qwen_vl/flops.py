@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shards.batch import Batch, Int32
-from train.models.qwen_vl.config import ModelConfig
+from train.models.qwen_vl.config import ModelConfig, VisionConfig
 from train.models.qwen_vl.sizes import TowerShapes, layer_shapes, matrix_values
 
 FORWARD_AND_BACKWARD = 3
@@ -69,6 +69,11 @@ def _vision_products(config: ModelConfig[Any], tower: TowerShapes, counts: Count
 def frame_pairs(batch: Batch, num_patches: int) -> int:
     """In a block whose patches see those of their frame."""
     return pairs_of(batch.patch_keys[:num_patches])
+
+
+def all_frame_pairs(vision: VisionConfig, batch: Batch, num_patches: int) -> int:
+    """`Counts.patch_pairs` of a tower all of whose blocks do so."""
+    return vision.depth * frame_pairs(batch, num_patches)
 
 
 def pairs_of(keys: Int32) -> int:

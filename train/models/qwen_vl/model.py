@@ -18,7 +18,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from shards import PaddedPack
-from train.models.cross_entropy import HeadLoss, head_loss
+from train.models.cross_entropy import HeadLoss, head_losses
 from train.models.gathers import GatherOnce, inverse_of
 from train.models.layers import Linear
 from train.models.precision import Precision
@@ -117,7 +117,7 @@ class QwenVL(nn.Cell):
         hidden_LC, head_VC = self._head_factors(self.gather(hidden_SC, target_index, inverse_S))
         return self.head_loss(hidden_LC, head_VC, target_ids, target_weight)
 
-    def loss(
+    def losses(
         self,
         input_ids: ms.Tensor,
         position_ids: ms.Tensor,
@@ -129,10 +129,10 @@ class QwenVL(nn.Cell):
         target_weight: ms.Tensor,
         *patches: ms.Tensor,
     ) -> ms.Tensor:
-        """What `construct` gives, for graphs that take no gradient of it: `construct` makes those of the head."""
+        """What each supervised token adds to it, float32 (L,); for graphs that take no gradient."""
         hidden_SC = self.hidden_states(input_ids, position_ids, token_keys, token_ends, embedding_index, *patches)
         hidden_LC, head_VC = self._head_factors(ops.gather(hidden_SC, target_index, 0))
-        return head_loss(hidden_LC, head_VC, target_ids, target_weight)
+        return head_losses(hidden_LC, head_VC, target_ids, target_weight)
 
     def logits(
         self,

@@ -38,8 +38,18 @@ def sizes_of(config: ModelConfig[Any], tower: TowerShapes, names: ModelNames) ->
         ),
         head=names.head,
         vocab_size=config.vocab_size,
-        text=Stack(num_layers=config.num_hidden_layers, width=config.hidden_size, inner_width=config.intermediate_size),
-        vision=Stack(num_layers=vision.depth, width=vision.hidden_size, inner_width=vision.intermediate_size),
+        text=Stack(
+            num_layers=config.num_hidden_layers,
+            num_full_layers=config.num_hidden_layers,
+            width=config.hidden_size,
+            inner_width=config.intermediate_size,
+        ),
+        vision=Stack(
+            num_layers=vision.depth,
+            num_full_layers=vision.num_full_blocks,
+            width=vision.hidden_size,
+            inner_width=vision.intermediate_size,
+        ),
     )
 
 

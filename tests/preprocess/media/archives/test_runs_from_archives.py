@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from demo_clips import write_clip
 
-from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_zip
+from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_tar_gz, write_zip
 from tests.preprocess.workshop import Workshop, published, talk
 
 
@@ -28,6 +28,10 @@ PACKERS: dict[str, Callable[[Path, dict[str, bytes]], object]] = {
     "media.zip": write_zip,
     "deflated.zip": lambda path, contents: write_zip(path, contents, zipfile.ZIP_DEFLATED),
     "parts.tar": lambda path, contents: split(write_tar(path, contents), 3),
+    "media.tar.gz": write_tar_gz,
+    "media.tgz": write_tar_gz,
+    "parts.tar.gz": lambda path, contents: split(write_tar_gz(path, contents), 12),
+    "numbers.tar.gz": lambda path, contents: split(write_tar_gz(path, contents), 11, ".part{:03}", first=0),
 }
 
 
@@ -39,7 +43,9 @@ def test_shards_are_byte_for_byte_those_of_a_folder(workshop: Workshop, name: st
     workshop.register("d", workshop.root / "d.jsonl", data_path=str(workshop.root / name))
     os.rename(workshop.media, workshop.root / "away")
     outcome = workshop.run(out="archive")
-    assert (outcome.code, outcome.err) == (0, "")
+    said = outcome.err.splitlines()
+    assert outcome.code == 0 and len(said) == name.endswith("gz"), said
+    assert not said or f"{workshop.root}/archive.media, which may hold" in said[0]
     assert len(outcome.keys) == 8 and not outcome.rejects
     assert published(outcome.folder) == from_folder
 
@@ -102,3 +108,19 @@ def test_a_changed_archive_stops_the_run(workshop: Workshop, monkeypatch: pytest
     outcome = workshop.run()
     assert outcome.code == 1
     assert str(archive) in outcome.error and "when it was planned" in outcome.error
+
+
+def test_an_archive_beside_a_missing_folder_is_named(workshop: Workshop) -> None:
+    content = (workshop.media / workshop.image()).read_bytes()
+    write_zip(workshop.media / "coco.zip", {"coco/a.png": content})
+    split(write_tar_gz(workshop.media / "gqa.tar.gz", {"a.png": content}), 2)
+    records = [talk("<image>", image=name) for name in ("coco/a.png", "gqa/images/a.png", "none/a.png", "b.png")]
+    workshop.dataset(records)
+    outcome = workshop.run("--max_reject_share=1")
+    details = [reject["detail"] for reject in outcome.rejects]
+    for detail, name in zip(details, ("coco", "gqa"), strict=False):
+        archive = workshop.media / (f"{name}.zip" if name == "coco" else f"{name}.tar.gz")
+        assert f"{archive.name}: add that to data_path" in detail
+    assert all("add that" not in detail for detail in details[2:]) and len(details) == 4
+    workshop.register("d", workshop.root / "d.jsonl", data_path=str(workshop.media / "coco"))
+    assert f"beside it lies {workshop.media}/coco.zip: say that" in workshop.run(out="other").error

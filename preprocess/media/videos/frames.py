@@ -12,8 +12,8 @@ from preprocess.media.frame_lists import frames_of, is_list, list_of
 from preprocess.media.images import measure_picture, read_picture
 from preprocess.media.pictures.rules import PictureRules
 from preprocess.media.store import describe, naming, reject_of
-from preprocess.media.upright import Frame
-from preprocess.media.video import Decoder, Times, VideoHeader, decode_frames, probe_video
+from preprocess.media.videos.upright import Frame
+from preprocess.media.videos.video import Decoder, Times, VideoHeader, decode_frames, probe_video
 from preprocess.sample import MeasuredVideo, MediaSource
 
 

@@ -1,0 +1,36 @@
+"""`vision_config` of a Qwen2-VL's config.json; the rest is `train.models.qwen_vl.config`.
+
+Its keys are others than those of later families: `embed_dim` is the width of the tower, `hidden_size` that of its
+visual embeddings, and `mlp_ratio` gives the inner width.
+"""
+
+from __future__ import annotations
+
+from train.models.qwen_vl import config
+from train.models.qwen_vl.config import QWEN2, ConfigReader, VisionConfig, read_colours
+from train.models.qwen_vl.config_values import Values
+
+HIDDEN_ACT = "quick_gelu"
+
+ModelConfig = config.ModelConfig[VisionConfig]
+
+
+def read_vision(values: Values) -> VisionConfig:
+    """Raises ModelConfigError naming the key."""
+    # Published files leave it out: it is the default of transformers 4.57.1's Qwen2VLVisionConfig.
+    values.only("hidden_act", HIDDEN_ACT, default=HIDDEN_ACT)
+    read_colours(values)
+    width = values.size("embed_dim")
+    return VisionConfig(
+        depth=values.size("depth"),
+        hidden_size=width,
+        intermediate_size=int(width * values.number("mlp_ratio")),
+        num_heads=values.size("num_heads"),
+        out_hidden_size=values.size("hidden_size"),
+        patch_size=values.size("patch_size"),
+        temporal_patch_size=values.size("temporal_patch_size"),
+        spatial_merge_size=values.size("spatial_merge_size"),
+    )
+
+
+READER = ConfigReader(model_type="qwen2_vl", kind="Qwen2-VL", generation=QWEN2, read_vision=read_vision)
