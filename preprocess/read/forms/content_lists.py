@@ -17,6 +17,7 @@ from typing import Any
 
 from preprocess.arithmetic.chat import IMAGE_TAG, VIDEO_TAG
 from preprocess.errors import Reason, SampleError
+from preprocess.media.store import is_placeholder
 from preprocess.read.forms.frame_lists import FrameFiles, frames_in
 from preprocess.read.forms.medium_settings import PIXEL_KEYS, VIDEO_KEYS, settings_of
 from preprocess.read.forms.written import MediumKind, WrittenMedium, as_written_list, kind_of, revealed
@@ -107,7 +108,7 @@ def _spell_part(part: Any, where: str) -> SpelledParts:
 def _spell_medium(kind: MediumKind, type_: str, given: Mapping[str, Any], where: str) -> SpelledParts:
     places = (type_, *_PLACES)
     value = next((given[key] for key in places if key in given), None)
-    if isinstance(value, dict) and isinstance(value.get("url"), str):
+    if isinstance(value, dict) and (isinstance(value.get("url"), str) or is_placeholder(value.get("url"))):
         value = value["url"]
     value = revealed(as_written_list(value))
     known = [*places, *PIXEL_KEYS, *VIDEO_KEYS]

@@ -46,7 +46,7 @@ def frames_in(values: Sequence[Any]) -> FrameFiles:
 
 
 def _names_a_picture(value: Any) -> bool:
-    return isinstance(value, str) and (is_picture(value) or value[:11] == "data:image/")
+    return isinstance(value, str) and is_picture(value)
 
 
 def rate_of(said: Mapping[str, Any], number: int, num_videos: int, num_frames: int) -> tuple[float, str]:

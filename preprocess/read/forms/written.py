@@ -9,7 +9,7 @@ from numbers import Number
 from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.store import reveal
+from preprocess.media.store import is_placeholder, reveal
 from preprocess.read.forms.frame_lists import as_videos
 from preprocess.sample import PLAIN, MediumSettings, Note, PlacedBox, Role
 
@@ -123,5 +123,7 @@ def check_text(text: str, where: str) -> str:
 def kind_of(value: Any) -> str:
     if value == "":
         return "an empty string"
+    if is_placeholder(value):
+        return "a medium"
     names = {dict: "an object", list: "a list", str: "a string", type(None): "nothing", bool: "a boolean"}
     return names.get(type(value), "a number" if isinstance(value, Number) else type(value).__name__)

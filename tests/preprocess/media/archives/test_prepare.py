@@ -10,12 +10,13 @@ from threading import Thread
 
 import pytest
 
-from preprocess.errors import ConfigError
+from preprocess.errors import ConfigError, SampleError
 from preprocess.jobs.share import EVERYTHING, Claims, Share
 from preprocess.media import cache
-from preprocess.media.archives import prepare
-from preprocess.media.archives.index import ARCHIVES_DIR, read_index
+from preprocess.media.archives import members, prepare
+from preprocess.media.archives.index import ARCHIVES_DIR, Member, read_index
 from preprocess.media.archives.prepare import prepare_archives
+from preprocess.media.places import Archives
 from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_tar_gz, write_zip
 from tests.preprocess.workshop import Workshop, published, talk
 
@@ -45,7 +46,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_one_job_makes_it_and_the_others_read_it(tmp_path: Path, used: cache.MediaCache, made: list[str]) -> None:
     archive = str(write_tar(tmp_path / "a.tar", {"a": b"a"}))
     for share in (FIRST, SECOND):
-        prepare_archives([archive, archive], used, share)
+        prepare_archives([[archive], [archive]], used, share)
     assert made == [archive]
     [index] = (used.folder / ARCHIVES_DIR).iterdir()
     found = read_index(index)
@@ -54,26 +55,26 @@ def test_one_job_makes_it_and_the_others_read_it(tmp_path: Path, used: cache.Med
 
 def test_a_changed_archive_is_indexed_again(tmp_path: Path, used: cache.MediaCache, made: list[str]) -> None:
     archive = write_tar_gz(tmp_path / "a.tar.gz", {"a": b"a"})
-    prepare_archives([str(archive)], used, EVERYTHING)
+    prepare_archives([[str(archive)]], used, EVERYTHING)
     os.utime(archive, ns=(5, 5))
-    prepare_archives([str(archive)], used, EVERYTHING)
+    prepare_archives([[str(archive)]], used, EVERYTHING)
     assert len(made) == 2
     [plain] = (used.folder / ARCHIVES_DIR).glob("*.tar")
     plain.unlink()
-    prepare_archives([str(archive)], used, EVERYTHING)
+    prepare_archives([[str(archive)]], used, EVERYTHING)
     assert len(made) == 3, "what was unpacked had been removed"
 
 
 def test_what_another_job_makes_is_waited_for(tmp_path: Path, used: cache.MediaCache, made: list[str]) -> None:
     folder = used.folder / ARCHIVES_DIR
     archive = str(write_zip(tmp_path / "a.zip", {"a": b"a"}))
-    prepare_archives([archive], used, FIRST)
+    prepare_archives([[archive]], used, FIRST)
     [index] = folder.iterdir()
     ready = tmp_path / "ready.arrow"
     os.rename(index, ready)
     with Claims(folder, FIRST) as claims:
         assert claims.take(index.stem)
-        waiter = Thread(target=prepare_archives, args=([archive], used, SECOND))
+        waiter = Thread(target=prepare_archives, args=([[archive]], used, SECOND))
         waiter.start()
         while not (folder / ".clock-1-of-2").exists():  # it asked whose clock is how late, so it saw the claim
             assert waiter.is_alive()
@@ -84,9 +85,36 @@ def test_what_another_job_makes_is_waited_for(tmp_path: Path, used: cache.MediaC
     assert made == [archive]
 
 
+def test_archives_that_are_searched_together_have_their_names_in_one_table(
+    tmp_path: Path, used: cache.MediaCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archives = tuple(str(write_zip(tmp_path / f"{n:02}.zip", {f"{n}.jpg": b"%d" % n, "all": b""})) for n in range(30))
+    place = Archives(pattern=str(tmp_path / "*.zip"), archives=archives)
+    prepare_archives([archives], used, EVERYTHING)
+    cache.use(used)
+    asked: list[str] = []
+    find = members._find
+
+    def note(archive: str, name: str) -> list[Member]:
+        asked.append(archive)
+        return find(archive, name)
+
+    monkeypatch.setattr(members, "_find", note)
+    for number in (0, 17, 29):
+        source = members.locate(f"{number}.jpg", place, follow_links=True)
+        assert source is not None and members.describe(source) == f"{number}.jpg in {archives[number]}"
+    assert set(asked) == {archives[0], archives[17], archives[29]}
+    with pytest.raises(SampleError, match=r"all in .*00\.zip and all in .*01\.zip"):
+        members.locate("all", place, follow_links=True)
+    write_zip(Path(archives[3]), {"new.jpg": b"new"})
+    prepare_archives([archives], used, EVERYTHING)
+    cache.use(cache.MediaCache(folder=used.folder, most_bytes=1))
+    assert members.locate("new.jpg", place, follow_links=True) is not None
+
+
 def test_an_archive_that_goes_away_is_named(tmp_path: Path, used: cache.MediaCache) -> None:
     with pytest.raises(ConfigError, match=r"gone\.zip: there is no such archive"):
-        prepare_archives([str(tmp_path / "gone.zip")], used, EVERYTHING)
+        prepare_archives([[str(tmp_path / "gone.zip")]], used, EVERYTHING)
 
 
 # --- whole runs -----------------------------------------------------------------------------------------------------
