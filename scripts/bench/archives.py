@@ -94,7 +94,7 @@ def tar_against_folder(folder: Path, num_media: int, rounds: int) -> float:
     used = cache.MediaCache(folder=folder / "cache", most_bytes=1 << 40)
     cache.use(used)
     started = time.perf_counter()
-    prepare_archives([archive], used, EVERYTHING)
+    prepare_archives([[archive]], used, EVERYTHING)
     seconds = time.perf_counter() - started
     places = {"folder": folder / "media", "tar": Archives(pattern=archive, archives=(archive,))}
     order = random.Random(0).sample(names, len(names))

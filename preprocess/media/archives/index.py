@@ -124,7 +124,8 @@ def write_index(path: Path, archive: str, files: tuple[PartFile, ...], listing: 
 def read_index(path: Path) -> ArchiveIndex | None:
     """None where there is none, or no whole one: it is made again."""
     try:
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        with pa.memory_map(str(path)) as file:  # what was mapped stays, without a file that is open
+            batch = pa.ipc.open_file(file).get_batch(0)
         _, ends, text = batch.column("name").buffers()
         record = json.loads(batch.schema.metadata[b"archive"])
         return ArchiveIndex(

@@ -16,6 +16,7 @@ from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import cache, files
 from preprocess.media.archives.index import ArchiveIndex, Member, index_path, read_index
 from preprocess.media.archives.listing import Packing
+from preprocess.media.archives.merged import MergedKeys, merged_path, read_merged
 from preprocess.media.archives.parts import PartFile, PartsReader
 from preprocess.media.archives.zip import content_at, inflate
 from preprocess.media.places import Archives, Place
@@ -39,17 +40,21 @@ def owns(source: MediaSource) -> bool:
 
 
 def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSource | None:
-    """The member, by the rule of `names_of`; None where media don't lie in archives.
+    """The member, by its name there, else by the rule of `_rests`; None where media don't lie in archives.
 
     Raises SampleError (path_outside, missing_file, ambiguous_path).
     """
     if not isinstance(place, Archives):
         return None
     path = _path(written, place)
-    found = [(archive, path) for archive in place.archives if _find(archive, path)]
+    found = [(archive, path) for archive in _having(place, path)]
     if not found:
+        rests = {name: None for folder in _folders(place) for name in _rests(path, folder)}
         found = [
-            (archive, name) for archive in place.archives for name in _rests(path, archive) if _find(archive, name)
+            (archive, name)
+            for name in rests
+            for archive in _having(place, name)
+            if name in _rests(path, os.path.dirname(archive))
         ]
     if len(found) > 1:
         both = " and ".join(_described(archive, name) for archive, name in found[:2])
@@ -77,13 +82,35 @@ def _path(written: str, place: Archives) -> str:
     return path
 
 
-def _rests(path: str, archive: str) -> list[str]:
-    """What the member is called if the archive was to be unpacked in its folder or above: the rest of the path, where
-    its first folders are the last ones of the archive's folder, or of one above that.
+@lru_cache(maxsize=64)
+def _folders(place: Archives) -> tuple[str, ...]:
+    """In which its archives lie."""
+    return tuple(dict.fromkeys(map(os.path.dirname, place.archives)))
+
+
+def _having(place: Archives, name: str) -> list[str]:
+    """The archives that have a member of that name."""
+    if len(place.archives) == 1:
+        return [archive for archive in place.archives if _find(archive, name)]
+    candidates = [place.archives[number] for number in _merged_in(cache.in_use(), place.archives).find(name)]
+    return [archive for archive in candidates if _find(archive, name)]
+
+
+@lru_cache(maxsize=64)
+def _merged_in(used: cache.MediaCache, archives: tuple[str, ...]) -> MergedKeys:
+    merged = read_merged(merged_path(used.folder, archives))
+    if merged is None:
+        raise FatalError(f"{archives[0]}: an index of it in {used.folder} is gone; run the same command again")
+    return merged
+
+
+def _rests(path: str, folder: str) -> list[str]:
+    """What the member is called if its archive, which lies in `folder`, was to be unpacked there or above: the rest of
+    the path, where its first folders are the last ones of `folder`, or of one above that.
 
     `allava_laion/images/1.jpeg` is `images/1.jpeg` in an archive in `allava_laion/image_chunks`.
     """
-    names, above = path.split("/"), archive.split("/")[1:-1]
+    names, above = path.split("/"), folder.split("/")[1:]
     return [
         "/".join(names[count:])
         for count in range(1, len(names))
