@@ -14,6 +14,7 @@ from preprocess.jobs.executor import Executor
 from preprocess.ledger import Reject, read_ledger, with_sources
 from preprocess.plan.summary import PlanSummary
 from preprocess.report.distributions import Bin, Distribution, PlanDistributions, doubling_edges, even_edges
+from preprocess.report.marks import marks_of
 from preprocess.report.thumbnails import draw_rejects
 from preprocess.timing import read_slowest
 from shards import Manifest, PackCounts, open_shards
@@ -123,10 +124,10 @@ class ExampleView:
 def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: Executor) -> str:
     """`executor` draws the thumbnails. Raises ShardError where the shards can't be read."""
     shards = open_shards(folder)
-    transcriber = Transcriber(folder)
+    transcriber = Transcriber.beside(folder)
     numbers = np.unique(np.linspace(0, len(shards) - 1, _PACKS).astype(int)).tolist() if len(shards) else []
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
-    totals = manifest.totals
+    totals, find_marks = manifest.totals, marks_of(manifest.model)
     return render(
         "report.html",
         PackageLoader("preprocess.report"),
@@ -139,7 +140,7 @@ def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: E
         histograms=_histograms(PlanDistributions.read(folder / PLAN_DIR), plan),
         datasets=_dataset_rows(manifest),
         reasons=_reason_views(reasons_of(rejects), folder, executor),
-        packs=[view_pack(shards[number], number, manifest, transcriber, EXTRACT) for number in numbers],
+        packs=[view_pack(shards[number], number, manifest, transcriber, EXTRACT, find_marks) for number in numbers],
         slowest=read_slowest(folder / PLAN_DIR, _SLOWEST),
         most_media=_MOST_MEDIA,
         inputs=list(flatten(manifest.inputs, skip="model")),
