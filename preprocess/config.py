@@ -195,6 +195,10 @@ class RunConfig(EncodingConfig):
     pack_length: int = option(4096, "capacity of a pack in tokens")
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
+    durability: Literal["shard", "run"] = option(
+        "shard",
+        "shard: each is on the disk before it counts; run: all of a job at its end, checked if interrupted",
+    )
     shard_bytes: int = option(256 << 20, "size of a shard file, about, before it is compressed")
     limit: int | None = option(None, "use so many records of each dataset at most, the first ones: for a quick try")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
@@ -238,6 +242,8 @@ class RunConfig(EncodingConfig):
                 "the run is done"
             )
         _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
+        if self.durability == "run" and self.executor == "ray":
+            raise ConfigError("durability run needs executor local: no machine can sync what another one wrote")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(
                 f"compress {self.compress} does not go with format {self.format}: MindDataset could not expand it; "
@@ -265,6 +271,7 @@ class RunConfig(EncodingConfig):
             "output_dir",
             "format",
             "compress",
+            "durability",
             "workers",
             "executor",
             "task",

@@ -3,7 +3,7 @@
 OUTPUT_DIR/
   manifest.json, manifest.sha256    the dataset, its shards beside it
   rejects.jsonl                     samples that were left out, and why
-  model/                            config.json, tokenizer.json, preprocessor_config.json (or processor_config.json)
+  model/                            config.json, tokenizer.json, preprocessor_config.json (or processor_config.json) ...
   plan/                             inputs.json, plan.json, and what else the run keeps
 """
 

@@ -88,7 +88,7 @@ def test_a_path_that_is_none_is_refused(name: str, text: str) -> None:
 def test_what_determines_the_plan_is_everything_but_places_and_processes() -> None:
     everything = {field.name for field in fields(RunConfig)}
     places = {"model", "datasets", "output_dir", "reuse", "media_cache", "media_cache_bytes"}
-    processes = {"workers", "executor", "task", "sample_timeout"}
+    processes = {"workers", "executor", "task", "durability", "sample_timeout"}
     form = {"format", "compress"}  # of the shards: determines their bytes, and not the plan
     without = {*places, *processes, *form, "overwrite", "hash_media", "max_reject_share"}
     rules = {"video_sampling", "video_fps", "video_total_pixels", "video_min_total_pixels"}  # unless they are asked for
