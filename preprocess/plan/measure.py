@@ -166,7 +166,7 @@ def _measure_members(
         try:
             read = read_record(raw, dataset, index, member)
         except SampleError as error:
-            rejects.append(Reject.of(dataset.name, index, member, error))
+            rejects.append(Reject.of_record(dataset.name, index, member, raw, error))
             continue
         tally.ignored.update(read.ignored_keys)
         try:

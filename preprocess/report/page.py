@@ -75,6 +75,14 @@ class Histogram:
         return max((bin.number for bin in self.bins), default=0)
 
     @property
+    def counts(self) -> tuple[tuple[float, int], ...]:
+        """(height in percent of the highest bar, number) of the lines that numbers stand at: whole, evenly apart."""
+        if not self.highest:
+            return ()
+        step = _round_step(self.highest)
+        return tuple((100 * number / self.highest, number) for number in range(0, self.highest + 1, step))
+
+    @property
     def ticks(self) -> tuple[tuple[float, int], ...]:
         """(distance from the left in percent, value) of the values that stand below the bars."""
         num_bins = len(self.bins)
@@ -97,6 +105,14 @@ class Histogram:
         )
 
 
+def _round_step(highest: int) -> int:
+    """1, 2 or 5 with noughts: at most four of them reach `highest`."""
+    least, step = max(-(-highest // 4), 1), 1
+    while step < least:
+        step *= 10
+    return next(each for each in (step // 5, step // 2, step) if each >= least)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetRow:
     name: str
@@ -117,6 +133,7 @@ class ReasonView:
 class ExampleView:
     key: str
     detail: str
+    text: str
     picture: Picture | None
     note: str  # why there is no picture
 
@@ -207,6 +224,7 @@ def _example_view(reject: Reject, drawn: Picture | str) -> ExampleView:
     return ExampleView(
         key=reject.place,
         detail=reject.detail,
+        text=reject.text or "",
         picture=drawn if isinstance(drawn, Picture) else None,
         note=drawn if isinstance(drawn, str) else "",
     )
