@@ -53,10 +53,10 @@ class HeadLoss(nn.Cell):
         compute = hidden_LC.dtype
         losses: tuple[ms.Tensor, ...] = ()
         dhidden: tuple[ms.Tensor, ...] = ()
-        dhead_VC = ops.zeros_like(_cast(fixed_VC, ms.float32))
+        dhead_VC: ms.Tensor | None = None  # no zeros: the compiler would keep them
         for first, last in token_chunks(hidden_LC.shape[0]):
             # Depend makes each chunk wait for the one before; without it all chunks' logits live at once.
-            chunk_TC = _depend(fixed_LC, dhead_VC)[first:last]
+            chunk_TC = (fixed_LC if dhead_VC is None else _depend(fixed_LC, dhead_VC))[first:last]
             targets_T = target_ids[first:last]
             weight_T1 = _reshape(target_weight[first:last], (-1, 1))
             log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, fixed_VC), ms.float32))
@@ -65,7 +65,8 @@ class HeadLoss(nn.Cell):
             dlogits_TV = _cast(gradient_TV, compute)
             dhidden += (_cast(_cast(_matmul(dlogits_TV, fixed_VC), ms.float32) * weight_T1, compute),)
             weighted_TC = _cast(_cast(chunk_TC, ms.float32) * weight_T1, compute)
-            dhead_VC = dhead_VC + _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+            of_chunk_VC = _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+            dhead_VC = of_chunk_VC if dhead_VC is None else dhead_VC + of_chunk_VC
         loss = -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight).sum()
         return self.with_gradients(hidden_LC, head_VC, loss, _concat_rows(dhidden), _cast(dhead_VC, compute))
 
