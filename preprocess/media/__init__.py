@@ -27,6 +27,7 @@ its old patches by `store.reuse_key`.
 that archives have beside the output.
 
 `row_groups.py` finds cells in any order.
+| a text in base64 in annotations | `values/inline.py` | the text, which the reader hands on as an `InlineMedium` |
 
 Only these modules know kinds. A new kind is a module that gives what `store.Kind` says, and a line in `store.KINDS`.
 """

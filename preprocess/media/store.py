@@ -17,6 +17,7 @@ from preprocess.media import confined_files, files, parquet_cells, remote_files
 from preprocess.media.archives import members
 from preprocess.media.paths import resolve_path, root_of
 from preprocess.media.places import DataPath, Place, RemoteFolder, places_of
+from preprocess.media.values import inline
 from preprocess.media.values.names import find_name
 from preprocess.media.values.spellings import spellings_of
 from preprocess.sample import MediaSource, MediaStamp
@@ -65,6 +66,7 @@ class Kind(Protocol):
 
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
+    inline,
     members,
     remote_files,
     parquet_cells,
@@ -80,9 +82,14 @@ def _kind_of(source: MediaSource) -> Kind:
 def reveal(value: Any) -> Any:
     """A value of a record with what it stands for: a source, or what is written, where it is a reader's placeholder.
 
-    Any other value as it is. Raises FatalError.
+    Any other value as it is. Raises FatalError, or SampleError where it can't be a source.
     """
-    return value.reveal() if isinstance(value, parquet_cells.EmbeddedMedium) else value
+    return value.reveal() if is_placeholder(value) else value
+
+
+def is_placeholder(value: Any) -> bool:
+    """Whether a reader put it in the place of a medium."""
+    return isinstance(value, parquet_cells.EmbeddedMedium | inline.InlineMedium)
 
 
 def locate(written: str, data_path: DataPath, *, follow_links: bool, path_case: PathCase = "exact") -> MediaSource:

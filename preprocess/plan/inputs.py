@@ -161,7 +161,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
     uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
-    archives = [archive for use in uses for archive in archives_of_places(use.dataset.data_path)]
+    archives = [group for use in uses for group in archives_of_places(use.dataset.data_path)]
     use_cache(config.media_cache_of_run)
     prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}

@@ -8,7 +8,7 @@ from typing import Any
 
 from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
-from preprocess.media.store import locate
+from preprocess.media.store import locate, reveal
 from preprocess.read.columns import renamed
 from preprocess.read.forms.near_miss import ignored_keys, named, refuse_near_misses
 from preprocess.read.forms.objects import with_objects
@@ -149,6 +149,7 @@ def _media(written: Written, kind: MediumKind, dataset: Dataset) -> tuple[MediaS
 
 
 def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:
+    item = reveal(item)
     if isinstance(item, MediaSource):
         return item
     if not isinstance(item, str) or not item:

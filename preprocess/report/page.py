@@ -12,9 +12,10 @@ from jinja2 import PackageLoader
 from preprocess.errors import Reason
 from preprocess.jobs.executor import Executor
 from preprocess.ledger import Reject, read_ledger, with_sources
+from preprocess.media.cache import MediaCache, folder_beside
 from preprocess.plan.summary import PlanSummary
 from preprocess.report.distributions import Bin, Distribution, PlanDistributions, doubling_edges, even_edges
-from preprocess.report.thumbnails import draw_rejects
+from preprocess.report.thumbnails import ThumbnailStage, draw_rejects
 from preprocess.timing import read_slowest
 from shards import Manifest, PackCounts, open_shards
 from shards.files.names import LEDGER_NAME, PLAN_DIR
@@ -190,7 +191,8 @@ def _reason_views(numbers: Mapping[str, int], folder: Path, executor: Executor) 
         if len(found) < _EXAMPLES:
             found.append(reject)
     shown = [reject for found in examples.values() for reject in found]
-    drawn = dict(zip(shown, draw_rejects(with_sources(shown, folder / PLAN_DIR), executor), strict=True))
+    stage = ThumbnailStage(media_cache=MediaCache(folder=folder_beside(folder), most_bytes=0))  # nothing is added
+    drawn = dict(zip(shown, draw_rejects(with_sources(shown, folder / PLAN_DIR), executor, stage), strict=True))
     return [
         ReasonView(
             reason=reason,

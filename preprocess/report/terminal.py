@@ -7,10 +7,9 @@ from pathlib import Path
 
 from preprocess.config import AUTO, Sweep
 from preprocess.ledger import Reject
-from preprocess.plan.gather import MeasuredTotals
 from preprocess.plan.packing import AUTO_SLACK, balanced_patches
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.sweep import SweepLine
+from preprocess.plan.sweep import InEveryLine, SweepLine
 from preprocess.timing import Timing
 from preprocess.write.notes import read_decoding_notes
 from preprocess.write.publish import Published
@@ -120,7 +119,7 @@ def _ignored_keys(keys: Mapping[str, int]) -> str:
     return f"ignored keys: {', '.join(shown + others)}"
 
 
-def sweep_table(sweep: Sweep, totals: MeasuredTotals, sweep_lines: Sequence[SweepLine]) -> str:
+def sweep_table(sweep: Sweep, common: InEveryLine, sweep_lines: Sequence[SweepLine]) -> str:
     """A line a combination; below, what is rejected in all of them."""
     steps = "steps" if sweep.packs_per_step == 1 else f"steps of {sweep.packs_per_step}"
     header = ("samples", "rejects", "tokens", "packs", "tokens used", "pack_patches", "patches used", "on disk", steps)
@@ -138,7 +137,7 @@ def sweep_table(sweep: Sweep, totals: MeasuredTotals, sweep_lines: Sequence[Swee
             f"{line.num_steps:,}",
         )
         rows.append((*line.values, *cells))
-    always = reject_lines(totals.rejects, totals.num_records)
+    always = reject_lines(common.rejects, common.num_records)
     return "\n".join([aligned(rows), *(f"in every line, {line}" for line in always)])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from preprocess.arithmetic.chat import IMAGE_TAG, VIDEO_TAG
 from preprocess.errors import Reason, SampleError
+from preprocess.media.store import is_placeholder
 from preprocess.read.forms.written import MediumKind, WrittenMedium, kind_of
 
 _KIND_OF_TYPE: Mapping[str, MediumKind] = {
@@ -99,7 +100,7 @@ def _spell_part(part: Any, where: str) -> SpelledParts:
 def _spell_medium(kind: MediumKind, type_: str, given: Mapping[str, Any]) -> SpelledParts:
     places = (type_, *_PLACES)
     value = next((given[key] for key in places if key in given), None)
-    if isinstance(value, dict) and isinstance(value.get("url"), str):
+    if isinstance(value, dict) and (isinstance(value.get("url"), str) or is_placeholder(value.get("url"))):
         value = value["url"]
     slot = kind if value in (None, "") else WrittenMedium(kind=kind, value=value)
     ignored = tuple(f"part.{key}" for key in given if key not in ("type", "text", *places))

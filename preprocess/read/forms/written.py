@@ -9,7 +9,7 @@ from numbers import Number
 from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.store import reveal
+from preprocess.media.store import is_placeholder, reveal
 from preprocess.sample import Note, PlacedBox, Role
 
 MediumKind = Literal["image", "video"]
@@ -115,5 +115,7 @@ def check_text(text: str, where: str) -> str:
 def kind_of(value: Any) -> str:
     if value == "":
         return "an empty string"
+    if is_placeholder(value):
+        return "a medium"
     names = {dict: "an object", list: "a list", str: "a string", type(None): "nothing", bool: "a boolean"}
     return names.get(type(value), "a number" if isinstance(value, Number) else type(value).__name__)

@@ -205,6 +205,7 @@ def test_nobody_else_looks_into_a_source() -> None:
     }
     assert {("media/files.py", "path"), ("media/parquet_cells.py", "row")} <= found
     kinds = {
-        f"media/{kind}.py" for kind in ("archives/members", "remote_files", "confined_files", "files", "parquet_cells")
+        f"media/{kind}.py"
+        for kind in ("archives/members", "values/inline", "remote_files", "confined_files", "files", "parquet_cells")
     }
     assert {module for module, _ in found} == {*kinds, "media/store.py"}
