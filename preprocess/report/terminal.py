@@ -26,6 +26,7 @@ _NOTES: Mapping[str, str] = {
     "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
     "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
     "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
+    "assumed_rates": "{number} videos are frames that no fps or times tell of; one a second was assumed",
     "grey_as_is": "{number} images of 16-bit grey have values below 256, which were taken as they are",
     "grey_12_bits": "{number} images of 16-bit grey have values below 4,096, which were divided by 16",
     "grey_high_byte": "{number} images of 16-bit grey have larger values, of which the high byte was taken",
