@@ -33,9 +33,9 @@ from itertools import groupby
 from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.containers import Video, check_frame_pixels, opened_video
 from preprocess.media.store import local_path, open_medium, reject_of
-from preprocess.media.upright import Frame, ToRgb, orientation_of
+from preprocess.media.videos.containers import Video, check_frame_pixels, opened_video
+from preprocess.media.videos.upright import Frame, ToRgb, orientation_of
 from preprocess.sample import MediaSource
 
 Decoder = Literal["decord", "pyav"]
