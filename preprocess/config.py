@@ -307,8 +307,7 @@ class RunConfig(EncodingConfig):
 
     @property
     def media_cache_of_run(self) -> cache.MediaCache:
-        whole = self.output_dir.resolve()
-        folder = whole.with_name(f"{whole.name}{cache.SUFFIX}") if self.media_cache is None else self.media_cache
+        folder = self.media_cache or cache.folder_beside(self.output_dir)
         return cache.MediaCache(folder=folder.absolute(), most_bytes=self.media_cache_bytes)
 
     @property

@@ -46,6 +46,12 @@ class MediaCache:
         write_atomically(self.folder / _SIZE_NAME, b"%-31d\n" % held)
 
 
+def folder_beside(output_dir: Path) -> Path:
+    """Where it is by default."""
+    whole = output_dir.resolve()
+    return whole.with_name(f"{whole.name}{SUFFIX}")
+
+
 _used: list[MediaCache] = []
 
 

@@ -15,8 +15,10 @@ from typing import IO, Any, Literal, Protocol
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import confined_files, files, parquet_cells, remote_files
 from preprocess.media.archives import members
+from preprocess.media.frame_lists import FrameLists
 from preprocess.media.paths import resolve_path, root_of
 from preprocess.media.places import DataPath, Place, RemoteFolder, places_of
+from preprocess.media.values import inline
 from preprocess.media.values.names import find_name
 from preprocess.media.values.spellings import spellings_of
 from preprocess.sample import MediaSource, MediaStamp
@@ -63,8 +65,14 @@ class Kind(Protocol):
         """Tell a source that is wrong (a reject) from a disk or machine that fails (fatal)."""
 
 
+def _kind_of(source: MediaSource) -> Kind:
+    return next(kind for kind in KINDS if kind.owns(source))
+
+
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
+    FrameLists(_kind_of),
+    inline,
     members,
     remote_files,
     parquet_cells,
@@ -73,16 +81,17 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def _kind_of(source: MediaSource) -> Kind:
-    return next(kind for kind in KINDS if kind.owns(source))
-
-
 def reveal(value: Any) -> Any:
     """A value of a record with what it stands for: a source, or what is written, where it is a reader's placeholder.
 
-    Any other value as it is. Raises FatalError.
+    Any other value as it is. Raises FatalError, or SampleError where it can't be a source.
     """
-    return value.reveal() if isinstance(value, parquet_cells.EmbeddedMedium) else value
+    return value.reveal() if is_placeholder(value) else value
+
+
+def is_placeholder(value: Any) -> bool:
+    """Whether a reader put it in the place of a medium."""
+    return isinstance(value, parquet_cells.EmbeddedMedium | inline.InlineMedium)
 
 
 def locate(written: str, data_path: DataPath, *, follow_links: bool, path_case: PathCase = "exact") -> MediaSource:

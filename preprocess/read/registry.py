@@ -21,7 +21,7 @@ from preprocess.media.places import DataPath
 from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.training_flags import LossTurns
-from preprocess.read.options import MediaPosition, Reasoning, check_options
+from preprocess.read.options import MediaPosition, Reasoning, check_options, with_numbers
 from preprocess.read.python_registry import read_python_registry
 from preprocess.sample import BoxMode
 from shards.files.paths import expanded, path_flaw
@@ -45,6 +45,10 @@ class Dataset:
     loss_turns: LossTurns = "all"  # which answers are learned, where a record does not say it itself
     reasoning: Reasoning = "refuse"  # what becomes of reasoning_content
     allow_tokens: Sequence[str] = ()  # special tokens that may stand in its texts
+    min_pixels: int | None = None  # of each image and each frame, where a record says nothing; None: as the run says
+    max_pixels: int | None = None
+    nframes: int | None = None  # of each video
+    fps: float | None = None  # sampled frames per second; of lists of frames those that they hold
     registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
         annotation_path=files if isinstance(annotation_path, list) else files[0],
         data_path=data_path,
         registry=registry_path,
-        **options,
+        **with_numbers(options),
     )
 
 

@@ -16,15 +16,24 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from preprocess.errors import Reason, SampleError
+from preprocess.media.values.inline import payload_of
+from shards.files.text import shortened
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _FETCHED = ("http", "https", "ftp")
+_LONGEST_SHOWN = 80  # characters of a value in a message
 _LONGEST_HEAD = 256  # characters of a data: URI before its data
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def spellings_of(written: str) -> tuple[str, ...]:
     """At least one; most texts have no other. Raises SampleError (unsupported_location)."""
+    if payload_of(written) is not None:
+        raise SampleError(
+            Reason.UNSUPPORTED_LOCATION,
+            f"{shortened(written, _LONGEST_SHOWN)!r}: media in base64 are read from JSON and CSV; in Parquet, write "
+            "{bytes, path} cells",
+        )
     if ":" in written and (scheme := _SCHEME.match(written)):
         written = _without_scheme(written, scheme[1].lower())
     if written.isascii() and "%" not in written and "\\" not in written:
@@ -55,7 +64,7 @@ def _without_scheme(written: str, scheme: str) -> str:
     if scheme == "data" and "," in written[:_LONGEST_HEAD]:
         raise SampleError(
             Reason.UNSUPPORTED_LOCATION,
-            f"{written!r}: a data: URI is read where its annotations hold it in base64; write the bytes to a file",
+            f"{shortened(written, _LONGEST_SHOWN)!r}: of data: URIs, those in base64 are read",
         )
     rest = written[len(scheme) + 1 :]
     if scheme == "file" and rest.startswith("/"):

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.read.forms import instruction, prompt_response, query_response, question_answer, qwen, texts
+from preprocess.read.forms import qwen, texts
+from preprocess.read.forms.frame_lists import RATE_KEYS
 from preprocess.read.forms.objects import OBJECTS_KEY
+from preprocess.read.forms.pairs import instruction, prompt_response, query_response, question_answer
 from preprocess.read.forms.tool_turns import TOOLS_KEY, tools_turn
 from preprocess.read.forms.training_flags import LOSS_TURNS_KEY
 from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
@@ -24,8 +26,9 @@ FORMS: tuple[Form, ...] = (
 )
 SYSTEM_KEYS = ("system", "system_prompt")
 COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS, LOSS_TURNS_KEY, TOOLS_KEY)
+_SOMETIMES = (OBJECTS_KEY, *RATE_KEYS)  # which mean something beside what they are about, and else nothing
 _MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
-KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS, OBJECTS_KEY)))
+KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS, *_SOMETIMES)))
 
 
 def read_form(record: Mapping[str, Any]) -> Written:
@@ -55,7 +58,7 @@ def known_keys(record: Mapping[str, Any]) -> tuple[str, ...]:
 def keys_to_read(names: Iterable[str]) -> frozenset[str]:
     """Of the columns `names` those that may mean something; turns of the first form leave those of others alone."""
     has_turns = not set(FORMS[0].keys).isdisjoint(names)
-    return frozenset(names) & frozenset((*FORMS[0].keys, *COMMON_KEYS, OBJECTS_KEY) if has_turns else KNOWN_KEYS)
+    return frozenset(names) & frozenset((*FORMS[0].keys, *COMMON_KEYS, *_SOMETIMES) if has_turns else KNOWN_KEYS)
 
 
 def _keys_of(record: Mapping[str, Any]) -> str:

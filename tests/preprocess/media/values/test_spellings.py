@@ -47,7 +47,12 @@ def test_spellings_in_their_order(written: str, expected: list[str]) -> None:
         ("ftp://x.org/a.jpg", "is not on this machine; download it first"),
         ("s3://bucket/a.jpg", "say where it lies with data_path"),
         ("file://server/share/a.jpg", "is on the machine 'server'"),
-        ("data:image/svg+xml,%3Csvg/%3E", "is read where its annotations hold it in base64"),
+        ("data:image/svg+xml,%3Csvg/%3E", "of data: URIs, those in base64 are read"),
+        (
+            "data:image/png;base64,iVBORw0KGgo=",
+            "media in base64 are read from JSON and CSV; in Parquet, write {bytes, path}",
+        ),
+        ("/9j/" + "A" * 2_000_000, "media in base64 are read from JSON and CSV"),
     ],
 )
 def test_what_is_elsewhere_is_refused(written: str, expected: str) -> None:

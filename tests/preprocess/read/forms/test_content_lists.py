@@ -85,8 +85,12 @@ def test_nested_structs_of_parquet_are_parts(tmp_path: Path) -> None:
         ([{"type": "text", "text": "\ud800"}], Reason.BAD_JSON, "half a surrogate pair"),
         ([{"type": "image", "image": {"bytes": "x"}}], Reason.BAD_JSON, "each image must be a path; one is an object"),
         ([{"type": "image"}], Reason.TAG_COUNT, "1 <image> tags for 0 images"),
-        ([{"type": "image", "image": "a.png", "max_pixels": 784}], Reason.UNSUPPORTED, "turn 0 says 'max_pixels'"),
-        ([{"type": "video", "video": "a.mp4", "video_start": 1.0}], Reason.UNSUPPORTED, "'video_start'"),
+        (
+            [{"type": "image", "image": "a.png", "resized_height": 784}],
+            Reason.UNSUPPORTED,
+            "turn 0 says 'resized_height'",
+        ),
+        ([{"type": "video", "video": "a.mp4", "total_pixels": 9}], Reason.UNSUPPORTED, "'total_pixels'"),
     ],
 )
 def test_a_wrong_part_is_named(content: Any, reason: Reason, said: str) -> None:
