@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from shards.formats.mindrecord import MAX_SHARD_BYTES
 from shards.manifest import MOST_PATCHES, MOST_TOKENS
 
 AUTO = "auto"
+OF_MODEL = "model"  # a limit that the model folder says; `cli/model_limits.py` puts its number there
 _BOUNDS: dict[str, tuple[float, float]] = {  # beyond these no run makes sense, and some library counts wrong
     "base_interval": (1e-6, math.inf),  # seconds; no video has as many frames, and its reciprocal does not overflow
     "max_source_pixels": (1, 1 << 32),  # what JPEG can say
@@ -29,13 +30,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # beyond these no run makes sense, 
     "sample_timeout": (1e-3, 86_400.0),  # seconds: a day; waiting takes milliseconds, a few times as many, in 32 bits
     "video_min_frames": (1, 1 << 24),
     "video_max_frames": (1, 1 << 24),
+    "video_fps": (1e-6, 1e6),  # no video has more
 }
 _DEFAULT_VISUAL_TOKENS = {  # limits in pixels whose default is so many visual tokens of the model, whatever their size
     "max_pixels": 576,
     "min_pixels": 16,
     "video_max_frame_pixels": 32,
     "video_min_frame_pixels": 4,
+    "video_min_total_pixels": 128,  # of all frames together, as in the video processor of Qwen3-VL
 }
+_TOTAL_LIMITS = ("video_min_total_pixels", "video_total_pixels")
 
 
 def option(default: Any, help_text: str) -> Any:
@@ -58,9 +62,20 @@ def _help(text: str) -> dict[str, str]:
 class EncodingConfig:
     """The part that determines the arrays of one sample."""
 
-    max_pixels: int | None = limit("max_pixels", "largest area of a resized image, in pixels")
-    min_pixels: int | None = limit("min_pixels", "smallest area of a resized image, in pixels")
+    max_pixels: int | Literal["model"] | None = limit(
+        "max_pixels", "largest area of a resized image, in pixels; model: what the model folder says"
+    )
+    min_pixels: int | Literal["model"] | None = limit(
+        "min_pixels", "smallest area of a resized image, in pixels; model: what the model folder says"
+    )
+    video_sampling: Literal["interval", "qwen3"] = option(
+        "interval",
+        "which frames of a video: one each base_interval; qwen3: video_fps a second, as Qwen3-VL's processor",
+    )
     base_interval: float = option(2.0, "seconds between sampled video frames, before the bounds on their number")
+    video_fps: float | None = option(
+        None, "of video_sampling qwen3: sampled frames per second, before the bounds on their number (default: 2)"
+    )
     video_min_frames: int = option(4, "fewest frames of a video")
     video_max_frames: int = option(8, "most frames of a video")
     video_max_frame_pixels: int | None = limit(
@@ -69,8 +84,16 @@ class EncodingConfig:
     video_min_frame_pixels: int | None = limit(
         "video_min_frame_pixels", "smallest area of a resized video frame, in pixels"
     )
+    video_total_pixels: int | Literal["model"] | None = option(
+        None,
+        "largest area of all sampled frames of a video together, in place of limits for each; model: both limits"
+        " that the model folder says",
+    )
+    video_min_total_pixels: int | None = limit(
+        "video_min_total_pixels", "smallest area of all sampled frames together, where video_total_pixels is given"
+    )
     video_decoder: Literal["decord", "pyav"] = option(
-        "decord", "decord: where its seeking is exact, else PyAV; pyav: PyAV alone; both give equal frames"
+        "pyav", "pyav: PyAV alone, which is never slower; decord: where its seeking is exact; both give equal frames"
     )
     video_tail: Literal["reject", "clamp"] = option(
         "reject", "videos shorter than their header says: reject them, or sample over the frames that exist"
@@ -92,14 +115,27 @@ class EncodingConfig:
         for low, high in (
             ("min_pixels", "max_pixels"),
             ("video_min_frame_pixels", "video_max_frame_pixels"),
+            _TOTAL_LIMITS,
             ("video_min_frames", "video_max_frames"),
         ):
-            given = [name for name in (low, high) if getattr(self, name) is not None]
+            given = [name for name in (low, high) if getattr(self, name) not in (None, OF_MODEL)]
             _require_positive(self, *given)
             if len(given) == 2:
                 _require_order(low, getattr(self, low), high, getattr(self, high))
         _require_positive(self, "base_interval")
         _require_bounds(self, "base_interval", "video_min_frames", "video_max_frames", "max_source_pixels")
+        if self.video_fps is not None:
+            _require_positive(self, "video_fps")
+            _require_bounds(self, "video_fps")
+            if self.video_sampling != "qwen3":
+                raise ConfigError("video_fps is of the rule video_sampling: qwen3; say that, or set base_interval")
+        if self.video_total_pixels is None and self.video_min_total_pixels is not None:
+            raise ConfigError("video_min_total_pixels has no effect without video_total_pixels; give that too")
+        both = [
+            name for name in ("video_min_frame_pixels", "video_max_frame_pixels") if getattr(self, name) is not None
+        ]
+        if self.video_total_pixels is not None and both:
+            raise ConfigError(f"video_total_pixels takes the place of {' and '.join(both)}; leave one of the two out")
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""
@@ -107,12 +143,15 @@ class EncodingConfig:
 
     def frame_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""
+        if self.video_total_pixels is not None:
+            return replace(self._limits(*_TOTAL_LIMITS, constants), over_all_frames=True)
         return self._limits("video_min_frame_pixels", "video_max_frame_pixels", constants)
 
     def _limits(self, low: str, high: str, constants: ModelConstants) -> PixelLimits:
         least, most = (
             getattr(self, name) or _DEFAULT_VISUAL_TOKENS[name] * constants.grid_factor**2 for name in (low, high)
         )
+        assert OF_MODEL not in (least, most), "the limits of the model folder were not looked up"
         _require_order(low, least, high, most)
         return PixelLimits(min_pixels=least, max_pixels=most)
 
@@ -122,9 +161,13 @@ class EncodingConfig:
 
     @property
     def frame_sampling(self) -> FrameSampling:
-        return FrameSampling(
-            base_interval=self.base_interval, min_frames=self.video_min_frames, max_frames=self.video_max_frames
+        sampling = FrameSampling(
+            base_interval=self.base_interval,
+            min_frames=self.video_min_frames,
+            max_frames=self.video_max_frames,
+            rule=self.video_sampling,
         )
+        return sampling if self.video_fps is None else replace(sampling, rate=self.video_fps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +195,10 @@ class RunConfig(EncodingConfig):
     pack_length: int = option(4096, "capacity of a pack in tokens")
     pack_patches: int | Literal["auto"] = option(AUTO, "capacity of a pack in patches; auto: from the data")
     packing: Literal["global", "none"] = option("global", "pack samples together, or write one sample a row")
+    durability: Literal["shard", "run"] = option(
+        "shard",
+        "shard: each is on the disk before it counts; run: all of a job at its end, checked if interrupted",
+    )
     shard_bytes: int = option(256 << 20, "size of a shard file, about, before it is compressed")
     limit: int | None = option(None, "use so many records of each dataset at most, the first ones: for a quick try")
     seed: int = option(0, "seed of the choice of records and of the order of packs")
@@ -171,11 +218,14 @@ class RunConfig(EncodingConfig):
     media_cache: Path | None = field(
         default=None,
         metadata=_help(
-            "folder for indexes of archives and for what compressed ones hold; may be removed after the run "
+            "folder for indexes of archives, and for what these or Parquet files hold compressed; may be removed after "
+            "the run "
             f"(default: that of output_dir, with {cache.SUFFIX} behind its name)"
         ),
     )
-    media_cache_bytes: int = option(1 << 38, "most that media_cache may hold, in bytes")
+    media_cache_bytes: int = option(
+        1 << 38, "most that media_cache may hold of media, in bytes; 0: nothing, then compressed tars can't be read"
+    )
     sample_timeout: float = option(300.0, "seconds that one sample may take before its decoder is killed")
     max_reject_share: float = option(0.1, "share of rejected samples above which the run ends with exit code 1")
 
@@ -191,7 +241,9 @@ class RunConfig(EncodingConfig):
                 f"output_dir {self.output_dir}: shards can't be written to a URL yet; name a folder, and copy it when "
                 "the run is done"
             )
-        _require_positive(self, "pack_length", "shard_bytes", "media_cache_bytes", "sample_timeout")
+        _require_positive(self, "pack_length", "shard_bytes", "sample_timeout")
+        if self.durability == "run" and self.executor == "ray":
+            raise ConfigError("durability run needs executor local: no machine can sync what another one wrote")
         if format_of(self.format, self.compress) is None:
             raise ConfigError(
                 f"compress {self.compress} does not go with format {self.format}: MindDataset could not expand it; "
@@ -207,7 +259,7 @@ class RunConfig(EncodingConfig):
             raise ConfigError(f"max_reject_share is {self.max_reject_share}; it is a share, from 0 to 1")
         if self.limit is not None:
             _require_positive(self, "limit")
-        for name in ("seed", "workers"):
+        for name in ("seed", "workers", "media_cache_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
 
@@ -219,6 +271,7 @@ class RunConfig(EncodingConfig):
             "output_dir",
             "format",
             "compress",
+            "durability",
             "workers",
             "executor",
             "task",
@@ -233,12 +286,18 @@ class RunConfig(EncodingConfig):
         if self.limit is None:  # so that it is no change to runs of before
             excluded.add("limit")
         images, frames = self.image_limits(constants), self.frame_limits(constants)
-        limits = {
-            "max_pixels": images.max_pixels,
-            "min_pixels": images.min_pixels,
-            "video_max_frame_pixels": frames.max_pixels,
-            "video_min_frame_pixels": frames.min_pixels,
-        }
+        limits: dict[str, Any] = {"max_pixels": images.max_pixels, "min_pixels": images.min_pixels}
+        if frames.over_all_frames:
+            excluded |= {"video_max_frame_pixels", "video_min_frame_pixels"}
+            limits |= {"video_total_pixels": frames.max_pixels, "video_min_total_pixels": frames.min_pixels}
+        else:
+            excluded |= {*_TOTAL_LIMITS}
+            limits |= {"video_max_frame_pixels": frames.max_pixels, "video_min_frame_pixels": frames.min_pixels}
+        if self.video_sampling == "interval":
+            excluded |= {"video_sampling", "video_fps"}
+        else:
+            excluded.add("base_interval")
+            limits["video_fps"] = self.frame_sampling.rate
         return {name: value for name, value in {**asdict(self), **limits}.items() if name not in excluded}
 
     @property
@@ -248,8 +307,7 @@ class RunConfig(EncodingConfig):
 
     @property
     def media_cache_of_run(self) -> cache.MediaCache:
-        whole = self.output_dir.resolve()
-        folder = whole.with_name(f"{whole.name}{cache.SUFFIX}") if self.media_cache is None else self.media_cache
+        folder = self.media_cache or cache.folder_beside(self.output_dir)
         return cache.MediaCache(folder=folder.absolute(), most_bytes=self.media_cache_bytes)
 
     @property
@@ -284,16 +342,21 @@ def _require_bounds(config: EncodingConfig, *names: str) -> None:
 
 
 SWEEPABLE = (
+    "model",
     "max_pixels",
     "min_pixels",
     "pack_length",
     "pack_patches",
     "packing",
+    "video_sampling",
     "base_interval",
+    "video_fps",
     "video_min_frames",
     "video_max_frames",
     "video_max_frame_pixels",
     "video_min_frame_pixels",
+    "video_total_pixels",
+    "video_min_total_pixels",
 )
 
 

@@ -37,7 +37,8 @@ class Reason(StrEnum):
     TOO_MANY_PATCHES = "too_many_patches"
     NOTHING_TO_LEARN = "nothing_to_learn"
     PATH_OUTSIDE = "path_outside"
-    AMBIGUOUS_PATH = "ambiguous_path"  # it fits several members of archives
+    AMBIGUOUS_PATH = "ambiguous_path"  # it fits several members of archives, or several files but for their case
+    UNSUPPORTED_LOCATION = "unsupported_location"  # a URL, or another place that is not read
 
 
 class SampleError(Exception):

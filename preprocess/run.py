@@ -20,7 +20,7 @@ from preprocess.plan.together import POLL_SECONDS, measure_with_others
 from preprocess.write.index import build_index, has_index, notes_dir
 from preprocess.write.materialise import ShardStage
 from shards.files.names import PLAN_DIR
-from shards.formats.writer import is_finished, remove_abandoned
+from shards.formats.writer import is_finished, remove_abandoned, sync_shard
 
 
 def plan_into_output(config: RunConfig, sources: Sources, executor: Executor, share: Share) -> PlanSummary:
@@ -66,6 +66,9 @@ def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share:
     folder, all_shards = config.output_dir, range(plan.num_shards)
     fingerprint = plan.run_fingerprint(config.shard_format)
     missing = [index for index in all_shards if index in share and not is_finished(folder, index, fingerprint)]
+    for index in missing:  # what a run with `durability: run` left when it was interrupted
+        sync_shard(folder, index, fingerprint, verify=True)
+    missing = [index for index in missing if not is_finished(folder, index, fingerprint)]
     if missing:
         hold.check()
         remove_manifest(folder)  # what is written now may differ from it: another decoder may crash
@@ -76,4 +79,6 @@ def materialise(config: RunConfig, plan: PlanSummary, executor: Executor, share:
         for _, sidecar in executor.run(ShardStage(config=config, hold=hold), missing, progress.take_up):
             num_bytes = sidecar.shard.num_bytes if sidecar.shard else 0
             progress.finish_job(num_bytes=num_bytes, rejects=len(sidecar.rejects))
+    for index in missing:
+        sync_shard(folder, index, fingerprint, verify=False)
     return sum(not is_finished(folder, index, fingerprint) for index in all_shards if index not in share)

@@ -9,6 +9,7 @@
     runs                    -> position_ids                        3D rope            rope.position_ids
 
 What differs between kinds of models stands in one module a family, `<family>.py`, found by the model_type of the
-constants (`families.py` holds the table and says what such a module must have). The modules named above ask it; nothing
-outside of this folder does. `geometry.py` and `runs.py` hold what several families' rules are made of.
+constants (`families.py` holds the table and says what such a module must have). The modules named above ask it, and so
+do those that encode samples or count their text. `geometry.py` and `runs.py` hold what several families' rules are made
+of: two ways to choose the frames of a video, and two to limit their size, of which the configuration takes one each.
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.cli.flags import ELSEWHERE
+from preprocess.cli.model_limits import notes_on_limits, with_limits_of_model
 from preprocess.config import SWEEPABLE, RunConfig
 from preprocess.errors import ConfigError
 from shards.errors import FlagError
@@ -20,7 +21,10 @@ Note = Callable[[str], None]  # takes a line that the user should read
 
 
 def parse_config(words: Sequence[str], note: Note) -> RunConfig:
-    """Flags -> RunConfig. Raises ConfigError in one line, and then has noted nothing; touches nothing."""
+    """Flags -> RunConfig. Raises ConfigError in one line, and then has noted nothing; touches nothing.
+
+    Raises ModelFolderError where a limit is the model's, and its folder does not say it.
+    """
     try:
         return config_of(read_settings(words, LISTS), note)
     except FlagError as error:
@@ -28,7 +32,7 @@ def parse_config(words: Sequence[str], note: Note) -> RunConfig:
 
 
 def config_of(settings: Sequence[Setting], note: Note) -> RunConfig:
-    """Raises FlagError or ConfigError in one line."""
+    """Raises FlagError, ConfigError or ModelFolderError in one line."""
     read = read_fields(settings, RunConfig, program="python -m preprocess run", elsewhere=ELSEWHERE)
     required = [field.name for field in fields(RunConfig) if field.default is MISSING]
     missing = [f"--{name}" for name in required if name not in read.values]
@@ -37,8 +41,9 @@ def config_of(settings: Sequence[Setting], note: Note) -> RunConfig:
     values = dict(read.values)
     if values.get("executor") == "ray":  # its actors have working directories of their own
         values = {name: _absolute(value) for name, value in values.items()}
-    config = RunConfig(**values)
-    for line in read.notes:
+    written = RunConfig(**values)
+    config = with_limits_of_model(written)
+    for line in (*read.notes, *notes_on_limits(written)):
         note(line)
     return config
 
@@ -62,6 +67,7 @@ def describe_flags(command: str) -> str:
             "packs of a training step (a device's batch x accumulation x devices), for the steps of --sweep"
             " (default: 1)",
         ),
+        ("--rejects FILE", "write the rejected samples there, a line of JSON each, as rejects.jsonl of a run has them"),
     )
     return help_text(
         RunConfig,

@@ -39,9 +39,17 @@ class MediaCache:
         finally:
             os.close(descriptor)
 
-    def put(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+    def recount(self) -> None:
+        """By what stands there: processes that were killed had reserved more."""
+        held = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file() and path.name != _SIZE_NAME)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / _SIZE_NAME, b"%-31d\n" % held)
+
+
+def folder_beside(output_dir: Path) -> Path:
+    """Where it is by default."""
+    whole = output_dir.resolve()
+    return whole.with_name(f"{whole.name}{SUFFIX}")
 
 
 _used: list[MediaCache] = []
@@ -50,6 +58,10 @@ _used: list[MediaCache] = []
 def use(cache: MediaCache) -> None:
     """From now on, in this process."""
     _used[:] = [cache]
+
+
+def if_any() -> MediaCache | None:
+    return _used[0] if _used else None
 
 
 def in_use() -> MediaCache:

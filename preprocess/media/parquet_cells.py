@@ -1,26 +1,24 @@
 """Media embedded in Parquet files: the kind of source whose bytes stand in one cell.
 
-`MediaSource.path` is the Parquet file; `row`, `column` and `item` (of a list) say where in it. Cells are
-`{bytes, path}` structs or lists of them. Size and version are those of the file.
+`MediaSource.path` is the Parquet file; `row`, `column` and `item` say where in it. Cells are `{bytes, path}` structs,
+at any depth of lists and other structs; `item` numbers those of a row (`media_columns.py`). Size and version are
+those of the file.
 """
 
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from preprocess.errors import FatalError, SampleError
 from preprocess.media import files
 from preprocess.media.places import Place
+from preprocess.media.row_groups import has_bytes, read_cell
 from preprocess.sample import MediaSource, MediaStamp
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +34,7 @@ class EmbeddedMedium:
     def reveal(self) -> MediaSource | str | None:
         """The cell as a source where it holds bytes, else the path that is written in it. Raises FatalError."""
         source = MediaSource(path=self.path, row=self.row, column=self.column, item=self.item)
-        return source if _read_cell(source).is_valid else self.written
+        return source if _asked(has_bytes, source) else self.written
 
 
 def owns(source: MediaSource) -> bool:
@@ -52,7 +50,9 @@ def describe(source: MediaSource) -> str:
 
 
 def open_medium(source: MediaSource) -> io.BytesIO:
-    return io.BytesIO(_read_cell(source).as_py())
+    content = _asked(read_cell, source)
+    assert content is not None, "it held bytes when the record was read"
+    return io.BytesIO(content)
 
 
 def open_stamped(source: MediaSource) -> tuple[io.BytesIO, MediaStamp]:
@@ -79,41 +79,14 @@ def read_error(source: MediaSource, error: OSError | ValueError) -> SampleError 
     return files.error_of_file(describe(source), error)
 
 
-def _read_cell(source: MediaSource) -> pa.BinaryScalar:
+def _asked(ask: Callable[[str, int, str, int], _T], source: MediaSource) -> _T:
     """Raises FatalError: the file is the annotation file, which could be read when the record was."""
     import pyarrow as pa
 
     try:
-        group, offset = _row_group(source.path, source.row)
-        cell = _row_group_column(source.path, group, source.column)[offset]
-        item = cell if isinstance(cell, pa.StructScalar) else cell[source.item]
-        return item["bytes"]
+        return ask(source.path, source.row, source.column, source.item)
     except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
         name = describe(source)
         if isinstance(error, OSError) and error.errno is not None:
             raise FatalError(f"{name}: {error}; mend that and run again: the file itself may be whole") from None
         raise FatalError(f"{name}: the annotation file changed or broke while it was read ({error})") from None
-
-
-def _row_group(path: str, row: int) -> tuple[int, int]:
-    """Row group that holds `row`, and the row's offset in it."""
-    ends = _open_parquet(path)[1]
-    group = bisect_right(ends, row)
-    if group == len(ends):
-        raise ValueError(f"row {row} is beyond the end")
-    return group, row - (ends[group - 1] if group else 0)
-
-
-@lru_cache(maxsize=2)
-def _row_group_column(path: str, group: int, column: str) -> pa.ChunkedArray:
-    """Neighbouring rows share a row group, which Parquet can't read in parts."""
-    return _open_parquet(path)[0].read_row_group(group, columns=[column])[column]
-
-
-@lru_cache(maxsize=16)
-def _open_parquet(path: str) -> tuple[pq.ParquetFile, list[int]]:
-    """The file, which stays open because its footer takes long to parse, and the row after each of its row groups."""
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path)
-    return file, list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))

@@ -33,9 +33,15 @@ def resolve_path(written: str, data_path: Path | None, *, follow_links: bool) ->
     path = _normal(os.path.join(root, written))
     if not path.startswith(f"{root}/") and os.path.commonpath([root, path]) != root:
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {root}; move the file or widen data_path")
-    if not follow_links and os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
+    if not follow_links and os.path.realpath(path) != _normal(
+        f"{os.path.realpath(root)}/{os.path.relpath(path, root)}"
+    ):
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} goes through a link, and follow_links is false")
     return path
+
+
+def _behind(root: str, below: str) -> str:
+    return root if below == "." else os.path.join(root, below)
 
 
 def _normal(path: str | Path) -> str:

@@ -41,5 +41,6 @@ def as_written(data_path: DataPath) -> str | list[str] | None:
     return None if data_path is None else str(data_path)
 
 
-def archives_of_places(data_path: DataPath) -> tuple[str, ...]:
-    return tuple(name for place in places_of(data_path) if isinstance(place, Archives) for name in place.archives)
+def archives_of_places(data_path: DataPath) -> tuple[tuple[str, ...], ...]:
+    """Of each place that is archives, these."""
+    return tuple(place.archives for place in places_of(data_path) if isinstance(place, Archives))

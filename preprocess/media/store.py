@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO, Any, Protocol
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import confined_files, files, parquet_cells, remote_files
 from preprocess.media.archives import members
-from preprocess.media.places import DataPath, Place, places_of
+from preprocess.media.frame_lists import FrameLists
+from preprocess.media.paths import resolve_path, root_of
+from preprocess.media.places import Archives, DataPath, Place, RemoteFolder, places_of
+from preprocess.media.values import inline
+from preprocess.media.values.names import find_name
+from preprocess.media.values.spellings import spellings_of
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.hashing import sha256_of
+
+PathCase = Literal["exact", "ignore"]
 
 
 class Kind(Protocol):
@@ -57,8 +65,14 @@ class Kind(Protocol):
         """Tell a source that is wrong (a reject) from a disk or machine that fails (fatal)."""
 
 
+def _kind_of(source: MediaSource) -> Kind:
+    return next(kind for kind in KINDS if kind.owns(source))
+
+
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
+    FrameLists(_kind_of),
+    inline,
     members,
     remote_files,
     parquet_cells,
@@ -67,41 +81,68 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def _kind_of(source: MediaSource) -> Kind:
-    return next(kind for kind in KINDS if kind.owns(source))
-
-
 def reveal(value: Any) -> Any:
     """A value of a record with what it stands for: a source, or what is written, where it is a reader's placeholder.
 
-    Any other value as it is. Raises FatalError.
+    Any other value as it is. Raises FatalError, or SampleError where it can't be a source.
     """
-    return value.reveal() if isinstance(value, parquet_cells.EmbeddedMedium) else value
+    return value.reveal() if is_placeholder(value) else value
 
 
-def locate(written: str, data_path: DataPath, *, follow_links: bool) -> MediaSource:
+def is_placeholder(value: Any) -> bool:
+    """Whether a reader put it in the place of a medium."""
+    return isinstance(value, parquet_cells.EmbeddedMedium | inline.InlineMedium)
+
+
+def locate(written: str, data_path: DataPath, *, follow_links: bool, path_case: PathCase = "exact") -> MediaSource:
     """The medium that a text in an annotation names, by the rules of its kind; for files those of `paths.py`.
 
-    Of several places, the first that has it. Raises SampleError (path_outside, missing_file, ambiguous_path).
+    Of several places, the first that has it; of several spellings, the first that is in any. Raises SampleError
+    (path_outside, missing_file, ambiguous_path, unsupported_location).
     """
-    places = places_of(data_path)
+    places, spellings = places_of(data_path), spellings_of(written)
+    if len(places) == len(spellings) == 1 and path_case == "exact":
+        return _locate_in(spellings[0], places[0], follow_links)
+    errors: list[SampleError] = []
+    for spelled in spellings:
+        for place in places:
+            try:
+                source = _locate_in(spelled, place, follow_links)
+                stamp_of(source)
+                return source
+            except SampleError as error:
+                if error.reason not in (Reason.MISSING_FILE, Reason.PATH_OUTSIDE):
+                    raise
+                errors.append(error)
+    ignore_case = path_case == "ignore"
+    if ignore_case or not written.isascii():
+        for place in places:
+            if (found := _locate_otherwise(spellings[0], place, follow_links, ignore_case)) is not None:
+                return found
     if len(places) == 1:
-        return _locate_in(written, places[0], follow_links)
-    is_outside = True
-    for place in places:
-        try:
-            source = _locate_in(written, place, follow_links)
-            stamp_of(source)
-            return source
-        except SampleError as error:
-            if error.reason not in (Reason.MISSING_FILE, Reason.PATH_OUTSIDE):
-                raise
-            is_outside = is_outside and error.reason == Reason.PATH_OUTSIDE
+        raise next((error for error in errors if error.reason == Reason.PATH_OUTSIDE), errors[0])
+    is_outside = all(error.reason == Reason.PATH_OUTSIDE for error in errors)
     reason = Reason.PATH_OUTSIDE if is_outside else Reason.MISSING_FILE
     raise SampleError(reason, f"{written!r} is in none of {', '.join(map(str, places))}", written)
 
 
+def _locate_otherwise(spelled: str, place: Place | None, follow_links: bool, ignore_case: bool) -> MediaSource | None:
+    """In a folder or an archive, under another name for the same, by `values/names.py`."""
+    if isinstance(place, Archives):
+        return members.locate_otherwise(spelled.replace("\\", "/"), place, ignore_case=ignore_case)
+    if not isinstance(place, Path | None):
+        return None
+    try:
+        path = resolve_path(spelled.replace("\\", "/"), place, follow_links=True)
+    except SampleError:
+        return None  # said of each spelling
+    found = find_name(path, root_of(place), ignore_case=ignore_case, follow_links=follow_links)
+    return None if found is None else _locate_in(found, place, follow_links)
+
+
 def _locate_in(written: str, place: Place | None, follow_links: bool) -> MediaSource:
+    if isinstance(place, RemoteFolder):
+        written = written.removeprefix(f"{place.url}/")
     sources = (kind.locate(written, place, follow_links=follow_links) for kind in KINDS)
     return next(source for source in sources if source is not None)
 

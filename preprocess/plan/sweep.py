@@ -3,34 +3,39 @@
 Every sample is measured once, without a capacity, so that nothing is rejected for its size. The sizes that headers told
 then give the counts under any limits, by the same functions as in a plan: each line of the table is what `plan` and
 `run` say with that configuration. A line says so where they would refuse it, because no MindRecord page holds a pack.
+What other rules reject is measured anew: under another model, and with limits over all frames.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from preprocess.arithmetic.geometry import PixelLimits
-from preprocess.arithmetic.grids import image_grid, sample_frames, video_grid
+from preprocess.arithmetic.families import family_of
+from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
+from preprocess.arithmetic.grids import asked_limits, image_grid, sample_frames, video_grid
 from preprocess.config import Combination, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
+from preprocess.errors import SampleError
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.progress import StageProgress
 from preprocess.jobs.stage import Signal
 from preprocess.plan.gather import MeasuredTotals, append, as_numpy, gather
-from preprocess.plan.inputs import Sources
+from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import largest_pack
 from preprocess.plan.parts import measure
 from preprocess.plan.sizes import Counts, PackedItems, SampleSizes, SizeColumns, fits, pack_samples
 from preprocess.plan.tables import read_part
-from preprocess.sample import MeasuredSample
+from preprocess.sample import MeasuredSample, MediumSettings
 from shards import ModelConstants, RowTooLarge
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
@@ -38,6 +43,9 @@ from shards.manifest import MOST_TOKENS
 
 _NO_CAPACITY = MOST_TOKENS  # the largest that a run may ask for
 _SIZES_REMEMBERED = 1 << 16
+_TYPES = {"i": pa.int32(), "q": pa.int64(), "d": pa.float64()}  # by the codes of `array`
+_SETTING_NAMES = tuple(each.name for each in fields(MediumSettings))
+_SETTINGS = {f"settings.{name}": "d" if name in ("fps", "start", "end") else "q" for name in _SETTING_NAMES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +64,65 @@ class SweepLine:
     num_steps: int  # an epoch
 
 
+@dataclass(frozen=True, kw_only=True)
+class InEveryLine:
+    """Samples read, each once, and those of them that every configuration rejects."""
+
+    num_records: int
+    rejects: Mapping[str, Mapping[str, int]]  # dataset -> reason -> samples
+
+
 def run_sweep(
     config: RunConfig, sweep: Sweep, sources: Sources, folder: Path, executor: Executor
-) -> tuple[MeasuredTotals, list[SweepLine]]:
-    """Measure into the empty `folder`. What measuring counted and rejected, and the line of each combination."""
-    config = replace(config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
+) -> tuple[InEveryLine, list[SweepLine]]:
+    """Measure into the empty `folder`. What all lines have in common, and the line of each combination.
+
+    `sources` are those of `config`. Raises what `open_sources` raises, for another model.
+    """
     longest = max(combination.config.pack_length for combination in sweep.combinations)
+    alike: dict[tuple[Path, bool], list[Combination]] = {}
+    for combination in sweep.combinations:
+        alike.setdefault(_rules_of_rejects(combination.config), []).append(combination)
+    all_totals: list[MeasuredTotals] = []
+    lines: dict[tuple[str, ...], SweepLine] = {}  # by the values as they are written
+    for number, (rules, combinations) in enumerate(alike.items()):
+        own = sources if rules == _rules_of_rejects(config) else open_sources(combinations[0].config)
+        measured = folder / str(number)
+        measured.mkdir()
+        totals, own_lines = _run_alike(combinations, own, measured, executor, longest)
+        all_totals.append(totals)
+        for combination, line in zip(combinations, own_lines, strict=True):
+            num_steps = -(-line.num_packs // sweep.packs_per_step)
+            lines[combination.values] = replace(line, num_steps=num_steps)
+    return _in_every_line(all_totals), [lines[combination.values] for combination in sweep.combinations]
+
+
+def _rules_of_rejects(config: RunConfig) -> tuple[Path, bool]:
+    """Where these are equal, so is what measuring rejects, whatever the limits are."""
+    return config.model, config.video_total_pixels is not None
+
+
+def _in_every_line(all_totals: Sequence[MeasuredTotals]) -> InEveryLine:
+    first, *others = all_totals
+    common = {name: Counter(reasons) for name, reasons in first.rejects.items()}
+    for totals in others:
+        common = {name: reasons & Counter(totals.rejects.get(name, {})) for name, reasons in common.items()}
+    return InEveryLine(num_records=first.num_records, rejects=common)
+
+
+def _run_alike(
+    combinations: Sequence[Combination], sources: Sources, folder: Path, executor: Executor, longest: int
+) -> tuple[MeasuredTotals, list[SweepLine]]:
+    """Those of which measuring rejects the same. The lines have no steps yet."""
+    config = replace(combinations[0].config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
     num_parts = measure(config, sources, folder, executor, most_text_tokens=longest)
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
-    images = _Media("images", height="i", width="i")
-    videos = _Media("videos", height="i", width="i", num_frames="q", fps="d")
+    images = _Media("images", {"height": "i", "width": "i", **_SETTINGS})
+    videos = _Media("videos", {"height": "i", "width": "i", "num_frames": "q", "fps": "d", **_SETTINGS})
     for _ in gather(folder, num_parts, sources.plan_fingerprint, totals, columns, images, videos):
         pass  # rejects, of which the totals has the number
     sizes = columns.sizes()
-    text_tokens = _count_text(config, sweep, sources, folder, executor, totals, sizes)
+    text_tokens = _count_text(config, combinations, sources, folder, executor, totals, sizes)
 
     def line(combination: Combination) -> SweepLine:
         config, constants = combination.config, sources.constants
@@ -78,7 +131,7 @@ def run_sweep(
         visual_tokens = constants.num_visual_tokens(image_patches + video_patches)
         resized = replace(
             sizes,
-            tokens=text_tokens[config.image_limits(constants)] + visual_tokens,
+            tokens=text_tokens[_rules_of_text(config, constants)] + visual_tokens,
             image_patches=image_patches,
             video_patches=video_patches,
         )
@@ -94,10 +147,10 @@ def run_sweep(
             pack_length=config.pack_length,
             pack_patches=packed.pack_patches,
             num_bytes=int(kept.num_bytes(constants)[packed.rows].sum()),
-            num_steps=-(-packed.num_packs // sweep.packs_per_step),
+            num_steps=0,
         )
 
-    return totals, [line(combination) for combination in sweep.combinations]
+    return totals, [line(combination) for combination in combinations]
 
 
 def _is_writable(sizes: SampleSizes, packed: PackedItems, config: RunConfig, constants: ModelConstants) -> bool:
@@ -117,7 +170,7 @@ def _refused(combination: Combination) -> tuple[str, ...]:
 class _Media:
     """All images, or all videos, of the measured samples: columns of shape (num_media,)."""
 
-    def __init__(self, kind: str, **types: str) -> None:
+    def __init__(self, kind: str, types: Mapping[str, str]) -> None:
         """`types` of what headers say, as codes of `array`: the columns, in this order."""
         self._kind = kind
         self._num_rows = 0
@@ -132,7 +185,8 @@ class _Media:
         own_rows = np.arange(self._num_rows, self._num_rows + len(samples), dtype=np.int32)
         append(self._rows, np.repeat(own_rows, pc.list_value_length(media).to_numpy()))
         for name, column in self._columns.items():
-            append(column, pc.struct_field(media.flatten(), name).to_numpy())
+            values = pc.struct_field(media.flatten(), name.split("."))
+            append(column, pc.fill_null(values.cast(_TYPES[column.typecode]), 0).to_numpy())
         self._num_rows += len(samples)
 
     def patches_by_row(self, num_patches: Callable[..., int]) -> Counts:
@@ -142,62 +196,83 @@ class _Media:
         return np.bincount(as_numpy(self._rows), patches, self._num_rows).astype(np.int32)
 
 
-def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int) -> int:
-    return prod(image_grid(height, width, config.image_limits(constants), constants))
+def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int, *asked: Any) -> int:
+    limits = asked_limits(config.image_limits(constants), _settings(asked))
+    return prod(image_grid(height, width, limits, constants))
 
 
 def _video_patches(
-    config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float
+    config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float, *asked: Any
 ) -> int:
-    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling, constants))
-    return prod(video_grid(num_sampled, height, width, config.frame_limits(constants), constants))
+    settings = _settings(asked)
+    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling, constants, settings))
+    limits = asked_limits(config.frame_limits(constants), settings)
+    return prod(video_grid(num_sampled, height, width, limits, constants))
+
+
+def _settings(asked: Sequence[Any]) -> MediumSettings:
+    """From the columns of `_SETTINGS`, in their order."""
+    return MediumSettings(**dict(zip(_SETTING_NAMES, asked, strict=True)))
+
+
+TextRules = tuple[PixelLimits, FrameSampling | None]
+
+
+def _rules_of_text(config: RunConfig, constants: ModelConstants) -> TextRules:
+    """What texts depend on: boxes on the limits for images, the times that some families write on the frames."""
+    pieces = family_of(constants.model_type).video_pieces((1, 2, 2), (0, 1), 1.0, 1.0)
+    writes_times = any(isinstance(piece, str) for piece in pieces)
+    return config.image_limits(constants), config.frame_sampling if writes_times else None
 
 
 def _count_text(
     config: RunConfig,
-    sweep: Sweep,
+    combinations: Sequence[Combination],
     sources: Sources,
     folder: Path,
     executor: Executor,
     totals: MeasuredTotals,
     sizes: SampleSizes,
-) -> Mapping[PixelLimits, Counts]:
-    """Tokens that are not visual, (num_rows,), under each limits for images. Only boxes make them differ."""
-    as_measured = sizes.tokens - sources.constants.num_visual_tokens(sizes.patches)
-    all_limits = sorted(
-        {combination.config.image_limits(sources.constants) for combination in sweep.combinations}, key=astuple
-    )
+) -> Mapping[TextRules, Counts]:
+    """Tokens that are not visual, (num_rows,), by each of the rules that occur."""
+    constants = sources.constants
+    as_measured = sizes.tokens - constants.num_visual_tokens(sizes.patches)
+    configs = {_rules_of_text(combination.config, constants): combination.config for combination in combinations}
+    counted = {rules: as_measured.copy() for rules in configs}
     has_boxes = {use.dataset.name: use.dataset.boxes != "none" for use in sources.uses}
-    parts = [part for part, dataset in enumerate(totals.part_datasets) if has_boxes[dataset]]
-    if not parts:
-        return dict.fromkeys(all_limits, as_measured)
-    counted = {limits: as_measured.copy() for limits in all_limits}
+    times_differ = len({sampling for _, sampling in configs}) > 1
     ends = np.cumsum(totals.part_samples)
-    stage = RecountStage(config=config, folder=folder, fingerprint=sources.plan_fingerprint, limits=tuple(all_limits))
+    rows = [slice(int(end) - number, int(end)) for end, number in zip(ends, totals.part_samples, strict=True)]
+    parts = [
+        part
+        for part, dataset in enumerate(totals.part_datasets)
+        if has_boxes[dataset] or (times_differ and sizes.video_patches[rows[part]].any())
+    ]
+    if not parts:
+        return counted
+    stage = RecountStage(
+        config=config, folder=folder, fingerprint=sources.plan_fingerprint, configs=tuple(configs.values())
+    )
     with StageProgress("count text", sum(totals.part_samples[part] for part in parts)) as progress:
         for part, text_tokens in executor.run(stage, parts, progress.take_up):
-            rows = slice(int(ends[part]) - totals.part_samples[part], int(ends[part]))
-            for limits, tokens in zip(all_limits, text_tokens, strict=True):
-                counted[limits][rows] = tokens
+            for rules, tokens in zip(configs, text_tokens, strict=True):
+                counted[rules][rows[part]] = tokens
     return counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecountStage:
-    """Encodes text again whose coordinates follow the size of the images; a job is the number of a part."""
+    """Encodes text again that follows the size of images or the frames of videos; a job is the number of a part."""
 
     config: RunConfig
     folder: Path  # of the plan
     fingerprint: str
-    limits: tuple[PixelLimits, ...]
+    configs: tuple[RunConfig, ...]  # of each rules
 
     def load(self) -> LoadedRecountStage:
         encoder = SampleEncoder.load(self.config.model, self.config)
-        configs = (
-            replace(self.config, min_pixels=limits.min_pixels, max_pixels=limits.max_pixels) for limits in self.limits
-        )
         return LoadedRecountStage(
-            self.folder, self.fingerprint, tuple(replace(encoder, config=config) for config in configs)
+            self.folder, self.fingerprint, tuple(replace(encoder, config=config) for config in self.configs)
         )
 
 
@@ -205,13 +280,13 @@ class RecountStage:
 class LoadedRecountStage:
     folder: Path
     fingerprint: str
-    encoders: tuple[SampleEncoder, ...]  # for each limits
+    encoders: tuple[SampleEncoder, ...]  # of each rules
 
     def do_item(self, measured: MeasuredSample) -> list[int]:
         return [_num_text_tokens(encoder, measured) for encoder in self.encoders]
 
     def do_job(self, part: int, do_item: Callable[[MeasuredSample], list[int]], before_item: Signal) -> Counts:
-        """(num_limits, num_samples)"""
+        """(num_rules, num_samples)"""
         counts = []
         for measured in read_part(self.folder, part, self.fingerprint):
             before_item()
@@ -220,5 +295,9 @@ class LoadedRecountStage:
 
 
 def _num_text_tokens(encoder: SampleEncoder, measured: MeasuredSample) -> int:
-    resized = encoder.remeasure(measured)
+    """More than any pack holds where these rules reject the sample: too many frames of a large video."""
+    try:
+        resized = encoder.remeasure(measured)
+    except SampleError:
+        return _NO_CAPACITY + 1
     return resized.num_tokens - encoder.constants.num_visual_tokens(resized.num_patches)

@@ -18,9 +18,10 @@ from typing import Any, get_args
 from preprocess.errors import ConfigError
 from preprocess.media.data_path import parse_data_path
 from preprocess.media.places import DataPath
+from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.training_flags import LossTurns
-from preprocess.read.options import MediaPosition, Reasoning, check_options
+from preprocess.read.options import MediaPosition, Reasoning, check_options, with_numbers
 from preprocess.read.python_registry import read_python_registry
 from preprocess.sample import BoxMode
 from shards.files.paths import expanded, path_flaw
@@ -36,6 +37,7 @@ class Dataset:
     annotation_path: Path | tuple[Path, ...]  # `annotation_files.py` says which files it names
     data_path: DataPath  # None: media paths are absolute
     annotation_format: AnnotationFormat = "auto"
+    path_case: PathCase = "exact"  # ignore: a file whose name differs in case alone is taken, where there is no other
     follow_links: bool = True  # False: media behind links below data_path are rejected
     boxes: BoxMode = "none"  # what bbox_2d and point_2d in answers mean; they are rewritten to resized pixels
     columns: Mapping[str, str] = field(default_factory=dict)  # by a key of a form: what the records call it
@@ -43,6 +45,10 @@ class Dataset:
     loss_turns: LossTurns = "all"  # which answers are learned, where a record does not say it itself
     reasoning: Reasoning = "refuse"  # what becomes of reasoning_content
     allow_tokens: Sequence[str] = ()  # special tokens that may stand in its texts
+    min_pixels: int | None = None  # of each image and each frame, where a record says nothing; None: as the run says
+    max_pixels: int | None = None
+    nframes: int | None = None  # of each video
+    fps: float | None = None  # sampled frames per second; of lists of frames those that they hold
     registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:
@@ -118,7 +124,7 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
         annotation_path=files if isinstance(annotation_path, list) else files[0],
         data_path=data_path,
         registry=registry_path,
-        **options,
+        **with_numbers(options),
     )
 
 

@@ -62,12 +62,14 @@ class LoadedShardStage:
         self._output_dir = config.output_dir
         self._fingerprint = summary.run_fingerprint(config.shard_format)
         self._plan_fingerprint = summary.fingerprint
+        self._syncs = config.durability == "shard"
         self._check_hold = (lambda: None) if hold is None else hold.check
         self._write_shard = partial(
             write_shard,
             format=config.shard_format,
             largest_row_bytes=summary.largest_row_bytes,
             fingerprint=self._fingerprint,
+            syncs=self._syncs,
             before_publishing=self._check_hold,
         )
         self._encoder = encoder
@@ -93,6 +95,7 @@ class LoadedShardStage:
             rejects=tuple(reject.to_plan_json() for reject in job.rejects),
             num_media=len(job.media),
             num_reused=job.num_reused,
+            synced=self._syncs or written.entry is None,
             slowest=slowest_of_shard(job.timings),
             notes={name: dict(sorted(notes.items())) for name, notes in sorted(job.notes.items())},
         )

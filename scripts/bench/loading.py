@@ -3,7 +3,8 @@
     python scripts/bench/loading.py [--quick]
 
 Four ranks load a model of 400 MB with zero_stage 0 and 3. Counted is the most that the process of a rank had in memory
-at any time, until its weights are there: beyond what it had after MindSpore was loaded, and in all.
+at any time until its weights are there: its own, without the libraries that processes of a machine share; and of that,
+what it took beyond what it had when MindSpore was loaded.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ def main() -> None:
         num_bytes = (folder / "model" / "model.safetensors").stat().st_size
         print(f"{num_bytes / 1e6:.0f} MB of weights, {NUM_RANKS} ranks")
         found = {stage: start_ranks(folder, stage) for stage in STAGES}
-    for stage, (beyond, whole) in found.items():
-        print(f"zero_stage {stage}{beyond / 1e6:10.0f} MB beyond MindSpore{whole / 1e6:10.0f} MB in all")
-    (beyond_0, whole_0), (beyond_3, whole_3) = found.values()
+    for stage, (beyond, own) in found.items():
+        print(f"zero_stage {stage}{own / 1e6:10.0f} MB of a process, {beyond / 1e6:.0f} of them by loading")
+    (beyond_0, own_0), (beyond_3, own_3) = found.values()
     result = {
         "bytes_of_weights": num_bytes,
-        "peak_stage0": beyond_0,
-        "peak_stage3": beyond_3,
-        "peak_share": round(beyond_3 / beyond_0, 3),
-        "peak_share_of_the_process": round(whole_3 / whole_0, 3),
+        "peak_stage0": own_0,
+        "peak_stage3": own_3,
+        "peak_share": round(own_3 / own_0, 3),
+        "peak_share_of_loading": round(beyond_3 / beyond_0, 3),
     }
     print(json.dumps(result))
 
 
 def start_ranks(folder: Path, stage: int) -> tuple[int, int]:
-    """The largest of all ranks: bytes of the peak beyond what was there before loading, and of the whole process."""
+    """The largest of all ranks: bytes of the peak beyond what was there before loading, and of all that is its own."""
     from train.cluster.launch.job import read_job
     from train.cluster.launch.launcher import launch
 
@@ -72,7 +73,7 @@ def start_ranks(folder: Path, stage: int) -> tuple[int, int]:
     results = [json.loads(line.removeprefix(_RESULT)) for line in lines if line.startswith(_RESULT)]
     if code or len(results) != NUM_RANKS:
         raise SystemExit("\n".join(lines))
-    return max(beyond for beyond, _ in results), max(whole for _, whole in results)
+    return max(beyond for beyond, _ in results), max(own for _, own in results)
 
 
 def load(model: Path, stage: int) -> None:
@@ -95,7 +96,7 @@ def load(model: Path, stage: int) -> None:
         model_in_ranks = build_model(model)
     peak = status("VmHWM")
     assert model_in_ranks
-    print(_RESULT + json.dumps([peak - before, peak]), flush=True)
+    print(_RESULT + json.dumps([peak - before, peak - status("RssFile")]), flush=True)
     world.barrier()
     say_done()
 

@@ -1,12 +1,12 @@
-"""Builds the whole demo folder:
+"""Builds the whole demo folder, for a model of one of the families:
 
 OUT_DIR/
     run.yaml                      configuration of `python -m preprocess`, paths relative to itself
     datasets.yaml, datasets.py    the same registry twice, as YAML and as the Qwen scripts have it
     annotations/                  one file per dataset
     media/images/, media/clips/
-    model/                        a tiny Qwen2.5-VL in the Hugging Face layout
-    demo.json                     written last: which version of this code made the folder, and the counts
+    model/                        a tiny model in the Hugging Face layout
+    demo.json                     written last: which version of this code made the folder, the family, and the counts
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from demo_annotations import (
 )
 from demo_clips import CLIPS, write_demo_clip
 from demo_images import THIN, pictures, write_picture
-from demo_model import write_model_folder
+from demo_model import FAMILIES, SIZES, write_model_folder
 
 STAMP = "demo.json"
 
-RUN_YAML = f"""\
+RUN_YAML = """\
 # Everything here can be overridden on the command line. Paths are relative to this file.
 model: model
 datasets: datasets.yaml
-dataset_use: {DATASET_USE}
+dataset_use: {dataset_use}
 output_dir: shards
 
 pack_length: 768
-max_pixels: 128*28*28
-min_pixels: 4*28*28
+max_pixels: 128*{cell}*{cell}
+min_pixels: 4*{cell}*{cell}
 
 base_interval: 0.5
 video_min_frames: 4
 video_max_frames: 8
-video_max_frame_pixels: 36*28*28
-video_min_frame_pixels: 4*28*28
+video_max_frame_pixels: 36*{cell}*{cell}
+video_min_frame_pixels: 4*{cell}*{cell}
 
 seed: 0
 """
@@ -72,6 +72,7 @@ class Demo:
     """Where the parts of a built demo are, and what it holds. Sizes in bytes."""
 
     root: Path
+    family: str  # model_type
     num_images: int
     num_clips: int
     num_records: int
@@ -103,22 +104,22 @@ class Demo:
         return self.root / "model"
 
 
-def build(root: Path) -> tuple[Demo, bool]:
+def build(root: Path, family: str = next(iter(FAMILIES))) -> tuple[Demo, bool]:
     """Build the demo at `root`, or reuse the one that is there; says whether it was reused.
 
     The folder appears whole or not at all. Raises ForeignFolderError where `root` holds anything else.
     """
     version = content_version()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        return _reuse(root, version), True
+        return _reuse(root, version, family), True
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
         made = Path(scratch) / "demo"
-        counts = _write_all(made)
-        stamp = {"content_version": version, **counts}
+        counts = _write_all(made, family)
+        stamp = {"content_version": version, "family": family, **counts}
         (made / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
         made.replace(root)
-    return Demo(root=root, **counts), False
+    return Demo(root=root, family=family, **counts), False
 
 
 def content_version() -> str:
@@ -131,7 +132,7 @@ def content_version() -> str:
     return digest.hexdigest()[:16]
 
 
-def _reuse(root: Path, version: str) -> Demo:
+def _reuse(root: Path, version: str, family: str) -> Demo:
     try:
         stamp = json.loads((root / STAMP).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
@@ -140,10 +141,13 @@ def _reuse(root: Path, version: str) -> Demo:
         raise ForeignFolderError(
             f"{root} holds the demo of another version of this code; remove it, or name a new folder"
         )
-    return Demo(root=root, **stamp)
+    demo = Demo(root=root, **stamp)
+    if demo.family != family:
+        raise ForeignFolderError(f"{root} holds the demo of {demo.family}; remove it, or name a new folder")
+    return demo
 
 
-def _write_all(root: Path) -> dict[str, int]:
+def _write_all(root: Path, family: str) -> dict[str, int]:
     """Write everything but the stamp; returns the counts that the stamp and `Demo` carry."""
     images, clips = root / MEDIA / IMAGES, root / MEDIA / CLIPS_FOLDER
     images.mkdir(parents=True)
@@ -156,8 +160,9 @@ def _write_all(root: Path) -> dict[str, int]:
     records = datasets(drawn)
     write_annotations(root, records)
     corpus = [text for dataset in records.values() for text in texts(dataset)]
-    write_model_folder(root / "model", corpus + len(corpus) * list(CHAT_TEXTS))
-    (root / "run.yaml").write_text(RUN_YAML, encoding="utf-8")
+    write_model_folder(root / "model", corpus + len(corpus) * list(CHAT_TEXTS), family=family)
+    cell = SIZES[family].patch_size * SIZES[family].merge_size
+    (root / "run.yaml").write_text(RUN_YAML.format(dataset_use=DATASET_USE, cell=cell), encoding="utf-8")
     return {
         "num_images": len(drawn) + 1,
         "num_clips": len(CLIPS),

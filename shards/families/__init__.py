@@ -7,6 +7,7 @@
 
     read_model_constants(folder)          model folder                  -> ModelConstants, which the manifest keeps
     family.num_windows                    grids                         -> a maximum of the manifest
+    family.video_runs                     grid of a video               -> grids of the runs of its tokens
     family.order_frame                    size of a frame               -> order and places of its patches
     family.new_tower_inputs, fill_...     frames of a pack              -> what only this vision tower reads of a batch
 
@@ -16,7 +17,8 @@ A new family is one module in each of three rooms of the same name, and one line
     preprocess/arithmetic/<family>.py     preprocess.arithmetic.families.FAMILIES   template, frames, sizes, positions
     train/models/<family>/                train.models.FAMILIES                     the model
 
-tests/test_families.py says which families have all three.
+tests/test_families.py says which families have all three. A model_type whose models differ in what one room does not
+see shares the module of another there: `qwen3_vl_moe`.
 """
 
 from __future__ import annotations

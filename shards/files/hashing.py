@@ -60,11 +60,13 @@ def _sync(file: IO[bytes] | io.FileIO) -> None:
 class HashedFile(io.FileIO):
     """A new file, written front to back and hashed on the way.
 
-    It goes to the disk in pieces, so that the last sync, for which someone waits, has little left to do.
+    It goes to the disk in pieces, so that the last sync, for which someone waits, has little left to do; unless
+    `syncs` is False, when the system brings it there some time.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, syncs: bool = True) -> None:
         super().__init__(path, "xb")
+        self._syncs = syncs
         self._path = path
         self._digest = hashlib.sha256()
         self._num_unsynced = 0
@@ -79,8 +81,9 @@ class HashedFile(io.FileIO):
         return written
 
     def sync(self) -> None:
-        with naming_file(self._path):
-            _sync(self)
+        if self._syncs:
+            with naming_file(self._path):
+                _sync(self)
         self._num_unsynced = 0
 
     @property

@@ -155,12 +155,14 @@ def _unlisted(lists: pa.Array) -> npt.NDArray[Any]:
 
 
 class ArrowShardWriter:
-    """Appends packs to a new file; a context manager. Once left without an exception, the file is on the disk."""
+    """Appends packs to a new file; a context manager. Once left without an exception, the file is whole, and on the
+    disk if it `syncs`.
+    """
 
-    def __init__(self, path: Path, constants: ModelConstants, *, compress: bool = False) -> None:
+    def __init__(self, path: Path, constants: ModelConstants, *, compress: bool = False, syncs: bool = True) -> None:
         self._schema = arrow_schema(constants, compress=compress)
         self._constants = constants
-        self._file = HashedFile(path)
+        self._file = HashedFile(path, syncs=syncs)
         self._buffer = io.BufferedWriter(self._file, _BUFFER_BYTES)  # Arrow writes every little array by itself
         self._writer = pa.ipc.new_file(self._buffer, self._schema)
 

@@ -54,11 +54,13 @@ def open_shard(path: Path, constants: ModelConstants, num_bytes: int | None = No
     return arrow.ArrowShard(path, constants, num_bytes)
 
 
-def create_shard(path: Path, constants: ModelConstants, format: str, largest_row_bytes: int) -> ShardWriter:
-    """`path` has the suffix of `format`."""
+def create_shard(
+    path: Path, constants: ModelConstants, format: str, largest_row_bytes: int, *, syncs: bool = True
+) -> ShardWriter:
+    """`path` has the suffix of `format`. `syncs` is False where someone syncs the files later."""
     if format == MINDRECORD:
-        return mindrecord.MindRecordShardWriter(path, constants, mindrecord.page_bytes(largest_row_bytes))
-    return arrow.ArrowShardWriter(path, constants, compress=format == ARROW_ZSTD)
+        return mindrecord.MindRecordShardWriter(path, constants, mindrecord.page_bytes(largest_row_bytes), syncs=syncs)
+    return arrow.ArrowShardWriter(path, constants, compress=format == ARROW_ZSTD, syncs=syncs)
 
 
 def check_row_fits(format: str, largest_row_bytes: int) -> None:

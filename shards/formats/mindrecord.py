@@ -111,11 +111,12 @@ class MindRecordShardWriter:
     A file knows its own name, so `path` must end in the final one.
     """
 
-    def __init__(self, path: Path, constants: ModelConstants, page_bytes: int) -> None:
+    def __init__(self, path: Path, constants: ModelConstants, page_bytes: int, *, syncs: bool = True) -> None:
         from mindspore.mindrecord import FileWriter  # takes seconds, and only this format needs it
 
         self._path = path
         self._constants = constants
+        self._syncs = syncs
         self._num_packs = 0
         self.hashes: tuple[str, ...] = ()  # sha256 of both files, once they are written
         self._writer = FileWriter(str(path), shard_num=1)
@@ -139,7 +140,7 @@ class MindRecordShardWriter:
                 self._check_whole()
             files = self._path, self._path.with_name(index_name(self._path.name))
             _follow_umask(*files)
-            for file in files:
+            for file in files if self._syncs else ():
                 sync_file(file)
             self.hashes = tuple(map(sha256_of_file, files))
 

@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from shards.files.atomic import sync_folder, write_atomically
 from shards.files.formats import SUFFIXES
+from shards.files.hashing import sha256_of_own_file, sync_file
 from shards.files.names import PLAN_DIR
 from shards.files.plain import read_own
 from shards.files.records import Record
@@ -45,6 +46,7 @@ class ShardSidecar:
     rejects: tuple[dict[str, Any], ...]  # ledger entries: dataset, index, reason, detail
     num_media: int  # images and videos in the shard
     num_reused: int  # of them, copied from an earlier run
+    synced: bool = True  # the shard is on the disk; if not, a crash of the machine may have left anything in its place
     slowest: tuple[dict[str, Any], ...] = ()  # samples that took longest: seconds, sample, media
     notes: dict[str, dict[str, int]] = field(default_factory=dict)  # by dataset: what was counted while decoding
 
@@ -69,6 +71,7 @@ class ShardSidecar:
             rejects=tuple(dict(entry.values) for entry in record.records("rejects")),
             num_media=record.integer("num_media"),
             num_reused=record.integer("num_reused"),
+            synced=record.values.get("synced", True) is True,
             slowest=tuple(dict(entry.values) for entry in record.records("slowest")),
             notes={name: _counts(notes.record(name)) for name in notes.values},
         )
@@ -134,12 +137,14 @@ def write_shard(
     format: str = "arrow",
     largest_row_bytes: int = 0,
     fingerprint: str = "",
+    syncs: bool = True,
     before_publishing: Callable[[], None] = lambda: None,
 ) -> WrittenShard:
     """Check and write every pack of `packs`; no file is left where there was none to write.
 
     `largest_row_bytes` is of all shards of the dataset, by `mindrecord.largest_row_bytes`; Arrow does not need it.
-    `fingerprint` is of the run; `before_publishing` is called before the shard gets its final name, and may raise.
+    `syncs` is False where `sync_shard` is called later. `fingerprint` is of the run; `before_publishing` is called
+    before the shard gets its final name, and may raise.
     Raises InvalidPack (a bug) or OSError (disk); in both cases nothing stands under the final name.
     """
     name = shard_name(index, format)
@@ -148,7 +153,7 @@ def write_shard(
     workspace = Path(tempfile.mkdtemp(prefix=prefix, dir=folder / TEMPORARY_DIR))
     maxima, num_packs = PackMaxima(), 0
     try:
-        with create_shard(workspace / name, constants, format, largest_row_bytes) as writer:
+        with create_shard(workspace / name, constants, format, largest_row_bytes, syncs=syncs) as writer:
 
             def check_and_write(pack: Pack) -> PackMaxima:
                 check_pack(pack, constants)
@@ -204,9 +209,9 @@ def write_sidecar(folder: Path, index: int, sidecar: ShardSidecar) -> None:
 
 
 def is_finished(folder: Path, index: int, fingerprint: str) -> bool:
-    """Whether the sidecar of that run stands there and the shard that it describes is whole."""
+    """Whether the sidecar of that run stands there and the shard that it describes is whole, and on the disk."""
     sidecar = read_sidecar(folder, index)
-    if sidecar is None or sidecar.fingerprint != fingerprint:
+    if sidecar is None or sidecar.fingerprint != fingerprint or not sidecar.synced:
         return False
     if sidecar.shard is None:
         return True
@@ -214,6 +219,26 @@ def is_finished(folder: Path, index: int, fingerprint: str) -> bool:
         return all((folder / file.name).stat().st_size == file.num_bytes for file in sidecar.shard.files())
     except FileNotFoundError:
         return False
+
+
+def sync_shard(folder: Path, index: int, fingerprint: str, *, verify: bool) -> None:
+    """Bring a shard of that run to the disk, of which the sidecar says that it may not be there, and let it say so.
+
+    Does nothing where there is none, or, with `verify`, where the shard is not what was written.
+    """
+    sidecar = read_sidecar(folder, index)
+    if sidecar is None or sidecar.fingerprint != fingerprint or sidecar.synced:
+        return
+    files = sidecar.shard.files() if sidecar.shard else ()
+    try:
+        if verify and any(sha256_of_own_file(folder / file.name) != file.sha256 for file in files):
+            return
+    except FileNotFoundError:
+        return
+    for file in files:
+        sync_file(folder / file.name)
+    sync_folder(folder)
+    write_sidecar(folder, index, replace(sidecar, synced=True))
 
 
 def read_sidecar(folder: Path, index: int) -> ShardSidecar | None:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.files.names import ALL_PROCESSORS_NAME, CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
+from shards.files.names import (
+    ALL_PROCESSORS_NAME,
+    CONFIG_NAME,
+    PROCESSOR_NAME,
+    TOKENIZER_NAME,
+    VIDEO_PROCESSOR_NAME,
+)
 from shards.model_constants import ModelConstants
 from shards.model_folder.json_file import JsonFile, ModelFolderError
 from shards.model_folder.rope import Rope, language_values, read_rope
@@ -21,7 +27,8 @@ class ModelFolder:
 
     path: Path
     config: JsonFile
-    processor: JsonFile
+    processor: JsonFile  # of images
+    videos: JsonFile | None  # the processor of videos, where it is told apart
     tokenizer: JsonFile
 
     @classmethod
@@ -31,6 +38,7 @@ class ModelFolder:
             path=path,
             config=JsonFile.read(path / CONFIG_NAME),
             processor=read_processor(path, PROCESSOR_NAME, "image_processor"),
+            videos=find_video_processor(path),
             tokenizer=parse_tokenizer(path),
         )
 
@@ -84,6 +92,8 @@ class ModelFolder:
             processor=processor.path,
             largest_token_id=max(tokens.record.values()),
         )
+        if self.videos is not None:
+            _check_video_processor(self.videos, constants)
         return constants
 
     def rope(self) -> Rope:
@@ -104,7 +114,16 @@ def model_files(folder: Path) -> tuple[str, ...]:
     """Names of the files that constants come from, as they stand beside shards."""
     names = (PROCESSOR_NAME, ALL_PROCESSORS_NAME)
     processor = next((name for name in names if (folder / name).is_file()), PROCESSOR_NAME)
-    return CONFIG_NAME, TOKENIZER_NAME, processor
+    videos = (VIDEO_PROCESSOR_NAME,) if (folder / VIDEO_PROCESSOR_NAME).is_file() else ()
+    return CONFIG_NAME, TOKENIZER_NAME, processor, *videos
+
+
+def find_video_processor(folder: Path) -> JsonFile | None:
+    """As `read_processor`; None where nothing is said of videos."""
+    own, all_of_them = folder / VIDEO_PROCESSOR_NAME, folder / ALL_PROCESSORS_NAME
+    if not own.is_file() and not (all_of_them.is_file() and "video_processor" in JsonFile.read(all_of_them).record):
+        return None
+    return read_processor(folder, VIDEO_PROCESSOR_NAME, "video_processor")
 
 
 def read_processor(folder: Path, name: str, section: str) -> JsonFile:
@@ -131,6 +150,17 @@ def read_processor(folder: Path, name: str, section: str) -> JsonFile:
 
 # What a processor is called may be said in each file in its own way.
 _ABOUT_CLASSES = {"image_processor_type", "processor_class", "video_processor_type", "feature_extractor_type"}
+
+
+def _check_video_processor(videos: JsonFile, constants: ModelConstants) -> None:
+    """Videos become tokens by the same numbers as images."""
+    for name in ("patch_size", "merge_size", "temporal_patch_size", "image_mean", "image_std"):
+        said, found = videos.record.get(name), getattr(constants, name)
+        if said is not None and said != (list(found) if isinstance(found, tuple) else found):
+            raise ModelFolderError(
+                f"{videos.path} says {name} is {said!r}, the image processor says {found}; "
+                "the files are of different models"
+            )
 
 
 def _check_agreement(

@@ -24,6 +24,7 @@ def make(**changes: Any) -> RunConfig:
 PAIRS = [
     ("min_pixels", "max_pixels"),
     ("video_min_frame_pixels", "video_max_frame_pixels"),
+    ("video_min_total_pixels", "video_total_pixels"),
     ("video_min_frames", "video_max_frames"),
 ]
 
@@ -87,12 +88,13 @@ def test_a_path_that_is_none_is_refused(name: str, text: str) -> None:
 def test_what_determines_the_plan_is_everything_but_places_and_processes() -> None:
     everything = {field.name for field in fields(RunConfig)}
     places = {"model", "datasets", "output_dir", "reuse", "media_cache", "media_cache_bytes"}
-    processes = {"workers", "executor", "task", "sample_timeout"}
+    processes = {"workers", "executor", "task", "durability", "sample_timeout"}
     form = {"format", "compress"}  # of the shards: determines their bytes, and not the plan
     without = {*places, *processes, *form, "overwrite", "hash_media", "max_reject_share"}
-    assert without < everything
-    assert set(make(limit=5).determining(CONSTANTS)) == everything - without
-    assert set(make().determining(CONSTANTS)) == everything - without - {"limit"}
+    rules = {"video_sampling", "video_fps", "video_total_pixels", "video_min_total_pixels"}  # unless they are asked for
+    assert without | rules < everything
+    assert set(make(limit=5).determining(CONSTANTS)) == everything - without - rules
+    assert set(make().determining(CONSTANTS)) == everything - without - rules - {"limit"}
     assert make(seed=3, workers=7).determining(CONSTANTS)["seed"] == 3
 
 
@@ -113,6 +115,42 @@ def test_limits_that_are_not_given_follow_the_size_of_a_visual_token() -> None:
         assert (determining["min_pixels"], determining["max_pixels"]) == (7, 576 * area)
         assert determining["video_max_frame_pixels"] == 32 * area
         assert determining["video_min_frame_pixels"] == 4 * area
+
+
+def test_frames_at_a_rate_are_another_rule_than_frames_at_an_interval() -> None:
+    config = make(video_sampling="qwen3", video_fps=0.5, video_max_frames=64)
+    assert (config.frame_sampling.rule, config.frame_sampling.rate, config.frame_sampling.max_frames) == (
+        "qwen3",
+        0.5,
+        64,
+    )
+    determining = config.determining(CONSTANTS)
+    assert (determining["video_sampling"], determining["video_fps"]) == ("qwen3", 0.5)
+    assert "base_interval" not in determining
+    assert make(video_sampling="qwen3").determining(CONSTANTS)["video_fps"] == 2
+    with pytest.raises(ConfigError, match="video_fps is of the rule video_sampling: qwen3"):
+        make(video_fps=2.0)
+    with pytest.raises(ConfigError, match="video_fps is 1e-09; 1e-06 is the least"):
+        make(video_sampling="qwen3", video_fps=1e-9)
+
+
+def test_limits_over_all_frames_take_the_place_of_those_for_each() -> None:
+    larger = replace(CONSTANTS, patch_size=16)
+    config = make(video_total_pixels=768 * 32 * 32)
+    assert config.frame_limits(larger) == PixelLimits(
+        min_pixels=128 * 32 * 32, max_pixels=768 * 32 * 32, over_all_frames=True
+    )
+    determining = config.determining(larger)
+    assert (determining["video_total_pixels"], determining["video_min_total_pixels"]) == (768 * 1024, 128 * 1024)
+    assert not {"video_max_frame_pixels", "video_min_frame_pixels"} & set(determining)
+    with pytest.raises(ConfigError, match="video_total_pixels takes the place of video_max_frame_pixels"):
+        make(video_total_pixels=10**6, video_max_frame_pixels=10**5)
+    with pytest.raises(ConfigError, match="video_min_total_pixels has no effect without video_total_pixels"):
+        make(video_min_total_pixels=10**5)
+    with pytest.raises(
+        ConfigError, match=r"video_min_total_pixels \(131072\) is larger than video_total_pixels \(1000\)"
+    ):
+        make(video_total_pixels=1000).frame_limits(larger)
 
 
 @pytest.mark.parametrize(

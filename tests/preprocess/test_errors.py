@@ -15,7 +15,7 @@ def test_the_vocabulary_is_that_of_the_format() -> None:
         *("bad_json", "unknown_keys", "no_turns", "role_order", "tag_count", "misplaced_tag", "missing_file"),
         *("undecodable", "aspect_ratio", "decompression_bomb", "no_frames_or_rate", "too_few_frames"),
         *("crash", "timeout", "too_long", "too_many_patches", "nothing_to_learn", "path_outside"),
-        *("ambiguous_boxes", "unsupported", "ambiguous_path"),
+        *("ambiguous_boxes", "unsupported", "ambiguous_path", "unsupported_location"),
     }
 
 

@@ -25,8 +25,18 @@ from demo_build import Demo, ForeignFolderError, build
 from demo_clips import CLIPS, cut_file, read_frame_index, write_clip
 from demo_drawings import COLORS, Gradient, ShapeScene, draw
 from demo_images import EXIF_ORIENTATION, KINDS, THIN, Picture, pictures
-from demo_model import PLAIN_ADDED_TOKENS, SPECIAL_TOKENS, ModelSize, random_weights, train_tokenizer, weight_shapes
+from demo_model import (
+    FAMILIES,
+    PLAIN_ADDED_TOKENS,
+    SIZES,
+    SPECIAL_TOKENS,
+    random_weights,
+    train_tokenizer,
+    write_model_folder,
+)
 from demo_questions import about_picture
+from demo_qwen2_5_vl import weight_shapes
+from demo_sizes import ModelSize
 from PIL import Image, ImageOps
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
@@ -528,6 +538,25 @@ def test_weights_have_the_published_names_and_the_shapes_of_the_config(demo: Dem
     assert weights["model.layers.1.self_attn.k_proj.weight"].shape == (32, 64)
     assert all(weight.dtype == np.float32 and np.isfinite(weight).all() for weight in weights.values())
     assert sum(weight.size for weight in weights.values()) < 300_000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_has_a_folder_that_the_project_reads(family: str, tmp_path: Path) -> None:
+    write_model_folder(tmp_path / "model", ["a"], family=family)
+    constants = read_model_constants(tmp_path / "model")
+    assert (constants.model_type, constants.patch_size) == (family, SIZES[family].patch_size)
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    shapes = dict(FAMILIES[family].weight_shapes(SIZES[family]))
+    assert {name: weight.shape for name, weight in weights.items()} == shapes
+    prefixes = {name.partition(".")[0] if "visual" not in name else name.split("visual")[0] for name in shapes}
+    assert prefixes == ({"model", "model."} if family == "qwen3_vl" else {"model", ""})
+    assert sum(weight.size for weight in weights.values()) < 300_000
+
+
+def test_the_demo_of_another_family_is_refused(demo: Demo) -> None:
+    assert demo.family == "qwen2_5_vl"
+    with pytest.raises(ForeignFolderError, match="holds the demo of qwen2_5_vl"):
+        build(demo.root, "qwen3_vl")
 
 
 def test_rope_sections_fill_half_a_head(demo: Demo) -> None:

@@ -94,7 +94,8 @@ def make_one_step(stage: int, world: World, precision: Precision = FLOAT32) -> S
     weights = list(model.weights())
     before = {weight.name: values_of(weight.name, weight.shape) for weight in weights}
     for weight in weights:
-        weight.write(before[weight.name])
+        values, held = before[weight.name], weight.held
+        weight.write(values.reshape(-1)[held.first : held.last] if held else values)
     is_plain = stage == 0 and world.size == 1
     accumulate = AccumulateGradients(model) if is_plain else AccumulateOnRanks(model, world, stage)
     parameters = model.trainable_params()

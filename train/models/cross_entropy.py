@@ -11,6 +11,8 @@ Suffixes: L supervised tokens, T tokens of a chunk, C channels, V words.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn, ops
 from mindspore.ops.primitive import constexpr
@@ -41,33 +43,41 @@ class HeadLoss(nn.Cell):
 
     def __init__(self) -> None:
         super().__init__()
-        self.with_gradients = _WithGradients()
+        self.trains_head = True  # False, set before it is compiled: no gradient of the head is computed
+        self.with_gradient = _WithGradient()
 
     def construct(
         self, hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, target_weight: ms.Tensor
     ) -> ms.Tensor:
         """float32 (). `head_VC` has the dtype of `hidden_LC`, which products are computed in."""
-        # The gradients of what follows are given to `with_gradients`, not derived.
+        # The gradients of what follows are given to `with_gradient`, not derived.
         fixed_LC, fixed_VC = _stop_gradient(hidden_LC), _stop_gradient(head_VC)
         one, zero = ops.scalar_to_tensor(1.0, ms.float32), ops.scalar_to_tensor(0.0, ms.float32)
         compute = hidden_LC.dtype
         losses: tuple[ms.Tensor, ...] = ()
         dhidden: tuple[ms.Tensor, ...] = ()
-        dhead_VC = ops.zeros_like(_cast(fixed_VC, ms.float32))
+        dhead_VC: ms.Tensor | None = None  # no zeros to begin with: the compiler would keep them
+        done: tuple[Any, ...] = ()
         for first, last in token_chunks(hidden_LC.shape[0]):
-            # Depend makes each chunk wait for the one before; without it all chunks' logits live at once.
-            chunk_TC = _depend(fixed_LC, dhead_VC)[first:last]
-            targets_T = target_ids[first:last]
+            # Depend makes each chunk wait for all of the one before. Whatever does not wait, runs at the start, and is
+            # kept: that includes one-hot targets, which are as large as the logits.
+            chunk_TC = (_depend(fixed_LC, done) if losses else fixed_LC)[first:last]
+            targets_T = (_depend(target_ids, done) if losses else target_ids)[first:last]
             weight_T1 = _reshape(target_weight[first:last], (-1, 1))
             log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, fixed_VC), ms.float32))
             losses += (_gather_elements(log_probabilities_TV, 1, _reshape(targets_T, (-1, 1))),)
             gradient_TV = _exp(log_probabilities_TV) - _one_hot(targets_T, head_VC.shape[0], one, zero)
             dlogits_TV = _cast(gradient_TV, compute)
             dhidden += (_cast(_cast(_matmul(dlogits_TV, fixed_VC), ms.float32) * weight_T1, compute),)
-            weighted_TC = _cast(_cast(chunk_TC, ms.float32) * weight_T1, compute)
-            dhead_VC = dhead_VC + _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+            done = losses, dhidden
+            if self.trains_head:
+                weighted_TC = _cast(_cast(chunk_TC, ms.float32) * weight_T1, compute)
+                of_chunk_VC = _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+                dhead_VC = of_chunk_VC if dhead_VC is None else dhead_VC + of_chunk_VC
+                done = losses, dhidden, dhead_VC
         loss = -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight).sum()
-        return self.with_gradients(hidden_LC, head_VC, loss, _concat_rows(dhidden), _cast(dhead_VC, compute))
+        loss = self.with_gradient(hidden_LC, loss, _concat_rows(dhidden))
+        return self.with_gradient(head_VC, loss, _cast(dhead_VC, compute)) if self.trains_head else loss
 
 
 def head_losses(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor, target_weight: ms.Tensor) -> ms.Tensor:
@@ -82,27 +92,16 @@ def head_losses(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor,
     return -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight)
 
 
-class _WithGradients(nn.Cell):
-    """`loss`, whose gradients are the two tensors given."""
+class _WithGradient(nn.Cell):
+    """`loss`, whose gradient with respect to `x` is the tensor given."""
 
-    def construct(
-        self, hidden_LC: ms.Tensor, head_VC: ms.Tensor, loss: ms.Tensor, dhidden_LC: ms.Tensor, dhead_VC: ms.Tensor
-    ) -> ms.Tensor:
+    def construct(self, x: ms.Tensor, loss: ms.Tensor, dx: ms.Tensor) -> ms.Tensor:
         return loss * 1.0
 
     def bprop(
-        self,
-        hidden_LC: ms.Tensor,
-        head_VC: ms.Tensor,
-        loss: ms.Tensor,
-        dhidden_LC: ms.Tensor,
-        dhead_VC: ms.Tensor,
-        out: ms.Tensor,
-        dout: ms.Tensor,
+        self, x: ms.Tensor, loss: ms.Tensor, dx: ms.Tensor, out: ms.Tensor, dout: ms.Tensor
     ) -> tuple[ms.Tensor, ...]:
-        scale = _cast(dout, hidden_LC.dtype)
-        zero = ops.zeros_like(loss)
-        return dhidden_LC * scale, dhead_VC * scale, zero, ops.zeros_like(dhidden_LC), ops.zeros_like(dhead_VC)
+        return dx * _cast(dout, dx.dtype), dout, ops.zeros_like(dx)
 
 
 @constexpr

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from bisect import bisect_left
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from preprocess.media.archives.listing import Listing, Packing, key_of
@@ -45,40 +43,48 @@ class Member:
     packing: Packing
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ArchiveIndex:
     archive: str  # what sources call it
     files: tuple[PartFile, ...]  # as they were when it was made
     plain_tar: Path | None  # in the cache, if offsets are of that and not of the archive itself
     num_refused: int
-    columns: tuple[npt.NDArray[Any], ...]  # all but the names
-    names: pa.LargeBinaryArray
+    columns: tuple[memoryview, ...]  # all but the names; `bisect` in them is faster than NumPy's, for one
+    name_ends: memoryview
+    name_bytes: memoryview
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.columns[0])
 
-    def find(self, name: str) -> Iterator[Member]:
+    def find(self, name: str) -> list[Member]:
         """The members of that name, mostly one or none."""
         wanted = name.encode("utf-8", "surrogateescape")
         keys, *others = self.columns
-        key = np.uint64(key_of(wanted))
-        place = int(np.searchsorted(keys, key))
+        key = key_of(wanted)
+        place = bisect_left(keys, key)
+        found = []
         while place < len(keys) and keys[place] == key:
-            if self.names[place].as_py() == wanted:
-                offset, size, stored_size, checksum, packing = (int(column[place]) for column in others)
-                yield Member(
-                    name=name,
-                    offset=offset,
-                    size=size,
-                    stored_size=stored_size,
-                    checksum=checksum,
-                    packing=Packing(packing),
+            if self._name(place) == wanted:
+                offset, size, stored_size, checksum, packing = (column[place] for column in others)
+                found.append(
+                    Member(
+                        name=name,
+                        offset=offset,
+                        size=size,
+                        stored_size=stored_size,
+                        checksum=checksum,
+                        packing=Packing(packing),
+                    )
                 )
             place += 1
+        return found
 
-    def example(self) -> str | None:
-        """The name of some member."""
-        return self.names[0].as_py().decode() if len(self.names) else None
+    def _name(self, place: int) -> memoryview:
+        return self.name_bytes[self.name_ends[place] : self.name_ends[place + 1]]
+
+    def name(self, place: int) -> str:
+        """Of the member that is number `place` in the order of the keys."""
+        return bytes(self._name(place)).decode("utf-8", "surrogateescape")
 
 
 def index_path(cache: Path, archive: str) -> Path:
@@ -118,15 +124,18 @@ def write_index(path: Path, archive: str, files: tuple[PartFile, ...], listing: 
 def read_index(path: Path) -> ArchiveIndex | None:
     """None where there is none, or no whole one: it is made again."""
     try:
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        with pa.memory_map(str(path)) as file:  # what was mapped stays, without a file that is open
+            batch = pa.ipc.open_file(file).get_batch(0)
+        _, ends, text = batch.column("name").buffers()
         record = json.loads(batch.schema.metadata[b"archive"])
         return ArchiveIndex(
             archive=record["archive"],
             files=tuple(PartFile(**file) for file in record["files"]),
             plain_tar=path.with_name(record["unpacked"]) if record["unpacked"] else None,
             num_refused=record["num_refused"],
-            columns=tuple(batch.column(name).to_numpy() for name, _ in _COLUMNS[:-1]),
-            names=batch.column("name"),
+            columns=tuple(memoryview(batch.column(name).to_numpy()) for name, _ in _COLUMNS[:-1]),
+            name_ends=memoryview(ends).cast("q")[: len(batch) + 1],
+            name_bytes=memoryview(b"" if text is None else text).cast("B"),
         )
     except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
         return None

@@ -14,8 +14,10 @@ from typing import IO, Any
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import cache, files
+from preprocess.media.archives.folded import folded_names
 from preprocess.media.archives.index import ArchiveIndex, Member, index_path, read_index
 from preprocess.media.archives.listing import Packing
+from preprocess.media.archives.merged import MergedKeys, merged_path, read_merged
 from preprocess.media.archives.parts import PartFile, PartsReader
 from preprocess.media.archives.zip import content_at, inflate
 from preprocess.media.places import Archives, Place
@@ -39,21 +41,47 @@ def owns(source: MediaSource) -> bool:
 
 
 def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSource | None:
-    """The member, by the rule of `names_of`; None where media don't lie in archives.
+    """The member, by its name there, else by the rule of `_rests`; None where media don't lie in archives.
 
     Raises SampleError (path_outside, missing_file, ambiguous_path).
     """
     if not isinstance(place, Archives):
         return None
-    as_it_stands, others = _names(written, place)
-    found = [(archive, as_it_stands) for archive in place.archives if _has(archive, as_it_stands)]
+    path = _path(written, place)
+    found = [(archive, path) for archive in _having(place, path)]
     if not found:
-        found = [(a, name) for a in place.archives for name in others.get(os.path.dirname(a), ()) if _has(a, name)]
+        rests = {name: None for folder in _folders(place) for name in _rests(path, folder)}
+        found = [
+            (archive, name)
+            for name in rests
+            for archive in _having(place, name)
+            if name in _rests(path, os.path.dirname(archive))
+        ]
+    if not found:
+        raise SampleError(Reason.MISSING_FILE, f"{written!r} is in none of {_described_place(place)}", written)
+    return _only(written, found)
+
+
+def locate_otherwise(written: str, place: Archives, *, ignore_case: bool) -> MediaSource | None:
+    """The member whose name is equal but for case or composed accents; None where there is none. Raises SampleError."""
+    path = _path(written, place)
+    tables = {archive: folded_names(_index(archive), ignore_case) for archive in place.archives}
+    found = [(archive, name) for archive, table in tables.items() for name in table.find(path)]
+    if not found:
+        found = [
+            (archive, name)
+            for archive, table in tables.items()
+            for rest in _rests(path, os.path.dirname(archive))
+            for name in table.find(rest)
+        ]
+    return _only(written, found) if found else None
+
+
+def _only(written: str, found: list[tuple[str, str]]) -> MediaSource:
+    """The member of that archive and name, if it is one alone and can be read. Raises SampleError."""
     if len(found) > 1:
         both = " and ".join(_described(archive, name) for archive, name in found[:2])
         raise SampleError(Reason.AMBIGUOUS_PATH, f"{written!r} fits {both}; name the archive that is meant")
-    if not found:
-        raise SampleError(Reason.MISSING_FILE, f"{written!r} is in none of {_described_place(place)}", written)
     [(archive, name)] = found
     member = _member(archive, name)
     if member.packing in _FLAWS:
@@ -62,13 +90,8 @@ def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSou
     return MediaSource(path=f"{SCHEME}{archive}", column=name)
 
 
-def _names(written: str, place: Archives) -> tuple[str, dict[str, list[str]]]:
-    """What a member may be called that `written` names: as it stands; and by the folder of its archive, the rest
-    where the first folders of `written` are the last ones of that folder, or of one above it.
-
-    `allava_laion/images/1.jpeg` is `images/1.jpeg` in an archive in `allava_laion/image_chunks`, as if the archive
-    had been unpacked where it lies or above. Raises SampleError.
-    """
+def _path(written: str, place: Archives) -> str:
+    """Relative and without `.`. Raises SampleError."""
     flaw = path_flaw(written)
     if flaw:
         raise SampleError(Reason.MISSING_FILE, f"{written!r} {flaw}")
@@ -77,18 +100,43 @@ def _names(written: str, place: Archives) -> tuple[str, dict[str, list[str]]]:
     path = os.path.normpath(written)
     if path == ".." or path.startswith("../"):
         raise SampleError(Reason.PATH_OUTSIDE, f"{written!r} leaves data_path {place}")
-    first, *rest = path.split("/")
-    folders = {os.path.dirname(archive) for archive in place.archives} if rest else set()
-    return path, {folder: _rests([first, *rest], folder.split("/")[1:]) for folder in folders}
+    return path
 
 
-def _rests(path: list[str], folder: list[str]) -> list[str]:
-    found = []
-    for num_matched in range(1, len(path)):
-        begun = path[:num_matched]
-        if any(folder[end - num_matched : end] == begun for end in range(num_matched, len(folder) + 1)):
-            found.append("/".join(path[num_matched:]))
-    return found
+@lru_cache(maxsize=64)
+def _folders(place: Archives) -> tuple[str, ...]:
+    """In which its archives lie."""
+    return tuple(dict.fromkeys(map(os.path.dirname, place.archives)))
+
+
+def _having(place: Archives, name: str) -> list[str]:
+    """The archives that have a member of that name."""
+    if len(place.archives) == 1:
+        return [archive for archive in place.archives if _find(archive, name)]
+    candidates = [place.archives[number] for number in _merged_in(cache.in_use(), place.archives).find(name)]
+    return [archive for archive in candidates if _find(archive, name)]
+
+
+@lru_cache(maxsize=64)
+def _merged_in(used: cache.MediaCache, archives: tuple[str, ...]) -> MergedKeys:
+    merged = read_merged(merged_path(used.folder, archives))
+    if merged is None:
+        raise FatalError(f"{archives[0]}: an index of it in {used.folder} is gone; run the same command again")
+    return merged
+
+
+def _rests(path: str, folder: str) -> list[str]:
+    """What the member is called if its archive, which lies in `folder`, was to be unpacked there or above: the rest of
+    the path, where its first folders are the last ones of `folder`, or of one above that.
+
+    `allava_laion/images/1.jpeg` is `images/1.jpeg` in an archive in `allava_laion/image_chunks`.
+    """
+    names, above = path.split("/"), folder.split("/")[1:]
+    return [
+        "/".join(names[count:])
+        for count in range(1, len(names))
+        if any(above[end - count : end] == names[:count] for end in range(count, len(above) + 1))
+    ]
 
 
 def describe(source: MediaSource) -> str:
@@ -119,10 +167,12 @@ def local_path(_: MediaSource) -> None:
 
 def stamp_of(source: MediaSource) -> MediaStamp:
     try:
-        now = [PartFile.of(file.path) for file in _index(_archive(source)).files]
+        now = [os.stat(file.path) for file in _index(_archive(source)).files]
     except OSError as error:
         raise read_error(source, error) from None
-    return MediaStamp(num_bytes=sum(file.num_bytes for file in now), version=max(file.mtime_ns for file in now))
+    if len(now) == 1:
+        return files.stamp_of_status(now[0])
+    return MediaStamp(num_bytes=sum(each.st_size for each in now), version=max(each.st_mtime_ns for each in now))
 
 
 def stamped(source: MediaSource) -> str:
@@ -145,8 +195,8 @@ def _described(archive: str, name: str) -> str:
 
 
 def _described_place(place: Archives) -> str:
-    example = _index(place.archives[0]).example()
-    holds = f" (which hold {example}, for example)" if example else ""
+    index = _index(place.archives[0])
+    holds = f" (which hold {index.name(0)}, for example)" if len(index) else ""
     return f"{place}{holds}" if len(place.archives) == 1 else f"the {len(place.archives)} archives {place}{holds}"
 
 
@@ -162,12 +212,17 @@ def _index_in(used: cache.MediaCache, archive: str) -> ArchiveIndex:
     return index
 
 
-def _has(archive: str, name: str) -> bool:
-    return any(_index(archive).find(name))
+def _find(archive: str, name: str) -> list[Member]:
+    return _find_in(cache.in_use(), archive, name)
+
+
+@lru_cache(maxsize=1 << 10)  # a medium is asked for several times in a row
+def _find_in(used: cache.MediaCache, archive: str, name: str) -> list[Member]:
+    return _index_in(used, archive).find(name)
 
 
 def _member(archive: str, name: str) -> Member:
-    found = list(_index(archive).find(name))
+    found = _find(archive, name)
     if not found:
         raise SampleError(
             Reason.MISSING_FILE, f"{_described(archive, name)}: no such member", _described(archive, name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ class PartsReader:
     def __init__(self, paths: Iterable[str]) -> None:
         """Raises OSError."""
         self._files: list[int] = []
+        self._close = weakref.finalize(self, _close_all, self._files)
         sizes: list[int] = []
         try:
             for path in paths:
@@ -131,17 +133,18 @@ class PartsReader:
         return b"".join(pieces)
 
     def close(self) -> None:
-        while self._files:
-            os.close(self._files.pop())
-
-    def __del__(self) -> None:
-        self.close()
+        self._close()
 
     def __enter__(self) -> PartsReader:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def files_now(archive: str) -> tuple[PartFile, ...]:

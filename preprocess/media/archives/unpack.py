@@ -48,8 +48,8 @@ def unpack(
 ) -> Listing:
     """Write the plain tar to `path`, whole or not at all. Raises ArchiveError, or FatalError over the bound."""
     for left in path.parent.glob(f"{path.name}*"):  # of an earlier version, or of a process that was killed
-        cache.reserve(-left.stat().st_size)
         left.unlink()
+    cache.recount()
     unfinished = path.with_name(f"{path.name}.{os.getpid()}{_UNFINISHED}")
     stream = _Unpacked(archive, reader, os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), cache, tell)
     try:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from preprocess.errors import AnnotationError, Reason, SampleError
+from preprocess.read.formats.inline_media import with_places
 from preprocess.read.formats.json_records import checkpoint
 from preprocess.read.index import RECORDS_APART, AnnotationIndex, Checkpoints
 
@@ -79,7 +80,7 @@ class CsvRows:
                     num_lines = int(self._index.checkpoints.lines[record // RECORDS_APART])
             file.seek(offset)
             for row in _rows(self._path, file, self._header, offset, num_lines):
-                yield self._record(row)
+                yield with_places(self._record(row), row.raw, self._path, row.offset)
 
     def _record(self, row: _Row) -> dict[str, str | None] | SampleError:
         where = f"{self._path} line {row.num_lines_before + 1}"
@@ -97,6 +98,7 @@ class CsvRows:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
     cells: Sequence[str]
+    raw: bytes
     offset: int  # bytes of the file before it
     num_lines_before: int
 
@@ -108,9 +110,17 @@ class _Lines:
         self._file = file
         self.offset = offset
         self.num_lines = num_lines
+        self._raw: list[bytes] = []
+
+    def taken(self) -> bytes:
+        """What was taken since it was asked for."""
+        raw = b"".join(self._raw)
+        self._raw.clear()
+        return raw
 
     def __iter__(self) -> Iterator[str]:
         for line in self._file:
+            self._raw.append(line)
             self.offset += len(line)
             self.num_lines += 1
             yield line.decode("utf-8", "surrogateescape")
@@ -128,8 +138,9 @@ def _rows(
     start, num_before = lines.offset, lines.num_lines
     try:
         for cells in csv.reader(lines, delimiter=header.delimiter, strict=True):
+            raw = lines.taken()
             if cells:
-                yield _Row(cells=cells, offset=start, num_lines_before=num_before)
+                yield _Row(cells=cells, raw=raw, offset=start, num_lines_before=num_before)
             start, num_before = lines.offset, lines.num_lines
     except csv.Error as error:
         raise AnnotationError(

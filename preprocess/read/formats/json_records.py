@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from preprocess.errors import AnnotationError, Reason, SampleError
+from preprocess.media.values.inline import may_hold_media
+from preprocess.read.formats.inline_media import with_places
 from preprocess.read.index import RECORDS_APART, AnnotationIndex, Checkpoints
 
 _BOM = "\ufeff"
@@ -69,7 +71,8 @@ class JsonArray:
                 self._index.check()
                 offset = file.seek(self._index.checkpoints.offsets[record // RECORDS_APART]) if record else 0
                 window = _Window(file, offset, _SMALL_WINDOW_BYTES)
-            yield from _records(self._path, window, record)
+            for each in _records(self._path, window, record):
+                yield window.with_places(each, self._path)
 
     @staticmethod
     def find_checkpoints(path: Path, file: BinaryIO) -> Checkpoints:
@@ -154,6 +157,12 @@ class _Window:
     def value_offset(self) -> int:
         """The byte of the file at which the value begins that came last."""
         return self._bytes_before + len(self._text[: self._value_start].encode("utf-8"))
+
+    def with_places(self, value: Any, path: Path) -> Any:
+        """The value that came last, with places for the media that stand in it."""
+        if not may_hold_media(self._text, self._value_start, self._position):
+            return value
+        return with_places(value, self._text[self._value_start : self._position].encode(), path, self.value_offset())
 
     def _end(self) -> None:
         self._take("]", "Expecting ',' delimiter")
@@ -280,9 +289,11 @@ class JsonLines:
                 if record:
                     file.seek(self._index.checkpoints.offsets[record // RECORDS_APART])
                     num_lines = int(self._index.checkpoints.lines[record // RECORDS_APART])
+            offset = file.tell()
             for number, line in enumerate(file, start=num_lines + 1):
                 if line.strip():
-                    yield self._parse(line, number)
+                    yield with_places(self._parse(line, number), line, self._path, offset)
+                offset += len(line)
 
     def _parse(self, line: bytes, number: int) -> Any:
         where = f"{self._path} line {number}"

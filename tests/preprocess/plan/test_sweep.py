@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_clips import write_clip
+from demo_model import write_model_folder
 from PIL import Image, ImageFile
 
 import shards.formats.mindrecord
@@ -18,17 +20,16 @@ from preprocess.config import SWEEPABLE, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.errors import ConfigError
 from preprocess.jobs.executor import ThisProcess
-from preprocess.plan.gather import MeasuredTotals
 from preprocess.plan.inputs import open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
-from preprocess.plan.sweep import SweepLine, run_sweep
+from preprocess.plan.sweep import InEveryLine, SweepLine, run_sweep
 from preprocess.sample import MeasuredSample, Sample
 from shards import RowTooLarge
 
 
-def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, MeasuredTotals, list[SweepLine]]:
-    config, sweep = parse_plan(flags, lambda line: None)
+def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, InEveryLine, list[SweepLine]]:
+    config, sweep, _ = parse_plan(flags, lambda line: None)
     assert sweep is not None
     folder.mkdir()
     return (sweep, *run_sweep(config, sweep, open_sources(config), folder, ThisProcess()))
@@ -134,6 +135,57 @@ def test_lines_are_plans_where_boxes_follow_the_pixels(flags: list[str], tmp_pat
     lines = assert_lines_are_plans([*words, *sweep], tmp_path)
     text_tokens = [line["num_tokens"] - line["num_patches"] // 4 for line in lines if line["pack_length"] == 2000]
     assert len(set(text_tokens)) > 1, "the text must change with the pixels"
+
+
+@pytest.fixture(scope="module")
+def qwen3(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a family that writes the times of frames into the text; its tokenizer is another one, too."""
+    folder = tmp_path_factory.mktemp("models") / "qwen3"
+    write_model_folder(folder, ["What is this? It is a red square.", "<0.3 seconds>"], family="qwen3_vl")
+    return folder
+
+
+def test_lines_are_plans_where_the_model_is_another_one(
+    flags: list[str], tmp_path: Path, demo: Any, qwen3: Path
+) -> None:
+    words = [*flags, "--dataset_use", "charts,clips,talk,flawed,shapes", "--pack_length", "1500"]
+    sweep = ["--sweep", f"model={demo.model},{qwen3}", "max_pixels=32*28*28,100*28*28"]
+    config, parsed, _ = parse_plan([*words, *sweep], lambda line: None)
+    assert parsed is not None
+    (tmp_path / "sweep").mkdir()
+    common, sweep_lines = run_sweep(config, parsed, open_sources(config), tmp_path / "sweep", ThisProcess())
+    for number, (combination, line) in enumerate(zip(parsed.combinations, sweep_lines, strict=True)):
+        plan = plan_of(replace(combination.config, workers=0), tmp_path / str(number))
+        assert {name: getattr(line, name) for name in numbers(plan)} == numbers(plan), combination.values
+    assert all_differ([vars(line) for line in sweep_lines], "num_tokens")
+    assert sum(sum(reasons.values()) for reasons in common.rejects.values()) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lines_are_plans_where_times_of_frames_stand_in_the_text(
+    flags: list[str], tmp_path: Path, qwen3: Path, workers: int
+) -> None:
+    words = [*flags, "--model", str(qwen3), "--dataset_use", "clips,talk,shapes", "--pack_length", "2000"]
+    words += ["--video_sampling", "qwen3", "--workers", str(workers)]
+    lines = assert_lines_are_plans([*words, "--sweep", "video_fps=1,3,8", "video_max_frames=6,12"], tmp_path)
+    text_tokens = {line["num_tokens"] - line["num_patches"] // 4 for line in lines}
+    assert len(text_tokens) > 2, "the text must change with the frames"
+
+
+def test_lines_are_plans_with_and_without_limits_over_all_frames(tmp_path: Path, qwen3: Path) -> None:
+    """A video below 32 pixels is rejected by one rule and not by the other."""
+    write_clip(tmp_path / "low.mp4", size=(96, 24), fps=4, num_frames=8)
+    write_clip(tmp_path / "high.mp4", size=(400, 300), fps=4, num_frames=8)
+    turns = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "A clip."}]
+    records = [{"video": name, "conversations": turns} for name in ("low.mp4", "high.mp4")]
+    (tmp_path / "d.json").write_text(json.dumps(records))
+    (tmp_path / "datasets.yaml").write_text("d: {annotation_path: d.json, data_path: .}\n")
+    values = {"model": qwen3, "datasets": tmp_path / "datasets.yaml", "dataset_use": "d", "output_dir": "out"}
+    words = [f"--{name}={value}" for name, value in values.items()]
+    sweep = ["--workers=0", "--sweep", "video_total_pixels=null,150*32*32,400*32*32"]
+    lines = assert_lines_are_plans([*words, *sweep], tmp_path)
+    assert [line["num_rejects"] for line in lines] == [0, 1, 1]
+    assert lines[1]["num_patches"] < lines[2]["num_patches"]
 
 
 def test_many_combinations_measure_each_sample_once_and_decode_no_pixel(
@@ -243,7 +295,7 @@ def test_notes_about_flags_are_said_once(flags: list[str]) -> None:
 
 def test_equal_values_are_one_line_and_words_may_follow_other_flags(flags: list[str]) -> None:
     words = ["--sweep=pack_length=512,512", "packing=none", "--seed", "3", "--sweep", "max_pixels=100352"]
-    config, sweep = parse_plan([*flags, *words], lambda line: None)
+    config, sweep, _ = parse_plan([*flags, *words], lambda line: None)
     assert sweep is not None
     assert config.seed == 3
     assert sweep.names == ("pack_length", "packing", "max_pixels")

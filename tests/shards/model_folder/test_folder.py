@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from demo_build import Demo
+from demo_model import write_model_folder
 
 from shards import ModelConstants, ModelFolderError, read_model_constants
 from shards.model_folder import ModelFolder, model_files
@@ -154,6 +155,45 @@ def test_what_training_could_not_use_fails_first(
     edit(model / "config.json", lambda config: change(config["text_config"]))
     with pytest.raises(ModelFolderError, match=rf"config\.json: .*{message}"):
         read_model_constants(model)
+
+
+# --- videos --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def qwen3(tmp_path: Path) -> Path:
+    write_model_folder(tmp_path / "qwen3", ["a"], family="qwen3_vl")
+    return tmp_path / "qwen3"
+
+
+def test_learned_positions_are_a_square(qwen3: Path) -> None:
+    assert read_model_constants(qwen3).position_grid == 6
+    edit(qwen3 / "config.json", lambda config: config["vision_config"].update(num_position_embeddings=37))
+    with pytest.raises(ModelFolderError, match="num_position_embeddings is 37, which is no square"):
+        read_model_constants(qwen3)
+
+
+def test_time_stamps_are_those_of_two_frames(qwen3: Path) -> None:
+    edit(qwen3 / "config.json", lambda config: config["vision_config"].update(temporal_patch_size=3))
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+        edit(qwen3 / name, lambda processor: processor.update(temporal_patch_size=3))
+    with pytest.raises(ModelFolderError, match="temporal_patch_size is 3; time stamps of this family are those of 2"):
+        read_model_constants(qwen3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("patch_size", 14), ("merge_size", 4), ("image_mean", [0.5, 0.5, 0.4])])
+def test_a_video_processor_of_another_model_is_refused(qwen3: Path, name: str, value: object) -> None:
+    assert model_files(qwen3)[-1] == "video_preprocessor_config.json"
+    edit(qwen3 / "video_preprocessor_config.json", lambda processor: processor.update({name: value}))
+    with pytest.raises(ModelFolderError, match=rf"video_preprocessor_config\.json says {name} is .*different models"):
+        read_model_constants(qwen3)
+
+
+def test_a_folder_without_a_video_processor_is_one(qwen3: Path) -> None:
+    before = read_model_constants(qwen3)
+    (qwen3 / "video_preprocessor_config.json").unlink()
+    assert read_model_constants(qwen3) == before
+    assert model_files(qwen3) == ("config.json", "tokenizer.json", "preprocessor_config.json")
 
 
 # --- missing and malformed -----------------------------------------------------------------------------------------

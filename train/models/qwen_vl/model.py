@@ -65,6 +65,9 @@ class QwenVL(nn.Cell):
         raise NotImplementedError
 
     def loss_and_gradients(self) -> Callable[..., tuple[ms.Tensor, tuple[ms.Tensor, ...]]]:
+        head = self.embedding() if self.lm_head is None else self.lm_head
+        has_adapter = self.lm_head is not None and self.lm_head.adapter is not None
+        self.head_loss.trains_head = head.weight.requires_grad or has_adapter
         return ms.value_and_grad(self, None, ms.ParameterTuple(self.trainable_params()))
 
     def group_of(self, parameter_name: str) -> str:

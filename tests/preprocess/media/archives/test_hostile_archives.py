@@ -31,7 +31,7 @@ def prepared(archive: Path, most_bytes: int = ROOM) -> tuple[Archives, list[str]
     used = cache.MediaCache(folder=archive.parent / "cache", most_bytes=most_bytes)
     cache.use(used)
     said: list[str] = []
-    prepare_archives([str(archive)], used, EVERYTHING, said.append)
+    prepare_archives([[str(archive)]], used, EVERYTHING, said.append)
     return Archives(pattern=str(archive), archives=(str(archive),)), said
 
 

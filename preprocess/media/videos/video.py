@@ -3,11 +3,17 @@
 One function, `decode_frames`, with two decoders that give equal frames, one frame after another: at their source
 resolution no two need to stand in memory. Frames are numbered in presentation order, from 0. Where the file's
 timestamps name each frame (MP4, Matroska), only the stretches from the key frame before a wanted frame to that frame
-are decoded; elsewhere (AVI, transport streams, edit lists) decoding runs from the start.
+are decoded, each once however many frames of it are wanted, and in H.264 and HEVC without the frames that neither are
+wanted nor help to decode others; elsewhere (AVI, transport streams, edit lists) decoding runs from the start.
 
-decord is asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows
-a frame, and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and
-those that decord gives up on:
+What a damaged file shows where FFmpeg makes up for missing data depends on which frames were decoded before it, and so
+on the decoder and on the frames that are wanted; the same frames of the same file are always the same. That is why one
+thread decodes a video, be there idle ones: several make up other pixels, now and then other ones each time.
+
+PyAV is the default, because of the two it is never slower (`scripts/bench/video.py`). decord, where it is chosen, is
+asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows a frame,
+and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and those
+that decord gives up on:
 
 | file | what decord 3.4 does |
 | --- | --- |
@@ -20,6 +26,7 @@ those that decord gives up on:
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,16 +37,20 @@ from itertools import groupby
 from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.containers import Video, check_frame_pixels, opened_video
 from preprocess.media.store import local_path, open_medium, reject_of
-from preprocess.media.upright import Frame, ToRgb, orientation_of
+from preprocess.media.videos.containers import Video, check_frame_pixels, opened_video
+from preprocess.media.videos.upright import Frame, ToRgb, orientation_of
 from preprocess.sample import MediaSource
 
 Decoder = Literal["decord", "pyav"]
 Times = Literal["header", "stamps"]
 # Containers whose timestamps are presentation times, frame by frame.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Codecs whose packets say whether other frames need theirs, and are decoded one by one as they are fed. In the others
+# FFmpeg skips nothing (VP8, VP9, AV1), or may decode a frame with the packet after its own (MPEG-4 in old files).
+_CODECS_WITH_DISPENSABLE_FRAMES = {"h264", "hevc"}
 _LONGEST = 7 * 24 * 3600.0  # seconds; positions in time are 32-bit integers, and many videos may stand in a sample
+_MOST_BYTES_IN_MEMORY = 1 << 28  # of a video that is not a file of its own, as in an archive
 _HIGHEST_RATE = 1_000_000  # frames per second
 
 
@@ -116,19 +127,19 @@ def _frames_at(source: MediaSource, indices: Sequence[int], decoder: Decoder) ->
     num_given = 0
     with opened_video(source) as video:
         index = _index_packets(video)
-        if index is not None and indices[-1] >= len(index.times):
-            raise _too_few(indices[-1], len(index.times))
-        by_decord = decoder == "decord" and index is not None and index.suits_decord and not _is_mirrored(video, index)
-    if by_decord:
-        for frame in _decode_decord(source, indices):
-            yield frame
-            num_given += 1
-    if num_given < len(indices):
-        with opened_video(source) as video:
-            if index is None:
-                yield from _decode_in_sequence(video, indices)
-            else:
+        if index is not None:
+            if indices[-1] >= len(index.times):
+                raise _too_few(indices[-1], len(index.times))
+            if decoder == "decord" and index.suits_decord and not _is_mirrored(video, index):
+                for frame in _decode_decord(source, indices):
+                    yield frame
+                    num_given += 1
+            if num_given < len(indices):
                 yield from _decode_stretches(video, [index.times[i] for i in indices[num_given:]], index.key_times)
+            return
+    # Opened anew, because packets were read: not every container can be rewound to its first frame.
+    with opened_video(source) as video:
+        yield from _decode_in_sequence(video, indices)
 
 
 def _count_decodable(source: MediaSource, num_frames: int) -> int:
@@ -194,26 +205,40 @@ def _decode_stretches(video: Video, times: Sequence[int], key_times: Sequence[in
     """Decode from each key frame that is needed to the last wanted frame before the next one, and nothing else."""
     to_rgb = ToRgb()
     for key, wanted in groupby(times, lambda time: key_times[bisect_right(key_times, time) - 1]):
-        video.container.seek(key, stream=video.stream, backward=True, any_frame=False)
         stretch = deque(wanted)
-        found: dict[int, Frame] = {}  # those that came before their turn, which happens in damaged files only
-        for frame in _decode_until(video, stretch):
-            if frame.pts in stretch:
-                found[frame.pts] = to_rgb(frame)
-            while stretch and stretch[0] in found:
-                yield found.pop(stretch.popleft())
+        if video.stream.codec_context.name in _CODECS_WITH_DISPENSABLE_FRAMES:
+            yield from _decode_stretch(video, key, stretch, to_rgb, skips=True)
+        if stretch:  # also where a frame was lost because FFmpeg guesses their order from those that were skipped
+            yield from _decode_stretch(video, key, stretch, to_rgb, skips=False)
         if stretch:
             raise SampleError(Reason.TOO_FEW_FRAMES, f"no frame comes out of the decoder for time stamp {stretch[0]}")
 
 
-def _decode_until(video: Video, times: Iterable[int]) -> Iterator[Any]:
-    """Frames from where the container stands until the packets of all `times` have been decoded."""
+def _decode_stretch(video: Video, key: int, stretch: deque[int], to_rgb: ToRgb, *, skips: bool) -> Iterator[Frame]:
+    """Take the times off `stretch` whose frames are found, in their order."""
+    video.container.seek(key, stream=video.stream, backward=True, any_frame=False)
+    found: dict[int, Frame] = {}  # those that came before their turn, which happens in damaged files only
+    for frame in _decode_until(video, stretch, skips):
+        if frame.pts in stretch:
+            found[frame.pts] = to_rgb(frame)
+        while stretch and stretch[0] in found:
+            yield found.pop(stretch.popleft())
+
+
+def _decode_until(video: Video, times: Iterable[int], skips: bool) -> Iterator[Any]:
+    """Frames from where the container stands until the packets of all `times` have been decoded.
+
+    `skips`: without most of those that no other frame is decoded from.
+    """
     missing = set(times)
     for packet in video.packets():
+        if skips:
+            video.stream.codec_context.skip_frame = "DEFAULT" if packet.pts in missing else "NONREF"
         yield from packet.decode()
         missing.discard(packet.pts)
         if not missing:
             break
+    video.stream.codec_context.skip_frame = "DEFAULT"
     yield from video.stream.codec_context.decode(None)
 
 
@@ -234,6 +259,9 @@ def _decode_decord(source: MediaSource, indices: Sequence[int]) -> Iterator[Fram
     import decord
 
     with open_medium(source) as file:
+        if local_path(source) is None and file.seek(0, os.SEEK_END) > _MOST_BYTES_IN_MEMORY:
+            return  # decord would read all of it
+        file.seek(0)
         # The very file that was opened, whatever stands at its path by now.
         given = file if local_path(source) is None else f"/proc/self/fd/{file.fileno()}"
         try:

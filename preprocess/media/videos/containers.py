@@ -8,6 +8,7 @@ be used: the bytes come from us alone. decord, which can't be told either, gets 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -24,6 +25,7 @@ _DEMUXERS = (
 _OPTIONS = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "none"}
 MOST_FRAME_PIXELS = 8192 * 4352  # of the highest levels of H.264, HEVC and AV1 alike
 MOST_VIDEO_PIXELS = 1 << 33  # over all sampled frames: a thousand of 3840 x 2160
+MOST_VIDEO_BYTES = 1 << 36  # of a file: all of it is read, and a worker has to do that in time
 _VP8_SHOW_FRAME = 0x10  # in the first byte of a frame: RFC 6386, section 9.1
 
 
@@ -75,6 +77,15 @@ def check_video_pixels(num_frames: int, height: int, width: int) -> None:
         )
 
 
+def check_video_bytes(num_bytes: int) -> None:
+    """Raises SampleError (undecodable)."""
+    if num_bytes > MOST_VIDEO_BYTES:
+        raise SampleError(
+            Reason.UNDECODABLE,
+            f"a file of {num_bytes:,} bytes; videos are read up to {MOST_VIDEO_BYTES:,}: cut it into parts",
+        )
+
+
 @contextmanager
 def opened_video(source: MediaSource) -> Iterator[Video]:
     """Open a container with a video stream; what its bytes do wrong becomes a SampleError naming the file."""
@@ -82,6 +93,8 @@ def opened_video(source: MediaSource) -> Iterator[Video]:
 
     with open_medium(source) as file:
         try:
+            check_video_bytes(file.seek(0, os.SEEK_END))
+            file.seek(0)
             with _open(file) as container:
                 yield Video(container)
         except SampleError as error:

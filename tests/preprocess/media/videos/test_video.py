@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -19,8 +21,8 @@ from demo_clips import cut_file, write_clip
 from PIL import Image
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media import video
-from preprocess.media.video import Decoder, decode_frames, probe_video
+from preprocess.media.videos import video
+from preprocess.media.videos.video import Decoder, decode_frames, probe_video
 from preprocess.sample import MediaSource
 from tests.preprocess.clips import (
     FPS,
@@ -200,6 +202,53 @@ def test_decord_is_not_asked_where_it_is_not(
     monkeypatch.setattr(decord, "VideoReader", never)
     first = KINDS[name].first_shown
     assert numbers(decoded(source(files[name]), [3, 25], "decord")) == [first + 3, first + 25]
+
+
+@pytest.mark.parametrize("name", ["mp4", "mkv", "mp4_open_gops", "mp4_hevc_open_gops"])
+def test_frames_that_no_other_needs_are_not_decoded(
+    name: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode_until = video._decode_until
+    num_decoded = {True: 0, False: 0}
+
+    def count(opened: Any, times: Any, skips: bool) -> Iterator[Any]:
+        for frame in decode_until(opened, times, skips):
+            num_decoded[skips] += 1
+            yield frame
+
+    monkeypatch.setattr(video, "_decode_until", count)
+    with_skips = decoded(source(files[name]), [9, 26, 38], "pyav")
+    assert num_decoded[False] == 0 < num_decoded[True]
+    monkeypatch.setattr(video, "_CODECS_WITH_DISPENSABLE_FRAMES", set())
+    assert_equal(with_skips, decoded(source(files[name]), [9, 26, 38], "pyav"))
+    assert num_decoded[True] < 0.8 * num_decoded[False]
+
+
+def test_a_frame_that_is_lost_by_skipping_others_is_decoded_without(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode_until = video._decode_until
+
+    def lose(opened: Any, times: Any, skips: bool) -> Iterator[Any]:
+        frames = list(decode_until(opened, times, skips))
+        lost = sorted(frame.pts for frame in frames if frame.pts in times)[1:2] if skips else []
+        return (frame for frame in frames if frame.pts not in lost)
+
+    monkeypatch.setattr(video, "_decode_until", lose)
+    assert numbers(decoded(source(files["mp4"]), [1, 3, 5, 7, 21, 33], "pyav")) == [1, 3, 5, 7, 21, 33]
+
+
+@pytest.mark.parametrize("name", ["mp4_rotated_90", "avi_h264_with_b_frames"])
+def test_frames_that_were_given_are_not_kept(name: str, files: dict[str, Path]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        most_alive = 0
+        for _ in decode_frames(source(files[name]), range(2, 38), "pyav"):
+            most_alive = max(most_alive, sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert 0 < most_alive < 10
 
 
 def test_where_decord_fails_pyav_has_the_last_word(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ from PIL import Image
 
 from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
-from preprocess.media import containers, video
-from preprocess.media.containers import opened_video
-from preprocess.media.upright import Frame, ToRgb
-from preprocess.media.video import decode_frames, probe_video
+from preprocess.media.videos import containers, video
+from preprocess.media.videos.containers import opened_video
+from preprocess.media.videos.upright import Frame, ToRgb
+from preprocess.media.videos.video import decode_frames, probe_video
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
 from preprocess.sample import MediaSource
@@ -166,3 +166,15 @@ def test_so_does_decord(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decord.VideoReader, "get_batch", lambda *words: asked.append(words[1]) or get_batch(*words))
     assert len(list(decode_frames(MediaSource(path=str(clip)), [0, 2, 3, 5], "decord"))) == 4
     assert asked == [[0], [2], [3], [5]]
+
+
+def test_a_file_larger_than_any_video_is_not_read(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_bytes = clip.stat().st_size
+    monkeypatch.setattr(containers, "MOST_VIDEO_BYTES", num_bytes)
+    assert probe_video(MediaSource(path=str(clip))).num_frames == 6
+    monkeypatch.setattr(containers, "MOST_VIDEO_BYTES", num_bytes - 1)
+    error = reject(MediaSource(path=str(clip)))
+    assert error.reason is Reason.UNDECODABLE
+    assert error.detail == (
+        f"{clip}: a file of {num_bytes:,} bytes; videos are read up to {num_bytes - 1:,}: cut it into parts"
+    )

@@ -66,16 +66,19 @@ class ToRgb:
 
     def __init__(self) -> None:
         self._graph: Any = None
+        self._orientation = Orientation()
         self._made_for: tuple[Any, ...] = ()
 
     def __call__(self, frame: Any) -> Frame:
         """(H, W, 3), turned and mirrored as the display matrix says."""
-        properties = (frame.width, frame.height, frame.format.name)
+        properties = (frame.width, frame.height, frame.format.name, frame.rotation)
         if self._made_for != properties:
+            # Only here, because a frame of PyAV whose side data was looked at refers to itself: it stays in memory
+            # until Python collects its garbage, which can be hundreds of frames later.
+            self._orientation = orientation_of(frame)
             self._graph, self._made_for = _rgb_graph(frame), properties
-        orientation = orientation_of(frame)
         self._graph.push(frame)
-        return orientation.apply(self._graph.pull().to_ndarray())
+        return self._orientation.apply(self._graph.pull().to_ndarray())
 
 
 def _rgb_graph(frame: Any) -> Any:
