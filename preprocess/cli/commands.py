@@ -22,7 +22,7 @@ from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
-from preprocess.ledger import read_ledger
+from preprocess.ledger import read_ledger, write_ledger
 from preprocess.output_dir import hold_of, prepare
 from preprocess.pixels import check_pixels, slower_line
 from preprocess.plan.inputs import Sources, open_sources
@@ -52,6 +52,7 @@ USAGE = """usage: python -m preprocess COMMAND ...
 
   plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing but indexes behind
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
+       --rejects FILE              write what is rejected, and why, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
   try DATASET[:INDEX] --config run.yaml [flags]     one record on its way, or a file that holds one
        --html FILE                 the same as a page, with boxes drawn on its pictures
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    config, sweep = parse_plan(arguments, _note)
+    config, sweep, rejects = parse_plan(arguments, _note)
     sources = open_sources(config, tell=_note)
     # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
     shared = config.output_dir.parent if config.executor == "ray" else None
@@ -112,6 +113,8 @@ def _plan(arguments: Sequence[str]) -> int:
             return 0 if any(line.num_packs for line in sweep_lines) else 1
         plan = make_plan(config, sources, Path(folder), executor)
         _print_plan(plan, Path(folder), sources)
+        if rejects is not None:
+            write_ledger(rejects, read_ledger(Path(folder) / LEDGER_NAME))
     return _exit_code(config, plan.num_rejects, plan)
 
 

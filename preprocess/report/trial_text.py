@@ -83,7 +83,7 @@ def _video_words(video: MeasuredVideo, constants: ModelConstants) -> str:
     sampled = len(video.frame_indices)
     return (
         f"{describe(video.source)}: {video.num_frames:,} frames of {video.height:,} x {video.width:,} pixels at "
-        f"{video.fps:g} a second, {video.duration:.1f} s; {sampled:,} sampled, "
+        f"{video.fps:g} a second, {video.num_frames / video.fps:.1f} s; {sampled:,} sampled, "
         + "".join(_resized(video.grid_thw, constants))
     )
 
