@@ -18,7 +18,6 @@ from preprocess.jobs.share import EVERYTHING, Share
 from preprocess.media.archives.prepare import prepare_archives
 from preprocess.media.cache import use as use_cache
 from preprocess.media.places import archives_of_places, as_written
-from preprocess.media.row_groups import cost_line
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotation_files import annotation_files
@@ -168,9 +167,6 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
     use_cache(config.media_cache_of_run)
     prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
-    for name, files in paths.items():
-        if files[0].suffix == ".parquet" and (cost := cost_line(name, files, config.media_cache_of_run)):
-            tell(cost)
     everything = {path: use.dataset.annotation_format for use in uses for path in paths[use.dataset.name]}
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
     annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}
