@@ -135,7 +135,9 @@ class EncodingConfig:
             name for name in ("video_min_frame_pixels", "video_max_frame_pixels") if getattr(self, name) is not None
         ]
         if self.video_total_pixels is not None and both:
-            raise ConfigError(f"video_total_pixels takes the place of {' and '.join(both)}; leave one of the two out")
+            raise ConfigError(
+                f"video_total_pixels takes the place of {' and '.join(both)}; leave one out, or set it to null"
+            )
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""
@@ -307,8 +309,7 @@ class RunConfig(EncodingConfig):
 
     @property
     def media_cache_of_run(self) -> cache.MediaCache:
-        whole = self.output_dir.resolve()
-        folder = whole.with_name(f"{whole.name}{cache.SUFFIX}") if self.media_cache is None else self.media_cache
+        folder = self.media_cache or cache.folder_beside(self.output_dir)
         return cache.MediaCache(folder=folder.absolute(), most_bytes=self.media_cache_bytes)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -16,31 +16,34 @@ from preprocess.arithmetic.boxes import ImageFrame, rewrite_answers
 from preprocess.arithmetic.chat import ChatEncoder
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import grid_size, seconds_per_grid
-from preprocess.arithmetic.grids import box_sides, image_grid, sample_frames, video_grid
+from preprocess.arithmetic.grids import asked_limits, box_sides, clip, image_grid, sample_frames, video_grid
 from preprocess.arithmetic.rope import num_positions, position_ids
 from preprocess.arithmetic.runs import VisualRun
 from preprocess.arithmetic.tokenizer import load_model_tokenizer
 from preprocess.config import EncodingConfig
 from preprocess.errors import PlanMismatch, Reason, SampleError
-from preprocess.media.containers import check_video_pixels
 from preprocess.media.images import encode_image, measure_image
-from preprocess.media.store import check_unchanged, describe, naming, reject_of, stamp_of
-from preprocess.media.upright import Frame
-from preprocess.media.video import VideoHeader, decode_frames, probe_video
+from preprocess.media.store import check_unchanged, describe, naming, stamp_of
+from preprocess.media.videos.containers import check_video_pixels
+from preprocess.media.videos.frames import chosen, decode_video, probe
+from preprocess.media.videos.video import VideoHeader
 from preprocess.pixels import resize_video
 from preprocess.sample import (
+    PLAIN,
     EncodedSample,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
     MediaStamp,
+    MediumSettings,
     Note,
     Sample,
     Turn,
 )
 from shards import IGNORE_INDEX, ModelConstants, read_model_constants
 
+_NO_STAMP = MediaStamp(num_bytes=0, version=0)
 Patches = npt.NDArray[np.uint8]  # (num_patches, bytes of a patch)
 
 
@@ -71,15 +74,19 @@ class SampleEncoder:
 
     def measure(self, sample: Sample) -> MeasuredSample:
         """Exact counts from headers and text. Raises SampleError."""
-        images = tuple(self._measure_image(source) for source in sample.images)
-        videos = tuple(self._measure_video(source) for source in sample.videos)
+        images = tuple(self._measure_image(each, sample.settings_of(n)) for n, each in enumerate(sample.images))
+        first = len(images)
+        videos = tuple(self._measure_video(each, sample.settings_of(n)) for n, each in enumerate(sample.videos, first))
         return self._count(sample, images, videos)
 
     def remeasure(self, measured: MeasuredSample) -> MeasuredSample:
         """A sample that was measured under other limits, under those of this encoder. Opens no file."""
         limits = self.config.image_limits(self.constants)
         images = tuple(
-            replace(image, grid_thw=image_grid(image.height, image.width, limits, self.constants))
+            replace(
+                image,
+                grid_thw=image_grid(image.height, image.width, asked_limits(limits, image.settings), self.constants),
+            )
             for image in measured.images
         )
         videos = tuple(
@@ -87,6 +94,7 @@ class SampleEncoder:
                 video.source,
                 video.stamp,
                 VideoHeader(num_frames=video.num_frames, fps=video.fps, height=video.height, width=video.width),
+                video.settings,
             )
             for video in measured.videos
         )
@@ -151,53 +159,55 @@ class SampleEncoder:
     def _find_old(self, medium: MeasuredImage | MeasuredVideo) -> Patches | None:
         return self.old_patches.find(medium) if self.old_patches is not None else None
 
-    def _measure_image(self, source: MediaSource) -> MeasuredImage:
-        limits = self.config.image_limits(self.constants)
-        return measure_image(
-            source, limits, self.constants, hash_content=self.config.hash_media, rules=self.config.picture_rules
-        )
-
-    def _measure_video(self, source: MediaSource) -> MeasuredVideo:
-        stamp = stamp_of(source, hash_content=self.config.hash_media)
+    def _measure_image(self, source: MediaSource, settings: MediumSettings) -> MeasuredImage:
         config = self.config
-        header = probe_video(source, clamp_tail=config.video_tail == "clamp", times=config.video_times)
         with naming(source):
-            return self._sampled(source, stamp, header)
+            limits = asked_limits(config.image_limits(self.constants), settings)
+        measured = measure_image(
+            source, limits, self.constants, hash_content=config.hash_media, rules=config.picture_rules
+        )
+        return measured if settings == PLAIN else replace(measured, settings=settings)
 
-    def _sampled(self, source: MediaSource, stamp: MediaStamp, header: VideoHeader) -> MeasuredVideo:
+    def _measure_video(self, source: MediaSource, settings: MediumSettings) -> MeasuredVideo:
+        config, rules = self.config, self.config.picture_rules
+        is_listed = settings.is_listed
+        stamp = None if is_listed else stamp_of(source, hash_content=config.hash_media)
+        header = probe(
+            source, rules, fps=settings.fps, clamp_tail=config.video_tail == "clamp", times=config.video_times
+        )
+        with naming(source):
+            measured = self._sampled(source, stamp or _NO_STAMP, header, settings)
+        if not is_listed:
+            return measured
+        taken = chosen(source, measured.frame_indices, header, rules)
+        return replace(measured, source=taken, stamp=stamp_of(taken, hash_content=config.hash_media))
+
+    def _sampled(
+        self, source: MediaSource, stamp: MediaStamp, header: VideoHeader, settings: MediumSettings
+    ) -> MeasuredVideo:
         config, constants = self.config, self.constants
-        indices = sample_frames(header.num_frames, header.fps, config.frame_sampling, constants)
+        indices = sample_frames(header.num_frames, header.fps, config.frame_sampling, constants, settings)
+        _, num_within = clip(header.num_frames, header.fps, settings)
+        limits = asked_limits(config.frame_limits(constants), settings)
         check_video_pixels(len(indices), header.height, header.width)
         return MeasuredVideo(
             source=source,
             stamp=stamp,
             height=header.height,
             width=header.width,
-            grid_thw=video_grid(len(indices), header.height, header.width, config.frame_limits(constants), constants),
+            grid_thw=video_grid(len(indices), header.height, header.width, limits, constants),
             num_frames=header.num_frames,
             fps=header.fps,
             frame_indices=indices,
-            second_per_grid=seconds_per_grid(
-                len(indices), header.num_frames / header.fps, constants.temporal_patch_size
-            ),
+            second_per_grid=seconds_per_grid(len(indices), num_within / header.fps, constants.temporal_patch_size),
+            settings=settings,
         )
 
     def _encode_video(self, video: MeasuredVideo) -> npt.NDArray[np.uint8]:
         """(gt * gh * gw, 1176)"""
         size = grid_size(video.grid_thw, self.constants)
-        return resize_video(self._frames(video), len(video.frame_indices), size, self.constants)
-
-    def _frames(self, video: MeasuredVideo) -> Iterator[Frame]:
-        """Of the planned size, one after another."""
-        for frame in decode_frames(video.source, video.frame_indices, self.config.video_decoder):
-            if frame.shape[:2] != (video.height, video.width):
-                raise reject_of(
-                    video.source,
-                    Reason.UNDECODABLE,
-                    f"frames are {frame.shape[1]}x{frame.shape[0]} pixels, the first one was "
-                    f"{video.width}x{video.height}; encode it again",
-                )
-            yield frame
+        frames = decode_video(video, self.config.video_decoder, self.config.picture_rules)
+        return resize_video(frames, len(video.frame_indices), size, self.constants)
 
     def _conversation(
         self, sample: Sample, images: tuple[MeasuredImage, ...], videos: tuple[MeasuredVideo, ...]

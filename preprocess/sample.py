@@ -33,6 +33,7 @@ Note = Literal[
     "samples_without_boxes",
     "boxes_left_alone",
     "special_as_text",
+    "assumed_rates",
     "grey_as_is",
     "grey_12_bits",
     "grey_high_byte",
@@ -92,6 +93,22 @@ class MediaSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MediumSettings:
+    """What a record or its dataset asks of a single medium; 0 leaves it to the run."""
+
+    min_pixels: int = 0  # of an image, or of each frame of a video
+    max_pixels: int = 0
+    num_frames: int = 0  # of a video: how many frames
+    fps: float = 0.0  # sampled frames per second; of a list of frames: those that it holds
+    start: float = 0.0  # seconds at which to begin
+    end: float = 0.0  # and to end
+    is_listed: bool = False  # a list of frames, all of which count as far as the limits let them
+
+
+PLAIN = MediumSettings()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """One conversation. The n-th <image> tag over all user turns means images[n]; videos likewise."""
 
@@ -104,6 +121,11 @@ class Sample:
     boxes: BoxMode = "none"
     allow_tokens: tuple[str, ...] = ()  # special tokens that are themselves in its texts; all others are text
     placed: tuple[PlacedBox, ...] = ()  # for each <bbox> over all turns, where there are any
+    settings: tuple[MediumSettings, ...] = ()  # of each image, then of each video, where any of them has some
+
+    def settings_of(self, number: int) -> MediumSettings:
+        """Of a medium, the images counted first."""
+        return self.settings[number] if self.settings else PLAIN
 
     def key(self, repeat: int = 0) -> str:
         """dataset:index[.member][#repeat]"""
@@ -132,6 +154,7 @@ class MeasuredImage:
     width: int
     grid_thw: tuple[int, int, int]  # patches; t is 1
     orientation: int = 1  # EXIF, 1 to 8: how the stored image was turned upright
+    settings: MediumSettings = PLAIN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,11 +168,7 @@ class MeasuredVideo:
     fps: float  # frames per second
     frame_indices: tuple[int, ...]  # in presentation order, strictly increasing
     second_per_grid: float  # seconds per temporal patch
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return self.num_frames / self.fps
+    settings: MediumSettings = PLAIN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ _SIZE_NAME = "bytes"  # what was put there, in bytes, as a number in a file that
 class MediaCache:
     folder: Path
     most_bytes: int
+    keeps_cells: bool = True  # of Parquet; a plan that nobody keeps needs none
 
     def reserve(self, num_bytes: int) -> bool:
         """Whether so many bytes more may be put there; from now on they count. Negative ones give room back."""
@@ -39,11 +40,27 @@ class MediaCache:
         finally:
             os.close(descriptor)
 
+    def held_line(self) -> str | None:
+        """What to say of it after a run; None where it holds next to nothing."""
+        try:
+            held = int((self.folder / _SIZE_NAME).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not held:
+            return None
+        return f"{self.folder} holds {held / 1e9:,.1f} GB of media that were compressed; it may be removed"
+
     def recount(self) -> None:
         """By what stands there: processes that were killed had reserved more."""
         held = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file() and path.name != _SIZE_NAME)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / _SIZE_NAME, b"%-31d\n" % held)
+
+
+def folder_beside(output_dir: Path) -> Path:
+    """Where it is by default."""
+    whole = output_dir.resolve()
+    return whole.with_name(f"{whole.name}{SUFFIX}")
 
 
 _used: list[MediaCache] = []

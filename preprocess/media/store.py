@@ -15,8 +15,9 @@ from typing import IO, Any, Literal, Protocol
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import confined_files, files, parquet_cells, remote_files
 from preprocess.media.archives import members
+from preprocess.media.frame_lists import FrameLists
 from preprocess.media.paths import resolve_path, root_of
-from preprocess.media.places import DataPath, Place, RemoteFolder, places_of
+from preprocess.media.places import Archives, DataPath, Place, RemoteFolder, places_of
 from preprocess.media.values import inline
 from preprocess.media.values.names import find_name
 from preprocess.media.values.spellings import spellings_of
@@ -64,8 +65,13 @@ class Kind(Protocol):
         """Tell a source that is wrong (a reject) from a disk or machine that fails (fatal)."""
 
 
+def _kind_of(source: MediaSource) -> Kind:
+    return next(kind for kind in KINDS if kind.owns(source))
+
+
 # The last one takes what the others leave.
 KINDS: tuple[Kind, ...] = (
+    FrameLists(_kind_of),
     inline,
     members,
     remote_files,
@@ -73,10 +79,6 @@ KINDS: tuple[Kind, ...] = (
     confined_files,
     files,
 )
-
-
-def _kind_of(source: MediaSource) -> Kind:
-    return next(kind for kind in KINDS if kind.owns(source))
 
 
 def reveal(value: Any) -> Any:
@@ -125,7 +127,9 @@ def locate(written: str, data_path: DataPath, *, follow_links: bool, path_case: 
 
 
 def _locate_otherwise(spelled: str, place: Place | None, follow_links: bool, ignore_case: bool) -> MediaSource | None:
-    """In a folder, under another name for the same, by `values/names.py`."""
+    """In a folder or an archive, under another name for the same, by `values/names.py`."""
+    if isinstance(place, Archives):
+        return members.locate_otherwise(spelled.replace("\\", "/"), place, ignore_case=ignore_case)
     if not isinstance(place, Path | None):
         return None
     try:

@@ -11,17 +11,18 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits
-from preprocess.arithmetic.grids import image_grid, sample_frames, video_grid
+from preprocess.arithmetic.grids import asked_limits, image_grid, sample_frames, video_grid
 from preprocess.config import Combination, RunConfig, Sweep
 from preprocess.encode import SampleEncoder
 from preprocess.errors import SampleError
@@ -34,7 +35,7 @@ from preprocess.plan.make import largest_pack
 from preprocess.plan.parts import measure
 from preprocess.plan.sizes import Counts, PackedItems, SampleSizes, SizeColumns, fits, pack_samples
 from preprocess.plan.tables import read_part
-from preprocess.sample import MeasuredSample
+from preprocess.sample import MeasuredSample, MediumSettings
 from shards import ModelConstants, RowTooLarge
 from shards.formats.kinds import check_row_fits
 from shards.formats.mindrecord import largest_row_bytes
@@ -42,6 +43,9 @@ from shards.manifest import MOST_TOKENS
 
 _NO_CAPACITY = MOST_TOKENS  # the largest that a run may ask for
 _SIZES_REMEMBERED = 1 << 16
+_TYPES = {"i": pa.int32(), "q": pa.int64(), "d": pa.float64()}  # by the codes of `array`
+_SETTING_NAMES = tuple(each.name for each in fields(MediumSettings))
+_SETTINGS = {f"settings.{name}": "d" if name in ("fps", "start", "end") else "q" for name in _SETTING_NAMES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +117,8 @@ def _run_alike(
     config = replace(combinations[0].config, pack_length=_NO_CAPACITY, pack_patches="auto", hash_media=False)
     num_parts = measure(config, sources, folder, executor, most_text_tokens=longest)
     totals, columns = MeasuredTotals(use.dataset.name for use in sources.uses), SizeColumns()
-    images = _Media("images", height="i", width="i")
-    videos = _Media("videos", height="i", width="i", num_frames="q", fps="d")
+    images = _Media("images", {"height": "i", "width": "i", **_SETTINGS})
+    videos = _Media("videos", {"height": "i", "width": "i", "num_frames": "q", "fps": "d", **_SETTINGS})
     for _ in gather(folder, num_parts, sources.plan_fingerprint, totals, columns, images, videos):
         pass  # rejects, of which the totals has the number
     sizes = columns.sizes()
@@ -166,7 +170,7 @@ def _refused(combination: Combination) -> tuple[str, ...]:
 class _Media:
     """All images, or all videos, of the measured samples: columns of shape (num_media,)."""
 
-    def __init__(self, kind: str, **types: str) -> None:
+    def __init__(self, kind: str, types: Mapping[str, str]) -> None:
         """`types` of what headers say, as codes of `array`: the columns, in this order."""
         self._kind = kind
         self._num_rows = 0
@@ -181,7 +185,8 @@ class _Media:
         own_rows = np.arange(self._num_rows, self._num_rows + len(samples), dtype=np.int32)
         append(self._rows, np.repeat(own_rows, pc.list_value_length(media).to_numpy()))
         for name, column in self._columns.items():
-            append(column, pc.struct_field(media.flatten(), name).to_numpy())
+            values = pc.struct_field(media.flatten(), name.split("."))
+            append(column, pc.fill_null(values.cast(_TYPES[column.typecode]), 0).to_numpy())
         self._num_rows += len(samples)
 
     def patches_by_row(self, num_patches: Callable[..., int]) -> Counts:
@@ -191,15 +196,23 @@ class _Media:
         return np.bincount(as_numpy(self._rows), patches, self._num_rows).astype(np.int32)
 
 
-def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int) -> int:
-    return prod(image_grid(height, width, config.image_limits(constants), constants))
+def _image_patches(config: RunConfig, constants: ModelConstants, height: int, width: int, *asked: Any) -> int:
+    limits = asked_limits(config.image_limits(constants), _settings(asked))
+    return prod(image_grid(height, width, limits, constants))
 
 
 def _video_patches(
-    config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float
+    config: RunConfig, constants: ModelConstants, height: int, width: int, num_frames: int, fps: float, *asked: Any
 ) -> int:
-    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling, constants))
-    return prod(video_grid(num_sampled, height, width, config.frame_limits(constants), constants))
+    settings = _settings(asked)
+    num_sampled = len(sample_frames(num_frames, fps, config.frame_sampling, constants, settings))
+    limits = asked_limits(config.frame_limits(constants), settings)
+    return prod(video_grid(num_sampled, height, width, limits, constants))
+
+
+def _settings(asked: Sequence[Any]) -> MediumSettings:
+    """From the columns of `_SETTINGS`, in their order."""
+    return MediumSettings(**dict(zip(_SETTING_NAMES, asked, strict=True)))
 
 
 TextRules = tuple[PixelLimits, FrameSampling | None]

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from itertools import accumulate, chain
 from operator import attrgetter
@@ -36,11 +37,13 @@ import pyarrow as pa
 
 from preprocess.errors import FatalError, damaged
 from preprocess.sample import (
+    PLAIN,
     MeasuredImage,
     MeasuredSample,
     MeasuredVideo,
     MediaSource,
     MediaStamp,
+    MediumSettings,
     PlacedBox,
     Sample,
     Turn,
@@ -54,12 +57,18 @@ _OPEN_PARTS = 256  # mapped at a time by one reader
 _SOURCE = [("path", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("item", pa.int32())]
 # `mtime_ns` holds the version, which of a file is that; the name is kept so that plans of before can be read.
 _STAMP = [("num_bytes", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())]
+_SETTINGS = [
+    *[(name, pa.int64()) for name in ("min_pixels", "max_pixels", "num_frames")],
+    *[(name, pa.float64()) for name in ("fps", "start", "end")],
+    ("is_listed", pa.bool_()),
+]
 _MEDIUM = [
     ("source", pa.struct(_SOURCE)),
     ("stamp", pa.struct(_STAMP)),
     ("height", pa.int32()),
     ("width", pa.int32()),
     ("grid_thw", pa.list_(pa.int32(), 3)),
+    ("settings", pa.struct(_SETTINGS)),  # null: none
 ]
 _TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_trained", pa.bool_())])
 _PLACED = pa.struct(
@@ -219,6 +228,7 @@ def _placed_columns(boxes: Sequence[PlacedBox]) -> pa.StructArray:
 def _medium_columns(media: Sequence[MeasuredImage | MeasuredVideo]) -> list[pa.Array]:
     source, stamp = pa.struct(_SOURCE), pa.struct(_STAMP)
     stamps = [medium.stamp for medium in media]
+    settings = [PLAIN if medium.settings == PLAIN else medium.settings for medium in media]
     versions = pa.array([each.version for each in stamps], pa.int64())
     num_bytes, hashes = _plain(stamp, stamps, ("num_bytes", "sha256"))
     sides = list(chain.from_iterable(medium.grid_thw for medium in media))
@@ -227,6 +237,7 @@ def _medium_columns(media: Sequence[MeasuredImage | MeasuredVideo]) -> list[pa.A
         _struct(stamp, num_bytes, versions, hashes),
         *_plain(_IMAGE, media, ("height", "width")),
         pa.FixedSizeListArray.from_arrays(pa.array(sides, pa.int32()), 3),
+        pa.array([None if each is PLAIN else asdict(each) for each in settings], pa.struct(_SETTINGS)),
     ]
 
 
@@ -244,6 +255,7 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
     videos = tuple(
         MeasuredVideo(**{**_medium(video), "frame_indices": tuple(video["frame_indices"])}) for video in row["videos"]
     )
+    settings = (*(image.settings for image in images), *(video.settings for video in videos))
     return MeasuredSample(
         sample=Sample(
             dataset=row["dataset"],
@@ -255,6 +267,7 @@ def _measured_sample(row: dict[str, Any]) -> MeasuredSample:
             boxes=row["boxes"],
             allow_tokens=tuple(row["allow_tokens"]),
             placed=tuple(PlacedBox(**{**box, "numbers": tuple(box["numbers"])}) for box in row["placed"]),
+            settings=settings if any(each is not PLAIN for each in settings) else (),
         ),
         images=images,
         videos=videos,
@@ -272,6 +285,7 @@ def _medium(record: dict[str, Any]) -> dict[str, Any]:
         "source": MediaSource(**record["source"]),
         "stamp": MediaStamp(num_bytes=stamp["num_bytes"], version=stamp["mtime_ns"], sha256=stamp["sha256"]),
         "grid_thw": tuple(record["grid_thw"]),
+        "settings": PLAIN if record["settings"] is None else MediumSettings(**record["settings"]),
     }
 
 

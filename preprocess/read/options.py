@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, get_args
 
-from preprocess.errors import ConfigError
+from preprocess.errors import ConfigError, SampleError
 from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
+from preprocess.read.forms.medium_settings import PIXEL_KEYS, settings_of
 from preprocess.read.forms.table import KNOWN_KEYS
 from preprocess.read.forms.training_flags import LossTurns
 from shards.flags.nearest import nearest_name
+from shards.flags.values import parse_value
 
 MediaPosition = Literal["tags", "start"]
 """Where media stand: at the tags alone; or, where a record has no tags of their kind, before its first question."""
 Reasoning = Literal["refuse", "train"]
 """What becomes of reasoning_content: its record is a reject; or it is learned, in <think> tags before the answer."""
 
+_OF_MEDIA = ("min_pixels", "max_pixels", "nframes", "fps")
 _DEFAULTS: Mapping[str, Any] = {
     "annotation_format": "auto",
     "path_case": "exact",
@@ -25,6 +29,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "loss_turns": "all",
     "reasoning": "refuse",
     "allow_tokens": (),
+    **dict.fromkeys(_OF_MEDIA),
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "annotation_format": get_args(AnnotationFormat),
@@ -45,6 +50,21 @@ def check_options(where: str, dataset: Any) -> None:
     if not isinstance(tokens, list | tuple) or not all(isinstance(token, str) and token for token in tokens):
         raise ConfigError(f"{where}: allow_tokens must be a list of special tokens, not {tokens!r}")
     _check_columns(where, dataset.columns)
+    given = {name: getattr(dataset, name) for name in _OF_MEDIA if getattr(dataset, name) is not None}
+    try:
+        settings_of(given, "video", where)
+    except SampleError as error:
+        raise ConfigError(error.detail) from None
+
+
+def with_numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a registry says them, products of pixels computed: `64*28*28`."""
+    read = dict(options)
+    for name in PIXEL_KEYS:
+        if isinstance(read.get(name), str):
+            with suppress(ValueError):  # what is no number is refused with the others
+                read[name] = parse_value(read[name], int)
+    return read
 
 
 def chosen_options(dataset: Any) -> dict[str, Any]:

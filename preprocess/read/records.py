@@ -8,16 +8,16 @@ from typing import Any
 
 from preprocess.arithmetic.chat import count_tags
 from preprocess.errors import Reason, SampleError
-from preprocess.media.store import locate, reveal
 from preprocess.read.columns import renamed
 from preprocess.read.forms.near_miss import ignored_keys, named, refuse_near_misses
 from preprocess.read.forms.objects import with_objects
 from preprocess.read.forms.table import read_form
 from preprocess.read.forms.training_flags import with_loss_turns
-from preprocess.read.forms.written import MediumKind, Written, WrittenTurn, kind_of
+from preprocess.read.forms.written import WrittenTurn, kind_of
+from preprocess.read.media import locate_media
 from preprocess.read.registry import Dataset
 from preprocess.read.tags import before_first_question, mean_videos, with_video_tags
-from preprocess.sample import ANSWER_ROLES, MEDIA_ROLES, MediaSource, Note, Role, Sample, Turn
+from preprocess.sample import ANSWER_ROLES, MEDIA_ROLES, PLAIN, Note, Role, Sample, Turn
 
 
 def split_members(record: Any) -> Iterator[tuple[int | None, Any]]:
@@ -54,9 +54,10 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
     spoken = with_loss_turns(written.turns, record, dataset.loss_turns)
     turns = tuple(_turn(number, turn, dataset) for number, turn in enumerate(spoken))
     _check_roles(turns)
-    images = _media(written, "image", dataset)
-    videos = _media(written, "video", dataset)
-    notes = list(written.notes)
+    located = [locate_media(written, kind, record, dataset) for kind in ("image", "video")]
+    images, videos = (tuple(medium.source for medium in media) for media in located)
+    settings = tuple(medium.settings for media in located for medium in media)
+    notes = list(written.notes) + ["assumed_rates" for medium in located[1] if medium.is_rate_assumed]
     if mean_videos(turns, len(images), len(videos)):
         turns = with_video_tags(turns)
         notes.append("image_tags_for_videos")
@@ -73,8 +74,10 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         boxes=dataset.boxes,
         allow_tokens=tuple(dataset.allow_tokens),
         placed=written.placed,
+        settings=settings if any(each != PLAIN for each in settings) else (),
     )
-    ignored = [key for key in ignored_keys(record) if key not in written.used]
+    used = {*written.used, *(medium.rate_key for media in located for medium in media)}
+    ignored = [key for key in ignored_keys(record) if key not in used]
     ignored += [named(key) for turn in written.turns for key in turn.ignored]
     return ReadRecord(sample=sample, ignored_keys=tuple(ignored), notes=tuple(notes))
 
@@ -142,16 +145,3 @@ def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> No
     for kind, tags, given in (("image", image_tags, num_images), ("video", video_tags, num_videos)):
         if tags != given:
             raise SampleError(Reason.TAG_COUNT, f"{tags} <{kind}> tags for {given} {kind}s")
-
-
-def _media(written: Written, kind: MediumKind, dataset: Dataset) -> tuple[MediaSource, ...]:
-    return tuple(_source(medium.value, kind, dataset) for medium in written.of_kind(kind))
-
-
-def _source(item: Any, kind: str, dataset: Dataset) -> MediaSource:
-    item = reveal(item)
-    if isinstance(item, MediaSource):
-        return item
-    if not isinstance(item, str) or not item:
-        raise SampleError(Reason.BAD_JSON, f"each {kind} must be a path; one is {kind_of(item)}")
-    return locate(item, dataset.data_path, follow_links=dataset.follow_links, path_case=dataset.path_case)

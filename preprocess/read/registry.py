@@ -9,6 +9,7 @@ Relative paths are relative to the registry file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -21,7 +22,7 @@ from preprocess.media.places import DataPath
 from preprocess.media.store import PathCase
 from preprocess.read.formats.detect import AnnotationFormat
 from preprocess.read.forms.training_flags import LossTurns
-from preprocess.read.options import MediaPosition, Reasoning, check_options
+from preprocess.read.options import MediaPosition, Reasoning, check_options, with_numbers
 from preprocess.read.python_registry import read_python_registry
 from preprocess.sample import BoxMode
 from shards.files.paths import expanded, path_flaw
@@ -45,6 +46,10 @@ class Dataset:
     loss_turns: LossTurns = "all"  # which answers are learned, where a record does not say it itself
     reasoning: Reasoning = "refuse"  # what becomes of reasoning_content
     allow_tokens: Sequence[str] = ()  # special tokens that may stand in its texts
+    min_pixels: int | None = None  # of each image and each frame, where a record says nothing; None: as the run says
+    max_pixels: int | None = None
+    nframes: int | None = None  # of each video
+    fps: float | None = None  # sampled frames per second; of lists of frames those that they hold
     registry: Path | None = field(default=None, compare=False)  # the file that lists it, for messages
 
     def __post_init__(self) -> None:
@@ -106,6 +111,8 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
     if not annotation_paths or not all(isinstance(each, str) and each for each in annotation_paths):
         raise ConfigError(f"{where}: annotation_path is missing or not a string, or a list of strings")
     for written in annotation_paths:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", written):
+            raise ConfigError(f"{where}: annotation_path {written} is a URL; download the annotations")
         if path_flaw(written):
             raise ConfigError(f"{where}: annotation_path {written!r} {path_flaw(written)}")
     absolute = partial(_absolute, registry_path=registry_path)
@@ -120,7 +127,7 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
         annotation_path=files if isinstance(annotation_path, list) else files[0],
         data_path=data_path,
         registry=registry_path,
-        **options,
+        **with_numbers(options),
     )
 
 

@@ -19,13 +19,14 @@ from shards.files.text import visible
 from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
 
 _MOST_KEYS = 20
-_NOTES: Mapping[str, str] = {
+NOTES: Mapping[str, str] = {
     "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
     "answers_with_boxes": "{number} answers hold boxes",
     "boxes_rewritten": "{number} boxes and points follow the size of their image",
     "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
     "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
     "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
+    "assumed_rates": "{number} videos are frames that no fps or times tell of; one a second was assumed",
     "grey_as_is": "{number} images of 16-bit grey have values below 256, which were taken as they are",
     "grey_12_bits": "{number} images of 16-bit grey have values below 4,096, which were divided by 16",
     "grey_high_byte": "{number} images of 16-bit grey have larger values, of which the high byte was taken",
@@ -105,7 +106,7 @@ def _why_pack_patches(plan: PlanSummary, num_patches: int, constants: ModelConst
 def note_lines(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """What was counted of each dataset, in words."""
     return [
-        f"{visible(name)}: {_NOTES[note].format(number=f'{number:,}')}"
+        f"{visible(name)}: {NOTES[note].format(number=f'{number:,}')}"
         for name, of_dataset in notes.items()
         for note, number in of_dataset.items()
     ]

@@ -16,6 +16,8 @@ from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.jobs.executor import Executor
 from preprocess.jobs.stage import Signal
 from preprocess.ledger import Reject
+from preprocess.media.cache import MediaCache
+from preprocess.media.cache import use as use_cache
 from preprocess.media.pictures.opening import open_image
 from preprocess.media.pictures.upright import decode_rgb
 from preprocess.media.store import open_medium, stamp_of
@@ -77,8 +79,11 @@ class ThumbnailStage:
     """A job is one source; its result a picture, or what to say in place of it."""
 
     draw: Callable[[MediaSource], Picture] = draw
+    media_cache: MediaCache | None = None  # of the run, where its archives have their indexes
 
     def load(self) -> ThumbnailStage:
+        if self.media_cache is not None:
+            use_cache(self.media_cache)
         return self
 
     def do_item(self, source: MediaSource) -> Picture:

@@ -1,10 +1,11 @@
 """Whether the C library resizes to the same bytes as the installed Pillow, and how fast both are on a photo.
 
-    python scripts/bench/pixels.py [--trials 5000] [--quick]
+    python scripts/bench/pixels.py [--trials 5000] [--quick] [--pillow VERSION ...]
 
 Every set of loops that the processor has is compared over random sizes and contents: thin, tiny and huge images, up and
 down, one pass and two, both orders of the passes, RGB, RGBX and grey. Times are medians of alternating rounds, on one
-core.
+core. With --pillow, the same for each of these versions, which are installed beside each other below build/: 13.0, 12.2
+and 12.1 differ in the order of the passes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import PIL
-from bench_photos import write_model_folder
+from bench_photos import ROOT, write_model_folder
 from PIL import Image
 
 from preprocess.arithmetic.patches import patchify_image
@@ -52,7 +55,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=5000, help="images to compare (default 5000)")
     parser.add_argument("--quick", action="store_true", help="200 images")
+    parser.add_argument("--pillow", nargs="+", metavar="VERSION", help="of Pillow, as 12.2; default: the installed one")
     options = parser.parse_args()
+    if options.pillow:
+        sys.exit(by_versions(options.pillow, ["--quick"] if options.quick else ["--trials", str(options.trials)]))
     num_trials = 200 if options.quick else options.trials
     kernels = [kernel for kernel in map(load, LOOPS) if isinstance(kernel, Kernel)]
     if not kernels:
@@ -66,6 +72,21 @@ def main() -> None:
     wanted = {"values": counts["values"], "different": counts["different"], "photo_ms": times}
     print(json.dumps(wanted))
     sys.exit(1 if counts["different"] else 0)
+
+
+def by_versions(versions: list[str], flags: list[str]) -> int:
+    """Run this script with each version of Pillow before the installed one on the path. How many failed."""
+    failed = 0
+    for wanted in versions:
+        folder = ROOT / "build" / f"pillow-{wanted}"
+        if not folder.exists():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"--target={folder}.new"]
+            subprocess.run([*pip, f"pillow=={wanted}.*"], check=True)
+            Path(f"{folder}.new").rename(folder)
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        done = subprocess.run([sys.executable, __file__, *flags], env={**os.environ, "PYTHONPATH": path}, check=False)
+        failed += done.returncode != 0
+    return failed
 
 
 def compare(kernels: list[Kernel], num_trials: int) -> Counter[str]:

@@ -8,7 +8,10 @@ not depend on what else the machine does, and the time on the clock stands besid
 
 Memory: synthetic samples (10^6; --quick: 10^5) go through the same code, from a JSON Lines file to packs.arrow, all in
 one process; only the opening of media and the tokenizer are replaced. The figure is how much more the peak of that
-process is than with few samples.
+process is than with few samples, and the peak itself.
+
+Array jobs: the same annotations, of which one of 64 jobs reads its part once the index exists. The figure is the share
+of their bytes that this process reads from files, other files included.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from demo_model import write_model_folder
 from preprocess.config import RunConfig
 from preprocess.encode import SampleEncoder
 from preprocess.jobs.executor import ThisProcess
+from preprocess.jobs.share import Share
 from preprocess.jobs.worker import limit_threads
 from preprocess.plan.inputs import open_sources
 from preprocess.plan.make import finish_plan
@@ -43,6 +47,7 @@ from preprocess.sample import MeasuredImage, MeasuredSample, MediaStamp, Sample
 
 PHOTO_SIZE = (640, 480)
 NUM_PHOTOS = 64
+ARRAY_JOBS = 64
 FEW_SAMPLES = 2_000  # what a process needs before samples count
 WORDS = """the a of in on and with his her two man woman dog street table window light small large red blue green
 is are stands sits holds walks looks behind before under near left right corner middle picture background sky
@@ -66,7 +71,15 @@ def main() -> None:
     print(f"{'synthetic samples':>20}{'peak memory':>14}{'measuring':>12}{'packing and the rest':>23}")
     for number, run in ((FEW_SAMPLES, few), (num_synthetic, many)):
         print(f"{number:20,}{run.peak_bytes / 1e6:11,.0f} MB{run.measuring:10.1f} s{run.finishing:21.1f} s")
-    print(json.dumps({"samples_per_s_per_core": round(speed), "bytes_per_sample": round(bytes_per_sample)}))
+    share = measure_share(num_synthetic)
+    print(f"job 1 of {ARRAY_JOBS} reads {share:.2%} of the annotations' bytes")
+    result = {
+        "samples_per_s_per_core": round(speed),
+        "bytes_per_sample": round(bytes_per_sample),
+        "peak_mb": round(many.peak_bytes / 1e6),
+        "share_of_bytes_read": round(share, 4),
+    }
+    print(json.dumps(result))
 
 
 def measure_speed(folder: Path, num_samples: int, rounds: int) -> float:
@@ -76,6 +89,7 @@ def measure_speed(folder: Path, num_samples: int, rounds: int) -> float:
     by_core, by_clock = [], []
     for round_number in range(rounds + 1):
         shutil.rmtree(plan, ignore_errors=True)
+        plan.mkdir()
         core, clock = time.process_time(), time.perf_counter()
         measure(config, sources, plan, ThisProcess())
         if round_number:  # the first round fills caches
@@ -129,12 +143,16 @@ def measure_memory(num_samples: int) -> SyntheticRun:
     """In a process of its own, since a peak never falls."""
     with tempfile.TemporaryDirectory(prefix="bench-plan-") as name:
         folder = Path(name)
-        with open(folder / "annotations.jsonl", "w", encoding="utf-8") as file:
-            for number in range(num_samples):
-                file.write(record("What is this?", "A picture.", image=f"images/{number}.jpg"))
-        configure(folder)
+        write_synthetic(folder, num_samples)
         command = [sys.executable, __file__, "--plan_synthetic", str(folder)]
         return SyntheticRun(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+
+
+def write_synthetic(folder: Path, num_samples: int) -> RunConfig:
+    with open(folder / "annotations.jsonl", "w", encoding="utf-8") as file:
+        for number in range(num_samples):
+            file.write(record("What is this?", "A picture.", image=f"images/{number}.jpg"))
+    return configure(folder)
 
 
 def plan_synthetic(folder: Path) -> None:
@@ -177,6 +195,28 @@ def synthetic_sample(sample: Sample, tokens: int, patches: int) -> MeasuredSampl
         num_image_patches=patches,
         num_video_patches=0,
     )
+
+
+# --- array jobs ----------------------------------------------------------------------------------------------------
+
+
+def measure_share(num_samples: int) -> float:
+    with tempfile.TemporaryDirectory(prefix="bench-plan-") as name:
+        config = write_synthetic(Path(name), num_samples)
+        open_sources(config, Share(index=0, of=ARRAY_JOBS))  # makes the index
+        mine = Share(index=1, of=ARRAY_JOBS)
+        before = bytes_read()
+        sources = open_sources(config, mine)
+        [use], [file] = sources.uses, sources.files
+        num_parts = sum(1 for _ in cut_into_jobs(use, file, config.seed, 0, lambda part, _: part in mine))
+        sources.check_unchanged()
+        assert num_parts, "there are too few records"
+        return (bytes_read() - before) / (Path(name) / "annotations.jsonl").stat().st_size
+
+
+def bytes_read() -> int:
+    """By this process so far, from whatever file."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 if __name__ == "__main__":

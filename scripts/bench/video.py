@@ -30,7 +30,7 @@ from PIL import Image
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, sample_evenly, smart_resize
 from preprocess.arithmetic.patches import patchify_video
 from preprocess.jobs.worker import limit_threads
-from preprocess.media.video import Decoder, decode_frames, probe_video
+from preprocess.media.videos.video import Decoder, decode_frames, probe_video
 from preprocess.pixels import resize_video
 from preprocess.pixels.passes import by_pillow
 from preprocess.sample import MediaSource

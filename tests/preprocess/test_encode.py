@@ -18,7 +18,7 @@ from PIL import Image
 import preprocess.encode
 from preprocess.encode import SampleEncoder
 from preprocess.errors import FatalError, PlanMismatch, Reason, SampleError
-from preprocess.media.video import VideoHeader
+from preprocess.media.videos.video import VideoHeader
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
 from preprocess.sample import EncodedSample, MeasuredImage, MeasuredSample, MediaSource, Sample, Turn
@@ -167,7 +167,7 @@ def test_a_thin_video_is_a_reject_by_name(
     workshop: Workshop, encoder: SampleEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = VideoHeader(num_frames=20, fps=10.0, height=2, width=402)
-    monkeypatch.setattr(preprocess.encode, "probe_video", lambda *_, **__: header)
+    monkeypatch.setattr(preprocess.encode, "probe", lambda *_, **__: header)
     error = reject(encoder.measure, sample_of(workshop, talk("<video>", video=clip(workshop))))
     assert error.reason is Reason.ASPECT_RATIO
     assert "a.mp4: 402x2 pixels" in error.detail
@@ -259,7 +259,7 @@ def test_patches_of_an_earlier_run_do_not_stand_in_for_a_medium_that_is_gone(
 def test_a_medium_that_goes_away_while_it_is_read_stops_the_run(
     workshop: Workshop, encoder: SampleEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose_it(image: MeasuredImage, _: object) -> None:
+    def lose_it(image: MeasuredImage, *_: object) -> None:
         move_away(Path(image.source.path))
         raise SampleError(Reason.MISSING_FILE, "gone")
 

@@ -116,11 +116,11 @@ CASES = {
         Reason.UNSUPPORTED,
         lambda w: {
             "messages": [
-                {"role": "user", "content": [{"type": "image", "image": w.image(), "max_pixels": 784}]},
+                {"role": "user", "content": [{"type": "image", "image": w.image(), "resized_width": 784}]},
                 {"role": "assistant", "content": "A picture."},
             ]
         },
-        ("max_pixels", "turn 0"),
+        ("resized_width", "turn 0"),
     ),
     "a misspelled key": Case(Reason.UNKNOWN_KEYS, lambda w: talk(imgae="a.png"), ("'imgae'", "'image'")),
     "no turns": Case(Reason.NO_TURNS, lambda w: {"conversations": []}, ("neither `conversations` nor `messages`",)),

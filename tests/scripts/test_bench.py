@@ -34,7 +34,9 @@ def test_packs_are_full_on_both_axes_and_found_fast(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_planning_takes_little_memory_for_a_sample(tmp_path: Path) -> None:
     result = run_quickly("plan", tmp_path)
-    assert set(result) == {"samples_per_s_per_core", "bytes_per_sample"}
+    assert set(result) == {"samples_per_s_per_core", "bytes_per_sample", "peak_mb", "share_of_bytes_read"}
+    assert result["peak_mb"] < 250
+    assert 1 / 64 <= result["share_of_bytes_read"] < 0.03
     assert 0 < result["bytes_per_sample"] <= 200
     assert result["samples_per_s_per_core"] > 0  # how many depends on what else this machine does
 

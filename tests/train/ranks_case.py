@@ -38,6 +38,7 @@ CASES = {
     "stopped": "--log_samples True",  # rank 1 of several gets a signal in its second step
 }
 OF_SIX = ("killed", "whole")  # have six packs a step, which 1, 2 and 3 ranks can share
+FAMILIES = ("qwen2_vl", "qwen3_vl")  # more cases, each with a folder of its own in ROOT: model and shards
 AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE, or with :gather behind
 
 
@@ -69,9 +70,10 @@ def flags_of(
     root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
 ) -> list[str]:
     name, stage, *_ = case.split(":")
+    inputs = root / name if name in FAMILIES else root
     flags = {
-        "shards": root / "shards",
-        "model": root / ("model-untied" if name == "untied" else "model"),
+        "shards": inputs / "shards",
+        "model": inputs / ("model-untied" if name == "untied" else "model"),
         "output_dir": output_dir or folder_of(root, case, num_ranks),
         "learning_rate": 1e-3,
         "weight_decay": 0.1,

@@ -11,6 +11,8 @@ Suffixes: L supervised tokens, T tokens of a chunk, C channels, V words.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn, ops
 from mindspore.ops.primitive import constexpr
@@ -54,22 +56,25 @@ class HeadLoss(nn.Cell):
         compute = hidden_LC.dtype
         losses: tuple[ms.Tensor, ...] = ()
         dhidden: tuple[ms.Tensor, ...] = ()
-        dhead_VC = ops.zeros_like(_cast(fixed_VC, ms.float32)) if self.trains_head else zero
+        dhead_VC: ms.Tensor | None = None  # no zeros to begin with: the compiler would keep them
+        done: tuple[Any, ...] = ()
         for first, last in token_chunks(hidden_LC.shape[0]):
             # Depend makes each chunk wait for all of the one before. Whatever does not wait, runs at the start, and is
             # kept: that includes one-hot targets, which are as large as the logits.
-            done = (dhead_VC, losses, dhidden)
-            chunk_TC = _depend(fixed_LC, done)[first:last]
-            targets_T = _depend(target_ids, done)[first:last]
+            chunk_TC = (_depend(fixed_LC, done) if losses else fixed_LC)[first:last]
+            targets_T = (_depend(target_ids, done) if losses else target_ids)[first:last]
             weight_T1 = _reshape(target_weight[first:last], (-1, 1))
             log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, fixed_VC), ms.float32))
             losses += (_gather_elements(log_probabilities_TV, 1, _reshape(targets_T, (-1, 1))),)
             gradient_TV = _exp(log_probabilities_TV) - _one_hot(targets_T, head_VC.shape[0], one, zero)
             dlogits_TV = _cast(gradient_TV, compute)
             dhidden += (_cast(_cast(_matmul(dlogits_TV, fixed_VC), ms.float32) * weight_T1, compute),)
+            done = losses, dhidden
             if self.trains_head:
                 weighted_TC = _cast(_cast(chunk_TC, ms.float32) * weight_T1, compute)
-                dhead_VC = dhead_VC + _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+                of_chunk_VC = _cast(_matmul_tn(dlogits_TV, weighted_TC), ms.float32)
+                dhead_VC = of_chunk_VC if dhead_VC is None else dhead_VC + of_chunk_VC
+                done = losses, dhidden, dhead_VC
         loss = -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight).sum()
         loss = self.with_gradient(hidden_LC, loss, _concat_rows(dhidden))
         return self.with_gradient(head_VC, loss, _cast(dhead_VC, compute)) if self.trains_head else loss

@@ -4,8 +4,8 @@ Model state is exact: float32 weights, gradient sums and two moments, 4 bytes ea
 `train.steps.zero` says. Everything else is an estimate, of what lives at once at the highest point:
 
 - activations: with recomputation the input of every layer, and the inside of one; without, the inside of all;
-- head: what the cross entropy of one chunk holds, the gradient of the head's weight and what is added to it, which are
-  there where the head is frozen too (`train.models.cross_entropy`);
+- head: what the cross entropy of one chunk holds, and where the head is trained, the gradient of its weight and what is
+  added to it; otherwise its copy (`train.models.cross_entropy`);
 - gathered: weights that are whole only while they are used, at stage 3: the largest, as copy and gradient.
 
 Not counted: what the runtime and HCCL take; USABLE leaves room for them (mindformers limits itself to 58 of 64 GB).
@@ -94,12 +94,13 @@ def memory_of(sizes: ModelSizes, shape: BatchShape, arguments: TrainArguments, s
     chunk = max(CHUNK_TOKENS, -(-shape.label_tokens // MAX_CHUNKS))
     chunk_bytes = min(chunk, shape.label_tokens) * sizes.vocab_size * 4
     head_weight = sizes.vocab_size * text.width * 4
+    trains_head = "llm" in arguments.trained_groups and not arguments.lora_enable
     return Memory(
         weights=weights,
         sums=sums,
         moments=moments,
         activations=kept * width,
-        head=_ARRAYS_OF_A_CHUNK * chunk_bytes + 2 * head_weight,
+        head=_ARRAYS_OF_A_CHUNK * chunk_bytes + (2 if trains_head else 1) * head_weight,
         gathered=2 * head_weight if stage == 3 and num_ranks > 1 else 0,
     )
 

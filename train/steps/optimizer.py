@@ -56,9 +56,12 @@ def _sum_scaled_squares(scale: Tensor, total: Parameter) -> Tensor:
     return ops.square(total * scale).sum()
 
 
-@_adamw.register("Tensor", "Tensor", "Tuple", "Tuple", "Number", "Bool", "Tensor", "Tensor", "Tensor", "Tensor")
+@_adamw.register(
+    "Tensor", "Tensor", "Tensor", "Tuple", "Tuple", "Number", "Bool", "Tensor", "Tensor", "Tensor", "Tensor"
+)
 def _update_parameter(
     scale: Tensor,
+    nothing: Tensor,
     epsilon: Tensor,
     step_sizes: tuple[Tensor, ...],
     kept: tuple[Tensor, ...],
@@ -77,8 +80,13 @@ def _update_parameter(
         ops.assign(weight, weight * kept[group])
     # Powers of beta given as 0 switch the kernel's own bias correction off: it rounds 1 - beta2 ** step to float32.
     _fused_adam(weight, exp_avg, exp_avg_sq, 0.0, 0.0, step_sizes[group], BETA1, BETA2, epsilon, total * scale)
-    ops.assign(total, ops.zeros_like(total))
+    ops.assign(total, total * nothing)
     return True
+
+
+def zero_at_run_time(scale: Tensor) -> Tensor:
+    """0, which the compiler does not know: zeros that it knows are kept in the graph, an array for every parameter."""
+    return ops.minimum(scale * scale, 0.0)
 
 
 class AccumulateGradients(nn.Cell):
@@ -180,6 +188,6 @@ class Update(nn.Cell):
         norm = ops.sqrt(ops.addn(self.for_each(ops.partial(sum_of_squares, scale), self.sums)))
         if self.max_grad_norm > 0:
             scale = scale * ops.minimum(self.max_grad_norm / (norm + CLIP_EPSILON), 1.0)
-        update = ops.partial(_adamw, scale, epsilon, step_sizes, kept)
+        update = ops.partial(_adamw, scale, zero_at_run_time(scale), epsilon, step_sizes, kept)
         self.for_each(update, self.groups, self.decayed, self.weights, self.sums, self.exp_avg, self.exp_avg_sq)
         return norm

@@ -27,7 +27,15 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from train.cluster.collectives import all_gather, all_reduce, reduce_scatter
 from train.cluster.world import World
 from train.models.trained import TrainedModel
-from train.steps.optimizer import BETA1, BETA2, CLIP_EPSILON, add_to, sum_of_squares, zeros_like_parameters
+from train.steps.optimizer import (
+    BETA1,
+    BETA2,
+    CLIP_EPSILON,
+    add_to,
+    sum_of_squares,
+    zero_at_run_time,
+    zeros_like_parameters,
+)
 from train.weights.parts import Part, part_of, whole_shape
 
 # What ranks share at each stage.
@@ -91,9 +99,9 @@ def _take_range(bucket: Tensor, first: int, last: int) -> Tensor:
     return bucket[first:last]
 
 
-@_clear.register("Tensor")
-def _set_to_zero(total: Parameter) -> bool:
-    ops.assign(total, ops.zeros_like(total))
+@_clear.register("Tensor", "Tensor")
+def _set_to_zero(nothing: Tensor, total: Parameter) -> bool:
+    ops.assign(total, total * nothing)
     return True
 
 
@@ -259,6 +267,7 @@ class UpdateOnRanks(nn.Cell):
         norm = ops.sqrt(squares)
         if self.max_grad_norm > 0:
             scale = scale * ops.minimum(self.max_grad_norm / (norm + CLIP_EPSILON), 1.0)
+        clear = ops.partial(_clear, zero_at_run_time(scale))
         in_place = ops.partial(_update_in_place, scale, epsilon, step_sizes, kept)
         if self.updates_by_part:
             by_part = ops.partial(_update_by_part, self.gather, self.rank, scale, epsilon, step_sizes, kept)
@@ -267,7 +276,7 @@ class UpdateOnRanks(nn.Cell):
             )
         else:
             self.for_each(in_place, self.groups, self.decayed, self.weights, totals, self.avg, self.avg_sq)
-        self.for_each(_clear, self.sums)
+        self.for_each(clear, self.sums)
         if self.has_small:
             self.for_each(
                 in_place,
@@ -278,7 +287,7 @@ class UpdateOnRanks(nn.Cell):
                 self.small_avg,
                 self.small_avg_sq,
             )
-            self.for_each(_clear, self.small_sums)
+            self.for_each(clear, self.small_sums)
         return norm
 
 

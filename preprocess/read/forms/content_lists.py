@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 from preprocess.arithmetic.chat import IMAGE_TAG, VIDEO_TAG
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import is_placeholder
-from preprocess.read.forms.written import MediumKind, WrittenMedium, kind_of
+from preprocess.read.forms.frame_lists import FrameFiles, frames_in
+from preprocess.read.forms.medium_settings import PIXEL_KEYS, VIDEO_KEYS, settings_of
+from preprocess.read.forms.written import MediumKind, WrittenMedium, as_written_list, kind_of, revealed
+from preprocess.sample import PLAIN
 
 _KIND_OF_TYPE: Mapping[str, MediumKind] = {
     "image": "image",
@@ -30,10 +33,8 @@ _TAGS: Mapping[MediumKind, str] = {"image": IMAGE_TAG, "video": VIDEO_TAG}
 _KINDS: Mapping[str, MediumKind] = {tag: kind for kind, tag in _TAGS.items()}
 _PLACES = ("url", "path")  # where a part of any type may name its medium
 # What a part may say of its medium, and nothing here follows.
-_UNFOLLOWED = (
-    *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width"),
-    *("fps", "nframes", "min_frames", "max_frames", "video_start", "video_end", "sample_fps"),
-)
+_UNFOLLOWED = ("total_pixels", "resized_height", "resized_width", "min_frames", "max_frames")
+_RATE_OF_LIST, _TIMES = "sample_fps", "times"  # of a list of frames; the first is `fps` by another name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +42,9 @@ class SpelledParts:
     """The content of a turn as text with tags."""
 
     text: str
-    slots: tuple[WrittenMedium | MediumKind, ...]  # for each tag its medium; a kind alone: the next one of the record's
+    # For each tag its medium; a kind alone: the next one of the record's; a medium without a value: the same, and what
+    # is asked of it.
+    slots: tuple[WrittenMedium | MediumKind, ...]
     ignored: tuple[str, ...] = ()
 
     @classmethod
@@ -59,6 +62,17 @@ def spell_parts(content: Sequence[Any], where: str) -> SpelledParts:
     )
 
 
+def written_parts(content: Any) -> Any:
+    """The list of parts that a text holds as JSON, as tables have it; any other content as it is."""
+    if not isinstance(content, str) or '"type"' not in content:
+        return content
+    parts = as_written_list(content)
+    if not isinstance(parts, list) or not parts:
+        return content
+    are_parts = all(isinstance(part, dict) and part.get("type") in ("text", *_KIND_OF_TYPE) for part in parts)
+    return parts if are_parts else content
+
+
 def in_order(turns: Sequence[SpelledParts], top_level: Sequence[WrittenMedium]) -> tuple[WrittenMedium, ...]:
     """The media of a record, those of each kind in the order of its tags; what no tag asks for comes last."""
     slots = [slot for turn in turns for slot in turn.slots]
@@ -67,11 +81,16 @@ def in_order(turns: Sequence[SpelledParts], top_level: Sequence[WrittenMedium]) 
     left = list(top_level)
     media = []
     for slot in slots:
-        medium = slot if isinstance(slot, WrittenMedium) else next((each for each in left if each.kind == slot), None)
-        if medium is not None:  # else there are more tags than media, and the record is rejected for that
+        if isinstance(slot, WrittenMedium) and slot.value is not None:
+            media.append(slot)
+            continue
+        kind = slot.kind if isinstance(slot, WrittenMedium) else slot
+        place = next((place for place, each in enumerate(left) if each.kind == kind), None)
+        if place is not None:  # else there are more tags than media, and the record is rejected for that
+            medium = left.pop(place)
+            if isinstance(slot, WrittenMedium):
+                medium = replace(medium, settings=slot.settings, times=slot.times)
             media.append(medium)
-        if medium is not slot and medium is not None:
-            left.remove(medium)
     return (*media, *left)
 
 
@@ -92,19 +111,36 @@ def _spell_part(part: Any, where: str) -> SpelledParts:
     if unfollowed:
         raise SampleError(
             Reason.UNSUPPORTED,
-            f"{where} says {unfollowed!r} of a single {_KIND_OF_TYPE[type_]}; limits are those of the run",
+            f"{where} says {unfollowed!r} of a single {_KIND_OF_TYPE[type_]}, which only a run can say",
         )
-    return _spell_medium(_KIND_OF_TYPE[type_], type_, given)
+    return _spell_medium(_KIND_OF_TYPE[type_], type_, given, where)
 
 
-def _spell_medium(kind: MediumKind, type_: str, given: Mapping[str, Any]) -> SpelledParts:
+def _spell_medium(kind: MediumKind, type_: str, given: Mapping[str, Any], where: str) -> SpelledParts:
     places = (type_, *_PLACES)
     value = next((given[key] for key in places if key in given), None)
     if isinstance(value, dict) and (isinstance(value.get("url"), str) or is_placeholder(value.get("url"))):
         value = value["url"]
-    slot = kind if value in (None, "") else WrittenMedium(kind=kind, value=value)
-    ignored = tuple(f"part.{key}" for key in given if key not in ("type", "text", *places))
+    value = revealed(as_written_list(value))
+    known = [*places, *PIXEL_KEYS, *VIDEO_KEYS]
+    times = None
+    if kind == "video" and isinstance(value, list):
+        value = frames_in(value)
+        given = {"fps": given[_RATE_OF_LIST], **given} if _RATE_OF_LIST in given else given
+        known.append(_RATE_OF_LIST)
+    if kind == "video" and _TIMES in given:
+        times = given[_TIMES]
+        known.append(_TIMES)
+    settings = settings_of(given, kind, where, is_list=isinstance(value, FrameFiles))
+    slot = _slot(kind, WrittenMedium(kind=kind, value=value, settings=settings, times=times), where)
+    ignored = tuple(f"part.{key}" for key in given if key not in ("type", "text", *known))
     return SpelledParts(text=_TAGS[kind], slots=(slot,), ignored=ignored)
+
+
+def _slot(kind: MediumKind, medium: WrittenMedium, where: str) -> WrittenMedium | MediumKind:
+    if medium.value not in (None, ""):
+        return medium
+    return kind if medium.settings == PLAIN and medium.times is None else replace(medium, value=None)
 
 
 def _slots_of(text: str) -> tuple[MediumKind, ...]:

@@ -7,11 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.read.forms import instruction, prompt_response, query_response, question_answer, qwen, texts
+from preprocess.read.forms import qwen, texts
+from preprocess.read.forms.frame_lists import RATE_KEYS
 from preprocess.read.forms.objects import OBJECTS_KEY
+from preprocess.read.forms.pairs import instruction, prompt_response, query_response, question_answer
 from preprocess.read.forms.tool_turns import TOOLS_KEY, tools_turn
 from preprocess.read.forms.training_flags import LOSS_TURNS_KEY
-from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
+from preprocess.read.forms.written import (
+    MEDIA_KEYS,
+    Form,
+    Written,
+    WrittenTurn,
+    holds_something,
+    keys_in_words,
+    only_one,
+    text_of,
+)
 
 # The first one that recognises a record reads it.
 FORMS: tuple[Form, ...] = (
@@ -24,8 +35,8 @@ FORMS: tuple[Form, ...] = (
 )
 SYSTEM_KEYS = ("system", "system_prompt")
 COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS, LOSS_TURNS_KEY, TOOLS_KEY)
-_MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
-KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS, OBJECTS_KEY)))
+_SOMETIMES = (OBJECTS_KEY, *RATE_KEYS)  # which mean something beside what they are about, and else nothing
+KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS, *_SOMETIMES)))
 
 
 def read_form(record: Mapping[str, Any]) -> Written:
@@ -55,16 +66,14 @@ def known_keys(record: Mapping[str, Any]) -> tuple[str, ...]:
 def keys_to_read(names: Iterable[str]) -> frozenset[str]:
     """Of the columns `names` those that may mean something; turns of the first form leave those of others alone."""
     has_turns = not set(FORMS[0].keys).isdisjoint(names)
-    return frozenset(names) & frozenset((*FORMS[0].keys, *COMMON_KEYS, OBJECTS_KEY) if has_turns else KNOWN_KEYS)
+    return frozenset(names) & frozenset((*FORMS[0].keys, *COMMON_KEYS, *_SOMETIMES) if has_turns else KNOWN_KEYS)
 
 
 def _keys_of(record: Mapping[str, Any]) -> str:
     if not record:
         return ""
-    more = ", ..." if len(record) > _MOST_NAMED else ""
-    named = ", ".join(repr(key[:_LONGEST_NAMED]) for key in list(record)[:_MOST_NAMED])
     known = "; ".join(form.name for form in FORMS[1:])
-    return f"; its keys are {named}{more}. Other forms are: {known}. Other names can be mapped by `columns`"
+    return f"{keys_in_words(record)}. Other forms are: {known}. Other names can be mapped by `columns`"
 
 
 def _with_tools(record: Mapping[str, Any], written: Written) -> Written:

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
 from preprocess.media.store import is_placeholder, reveal
-from preprocess.sample import Note, PlacedBox, Role
+from preprocess.read.forms.frame_lists import as_videos
+from preprocess.sample import PLAIN, MediumSettings, Note, PlacedBox, Role
 
 MediumKind = Literal["image", "video"]
+_MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
 MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images"), "video": ("video", "videos")}
 
 
@@ -28,7 +30,9 @@ class WrittenTurn:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenMedium:
     kind: MediumKind
-    value: Any  # a path, or a source that a reader knows; anything else is the record's fault
+    value: Any  # a path, a source that a reader knows, or FrameFiles; anything else is the record's fault
+    settings: MediumSettings = PLAIN  # what its part asks of it
+    times: Any = None  # of a list of frames, as its part says them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,15 +62,20 @@ class Form:
 
 def top_level_media(record: Mapping[str, Any]) -> tuple[WrittenMedium, ...]:
     """Those under `image` or `images`, then those under `video` or `videos`. Raises SampleError."""
-    return tuple(
-        WrittenMedium(kind=kind, value=value)
+    given = {
+        kind: only_one({key: revealed(as_written_list(record.get(key))) for key in keys}, keys)
         for kind, keys in MEDIA_KEYS.items()
-        for value in _as_list(only_one({key: _revealed(as_written_list(record.get(key))) for key in keys}, keys))
+    }
+    videos = as_videos(given["video"]) if isinstance(given["video"], list) else given["video"]
+    return (
+        *(WrittenMedium(kind="image", value=value) for value in _as_list(given["image"])),
+        *(WrittenMedium(kind="video", value=value) for value in _as_list(videos)),
     )
 
 
-def _revealed(value: Any) -> Any:
-    return list(map(reveal, value)) if isinstance(value, list) else reveal(value)
+def revealed(value: Any) -> Any:
+    """With sources in the place of a reader's placeholders, also in lists."""
+    return list(map(revealed, value)) if isinstance(value, list) else reveal(value)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -110,6 +119,14 @@ def check_text(text: str, where: str) -> str:
     except UnicodeEncodeError as error:
         raise SampleError(Reason.BAD_JSON, f"{where} holds half a surrogate pair at {error.start}") from None
     return text
+
+
+def keys_in_words(record: Mapping[str, Any]) -> str:
+    """What a record or turn has, to go on a message: ends it where there is none."""
+    if not record:
+        return ""
+    more = ", ..." if len(record) > _MOST_NAMED else ""
+    return f"; its keys are {', '.join(repr(key[:_LONGEST_NAMED]) for key in list(record)[:_MOST_NAMED])}{more}"
 
 
 def kind_of(value: Any) -> str:

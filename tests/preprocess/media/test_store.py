@@ -204,8 +204,6 @@ def test_nobody_else_looks_into_a_source() -> None:
         and ast.unparse(node.value).split(".")[-1] == "source"
     }
     assert {("media/files.py", "path"), ("media/parquet_cells.py", "row")} <= found
-    kinds = {
-        f"media/{kind}.py"
-        for kind in ("archives/members", "values/inline", "remote_files", "confined_files", "files", "parquet_cells")
-    }
+    archived = ("archives/members", "values/inline", "remote_files")
+    kinds = {f"media/{name}.py" for name in (*archived, "confined_files", "files", "frame_lists", "parquet_cells")}
     assert {module for module, _ in found} == {*kinds, "media/store.py"}

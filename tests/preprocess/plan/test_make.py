@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-import preprocess.encode
+import preprocess.media.videos.frames
 from preprocess.arithmetic.chat import ChatEncoder
 from preprocess.errors import FatalError
 from preprocess.jobs.executor import ThisProcess
@@ -92,7 +92,7 @@ def test_planning_decodes_no_pixel(workshop: Workshop, demo_run: Outcome, monkey
     names = ["a.png", "a.jpg", "a.bmp", "a.gif", "a.tif", "a.webp"]
     workshop.dataset([talk("<image>", image=workshop.image(name)) for name in names])
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    monkeypatch.setattr(preprocess.encode, "decode_frames", fail)
+    monkeypatch.setattr(preprocess.media.videos.frames, "decode_frames", fail)
     outcome = workshop.command("plan", *workshop.flags())
     assert outcome.code == 0, outcome.out + outcome.err
     assert "rejects: none" in outcome.out

@@ -203,7 +203,7 @@ def test_a_record_that_did_not_parse_says_so_itself() -> None:
         (talk("<image>", image=b"\x89PNG"), "each image must be a path; one is bytes"),
         (talk("<image>", image=[None]), "each image must be a path; one is nothing"),
         (talk("<image>", image=[""]), "each image must be a path; one is an empty string"),
-        (talk("<video>", video=[["a"]]), "each video must be a path; one is a list"),
+        (talk("<video>", video=[[["a"]]]), "each frame must be a path; one is a list"),
         (talk("<video>", video=False), "each video must be a path; one is a boolean"),
     ],
 )

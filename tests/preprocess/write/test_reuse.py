@@ -37,7 +37,7 @@ def run(demo: Demo, target: Path, *flags: str) -> int:
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is decoded from now on, images and videos."""
     decoded: list[Any] = []
-    for name in ("encode_image", "decode_frames"):
+    for name in ("encode_image", "decode_video"):
         original = getattr(preprocess.encode, name)
 
         def note(medium: Any, *rest: Any, original: Any = original) -> Any:

@@ -6,11 +6,23 @@ visual embeddings, and `mlp_ratio` gives the inner width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from train.models.qwen_vl import config
-from train.models.qwen_vl.config import QWEN2, ConfigReader, VisionConfig, read_colours
+from train.models.qwen_vl.config import QWEN2, ConfigReader, read_colours
 from train.models.qwen_vl.config_values import Values
 
 HIDDEN_ACT = "quick_gelu"
+
+
+class VisionConfig(config.VisionConfig):
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "embed_dim",
+        "intermediate_size": "mlp_ratio",
+        "out_hidden_size": "hidden_size",
+    }
+
 
 ModelConfig = config.ModelConfig[VisionConfig]
 

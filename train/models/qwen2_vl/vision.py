@@ -13,7 +13,7 @@ from shards import ModelConstants
 from train.models.attention import sequence_attention
 from train.models.layers import LayerNorm, Linear
 from train.models.precision import Precision
-from train.models.qwen_vl.config import VisionConfig
+from train.models.qwen2_vl.config import VisionConfig
 from train.models.qwen_vl.tower import (
     NORM_EPS,
     PatchAngles,

@@ -7,9 +7,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import decord
 import pytest
 from demo_clips import write_clip
 
+from preprocess.media.archives import members
+from preprocess.media.videos import video
 from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_tar_gz, write_zip
 from tests.preprocess.workshop import Workshop, published, talk
 
@@ -97,6 +100,34 @@ def test_members_of_two_archives_are_an_error_that_names_both(workshop: Workshop
     assert outcome.keys == ["d:1"]
 
 
+@pytest.mark.parametrize(
+    ("written", "path_case", "reason"),
+    [
+        ("Coco/B.PNG", "ignore", None),
+        ("Coco/B.PNG", "exact", "missing_file"),
+        ("coco/cafe\u0301.png", "exact", None),
+        ("coco/CAFE\u0301.png", "ignore", None),
+        ("COCO/a.png", "ignore", "ambiguous_path"),
+        ("coco/A.png", "ignore", None),
+        ("coco\\a.png", "exact", None),
+        ("coco/a%2epng", "exact", None),
+        ("above/COCO/b.png", "ignore", None),
+        ("coco/none.png", "ignore", "missing_file"),
+    ],
+)
+def test_names_of_members_are_found_in_other_spellings_as_files_are(
+    workshop: Workshop, written: str, path_case: str, reason: str | None
+) -> None:
+    content = (workshop.media / workshop.image()).read_bytes()
+    (workshop.root / "above").mkdir()
+    names = ("coco/a.png", "coco/A.png", "coco/b.png", "coco/caf\u00e9.png")
+    archive = write_zip(workshop.root / "above" / "a.zip", dict.fromkeys(names, content))
+    records = [talk("<image>", image=written)]
+    workshop.dataset(records, data_path=str(archive), path_case=path_case)
+    outcome = workshop.run("--max_reject_share=1")
+    assert [reject["reason"] for reject in outcome.rejects] == ([] if reason is None else [reason])
+
+
 def test_a_changed_archive_stops_the_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (workshop.media / workshop.image()).read_bytes()
     archive = write_tar(workshop.root / "a.tar", {"a.png": content})
@@ -124,3 +155,28 @@ def test_an_archive_beside_a_missing_folder_is_named(workshop: Workshop) -> None
     assert all("add that" not in detail for detail in details[2:]) and len(details) == 4
     workshop.register("d", workshop.root / "d.jsonl", data_path=str(workshop.media / "coco"))
     assert f"beside it lies {workshop.media}/coco.zip: say that" in workshop.run(out="other").error
+
+
+def test_a_large_video_in_an_archive_is_not_read_whole(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(workshop.media / "clip.mp4", size=(112, 84), fps=10, num_frames=20)
+    write_tar(workshop.root / "a.tar", contents_of(workshop.media))
+    workshop.dataset([talk("<video>", video="clip.mp4")], data_path=str(workshop.root / "a.tar"))
+    before = workshop.run("--video_decoder=decord", out="whole")
+    asked: list[object] = []
+    real = decord.VideoReader
+    monkeypatch.setattr(decord, "VideoReader", lambda *given, **more: (asked.append(given), real(*given, **more))[1])
+    assert workshop.run("--video_decoder=decord", out="asked").code == 0 and len(asked) == 1
+    monkeypatch.setattr(video, "_MOST_BYTES_IN_MEMORY", 1000)
+    monkeypatch.setattr(members, "_MOST_READ_BYTES", 1000)
+    after = workshop.run("--video_decoder=decord", out="pieces")
+    assert len(asked) == 1 and published(before.folder) == published(after.folder)
+
+
+def test_the_report_draws_rejected_members(workshop: Workshop) -> None:
+    workshop.truncated_image()
+    write_zip(workshop.root / "a.zip", contents_of(workshop.media))
+    workshop.dataset([talk("<image>", image="truncated.jpg"), talk()], data_path=str(workshop.root / "a.zip"))
+    folder = workshop.run("--max_reject_share=1").folder
+    page = workshop.root / "report.html"
+    assert workshop.command("report", str(folder), "--html", str(page)).code == 0
+    assert page.read_text(encoding="utf-8").count("data:image/") == 1 and "is gone" not in page.read_text("utf-8")

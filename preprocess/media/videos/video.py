@@ -6,6 +6,10 @@ timestamps name each frame (MP4, Matroska), only the stretches from the key fram
 are decoded, each once however many frames of it are wanted, and in H.264 and HEVC without the frames that neither are
 wanted nor help to decode others; elsewhere (AVI, transport streams, edit lists) decoding runs from the start.
 
+What a damaged file shows where FFmpeg makes up for missing data depends on which frames were decoded before it, and so
+on the decoder and on the frames that are wanted; the same frames of the same file are always the same. That is why one
+thread decodes a video, be there idle ones: several make up other pixels, now and then other ones each time.
+
 PyAV is the default, because of the two it is never slower (`scripts/bench/video.py`). decord, where it is chosen, is
 asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows a frame,
 and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and those
@@ -22,6 +26,7 @@ that decord gives up on:
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,9 +37,9 @@ from itertools import groupby
 from typing import Any, Literal
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.containers import Video, check_frame_pixels, opened_video
 from preprocess.media.store import local_path, open_medium, reject_of
-from preprocess.media.upright import Frame, ToRgb, orientation_of
+from preprocess.media.videos.containers import Video, check_frame_pixels, opened_video
+from preprocess.media.videos.upright import Frame, ToRgb, orientation_of
 from preprocess.sample import MediaSource
 
 Decoder = Literal["decord", "pyav"]
@@ -45,6 +50,7 @@ _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # FFmpeg skips nothing (VP8, VP9, AV1), or may decode a frame with the packet after its own (MPEG-4 in old files).
 _CODECS_WITH_DISPENSABLE_FRAMES = {"h264", "hevc"}
 _LONGEST = 7 * 24 * 3600.0  # seconds; positions in time are 32-bit integers, and many videos may stand in a sample
+_MOST_BYTES_IN_MEMORY = 1 << 28  # of a video that is not a file of its own, as in an archive
 _HIGHEST_RATE = 1_000_000  # frames per second
 
 
@@ -253,6 +259,9 @@ def _decode_decord(source: MediaSource, indices: Sequence[int]) -> Iterator[Fram
     import decord
 
     with open_medium(source) as file:
+        if local_path(source) is None and file.seek(0, os.SEEK_END) > _MOST_BYTES_IN_MEMORY:
+            return  # decord would read all of it
+        file.seek(0)
         # The very file that was opened, whatever stands at its path by now.
         given = file if local_path(source) is None else f"/proc/self/fd/{file.fileno()}"
         try:

@@ -1,5 +1,5 @@
 """The form `question` and `answer`, of visual question answering; several answers stand in a list."""
 
-from preprocess.read.forms.pairs import pair_form
+from preprocess.read.forms.pairs.pair_form import pair_form
 
 FORM = pair_form("question", "answer")

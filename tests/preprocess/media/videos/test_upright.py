@@ -12,9 +12,9 @@ import pytest
 from demo_clips import write_clip
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media import video
-from preprocess.media.upright import Frame
-from preprocess.media.video import Decoder, decode_frames, probe_video
+from preprocess.media.videos import video
+from preprocess.media.videos.upright import Frame
+from preprocess.media.videos.video import Decoder, decode_frames, probe_video
 from preprocess.sample import MediaSource
 
 # a, b, c, d of the matrix -> what NumPy does to the stored frame

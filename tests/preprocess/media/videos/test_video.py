@@ -21,8 +21,8 @@ from demo_clips import cut_file, write_clip
 from PIL import Image
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media import video
-from preprocess.media.video import Decoder, decode_frames, probe_video
+from preprocess.media.videos import video
+from preprocess.media.videos.video import Decoder, decode_frames, probe_video
 from preprocess.sample import MediaSource
 from tests.preprocess.clips import (
     FPS,

@@ -1,5 +1,5 @@
 """The form `query`, `response` and `history`, of ms-swift."""
 
-from preprocess.read.forms.pairs import pair_form
+from preprocess.read.forms.pairs.pair_form import pair_form
 
 FORM = pair_form("query", "response", history=True)

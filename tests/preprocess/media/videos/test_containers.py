@@ -17,10 +17,10 @@ from PIL import Image
 
 from preprocess.encode import SampleEncoder
 from preprocess.errors import Reason, SampleError
-from preprocess.media import containers, video
-from preprocess.media.containers import opened_video
-from preprocess.media.upright import Frame, ToRgb
-from preprocess.media.video import decode_frames, probe_video
+from preprocess.media.videos import containers, video
+from preprocess.media.videos.containers import opened_video
+from preprocess.media.videos.upright import Frame, ToRgb
+from preprocess.media.videos.video import decode_frames, probe_video
 from preprocess.read.records import parse_record
 from preprocess.read.registry import Dataset
 from preprocess.sample import MediaSource
