@@ -118,9 +118,12 @@ class Sources:
     def check_unchanged(self, paths: Collection[Path] | None = None) -> None:
         """Raises AnnotationError where what was read since, of these files or of all, may not be what the fingerprint
         is of."""
-        for each in self.hashed:
-            if paths is None or each.path in paths:
-                each.check()
+        for path in self._hashed_by_path if paths is None else paths:
+            self._hashed_by_path[path].check()
+
+    @cached_property
+    def _hashed_by_path(self) -> dict[Path, HashedInput]:
+        return {each.path: each for each in self.hashed}
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
