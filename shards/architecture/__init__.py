@@ -15,7 +15,7 @@ from typing import Any
 from shards.architecture import qwen2_5_vl, qwen2_vl, qwen3_vl
 from shards.architecture.qwen_vl import ConfigReader
 from shards.files.names import CONFIG_NAME
-from shards.model_folder import JsonFile
+from shards.model_folder.json_file import JsonFile
 
 READERS: dict[str, ConfigReader[Any]] = {  # by model_type, of the families that can be trained
     reader.model_type: reader for reader in (qwen2_vl.READER, qwen2_5_vl.READER, qwen3_vl.READER)

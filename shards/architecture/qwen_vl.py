@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from shards.architecture.values import Values, require
-from shards.model_folder import JsonFile, ModelFolderError, language_values, read_rope
+from shards.model_folder import ModelFolderError, language_values, read_rope
+from shards.model_folder.json_file import JsonFile
 
 HIDDEN_ACT = "silu"
 FULL_ATTENTION = "full_attention"
