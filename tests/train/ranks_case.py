@@ -35,6 +35,7 @@ CASES = {
     "drifting": "--check_replicas 2",  # rank 1 of several makes a mistake in its second step
     "stopped": "--log_samples True",  # rank 1 of several gets a signal in its second step
 }
+FAMILIES = ("qwen2_vl", "qwen3_vl")  # more cases, each with a folder of its own in ROOT: model and shards
 AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE, or with :gather behind
 
 
@@ -65,9 +66,10 @@ def flags_of(
     root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
 ) -> list[str]:
     name, _, stage = case.partition(":")
+    inputs = root / name if name in FAMILIES else root
     flags = {
-        "shards": root / "shards",
-        "model": root / ("model-untied" if name == "untied" else "model"),
+        "shards": inputs / "shards",
+        "model": inputs / ("model-untied" if name == "untied" else "model"),
         "output_dir": output_dir or folder_of(root, case, num_ranks),
         "learning_rate": 1e-3,
         "weight_decay": 0.1,

@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 
 from tests.train import ranks_case
 from tests.train.cluster.starting import ROOT, run_launcher
-from tests.train.ranks_case import CASES, folder_of, train_case, write_again, write_untied_model
-from tests.train.tiny_run import write_tiny_inputs
+from tests.train.golden_families import PACK_LENGTH, GoldenFamily
+from tests.train.ranks_case import CASES, FAMILIES, folder_of, train_case, write_again, write_untied_model
+from tests.train.tiny_run import write_tiny_inputs, write_tiny_shards
 
 STEPS, LONG = 4, 20
 TOLERANCE = 1e-5
@@ -26,6 +27,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     write_tiny_inputs(folder, num_packs=8)
     write_untied_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("families")
+    for name in FAMILIES:
+        family = GoldenFamily(name)
+        family.write(folder / name / "model")
+        packs = [
+            family.pack(*samples, keys=[f"{i}.{k}" for k in range(len(samples))])
+            for i, samples in enumerate(family.training_packs()[:8])
+        ]
+        write_tiny_shards(folder / name / "shards", packs, family.constants, pack_length=PACK_LENGTH)
     return folder
 
 
@@ -99,6 +114,18 @@ def assert_ranks_are_told(of_two: Path, stopped: Path) -> None:
     assert sorted(taken) == sorted([*range(8), *range(8)]), "two epochs of eight packs"
     for each in (pack for step in steps for pack in step["packs"]):
         assert {sample.partition(".")[0] for sample in each["samples"]} == {f"tiny:{each['pack']}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [("qwen3_vl", (3,)), *(pytest.param(name, (0, 3), marks=pytest.mark.slow) for name in FAMILIES)],
+)
+def test_two_ranks_equal_one_in_every_family(name: str, stages: tuple[int, ...], families: Path) -> None:
+    start_ranks(families, 2, [f"{name}:{stage}" for stage in stages], steps=STEPS)
+    alone = folder_of(families, f"{name}:0", 1)
+    assert alone.exists() or train_case(families, f"{name}:0", 1, steps=STEPS) == 0
+    for stage in stages:
+        assert_equal_runs(alone, folder_of(families, f"{name}:{stage}", 2), steps=STEPS)
 
 
 @pytest.mark.slow
