@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,11 +27,12 @@ _HEAD_BYTES, _BUFFER_BYTES = 1 << 16, 1 << 22
 # What file systems call that which changes with the content; the first that is there counts.
 _VERSIONS = ("ETag", "etag", "md5", "checksum", "LastModified", "last_modified", "mtime", "created")
 _ENDPOINTS = ("OBS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _REFUSED = ("http", "https", "file", "local")
 
 
 def owns(source: MediaSource) -> bool:
-    return "://" in source.path and not source.path.startswith("/")
+    return _URL.match(source.path) is not None
 
 
 def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSource | None:

@@ -145,7 +145,7 @@ def _places(used: cache.MediaCache | None, path: str, group: int, column: str) -
     name = hashlib.sha256(os.fsencode(f"{parquet.version} {column}")).hexdigest()[:16]
     place = used.folder / CELLS_DIR / name / f"{group}.cells"
     found = _read_places(place, parquet)
-    if found is None and _write_places(place, used, parquet, group, column):
+    if found is None and used.keeps_cells and _write_places(place, used, parquet, group, column):
         found = _read_places(place, parquet)
     return found
 

@@ -63,6 +63,16 @@ def test_a_medium_is_read_whole_or_in_pieces(
     assert store.local_path(source) is None
 
 
+def test_a_list_of_remote_frames_is_a_video(workshop: Workshop, memory: fsspec.AbstractFileSystem) -> None:
+    for number in range(4):
+        content = (workshop.media / workshop.image(f"{number}.png")).read_bytes()
+        memory.pipe(f"memory://bucket/media/{number}.png", content)
+    records = [talk("<video>", video=[[f"{number}.png" for number in range(4)]])]
+    workshop.dataset(records, data_path="memory://bucket/media")
+    outcome = workshop.run()
+    assert outcome.code == 0 and outcome.keys == ["d:0"], outcome.rejects
+
+
 def test_a_changed_file_has_another_stamp(memory: fsspec.AbstractFileSystem) -> None:
     source = located("a.bin")
     before = store.stamp_of(source)

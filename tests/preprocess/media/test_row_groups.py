@@ -153,3 +153,12 @@ def test_shards_are_the_same_with_and_without_room(workshop: Workshop) -> None:
     assert kept.code == without.code == 0 and len(kept.keys) == 6
     assert published(kept.folder) == published(without.folder)
     assert num_bytes(workshop.root / "kept.media") and not num_bytes(workshop.root / "without.media")
+    assert f"{workshop.root}/kept.media holds 0.0 GB of media that were compressed; it may be removed" in kept.out
+    assert "may be removed" not in without.out
+
+
+def test_a_plan_that_nobody_keeps_leaves_no_media_behind(workshop: Workshop) -> None:
+    content = (workshop.media / workshop.image()).read_bytes()
+    workshop.dataset([{**talk("<image>"), "image": medium(content)}], suffix=".parquet", data_path=None)
+    assert workshop.command("plan", *workshop.flags()).code == 0
+    assert not (workshop.root / "out.media").exists()
