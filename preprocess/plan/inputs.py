@@ -27,6 +27,7 @@ from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
 from preprocess.read.registry import read_registries
 from shards import ModelConstants, read_model_constants
+from shards.architecture import check_architecture
 from shards.files.hashing import sha256_of_file
 from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
@@ -158,6 +159,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
             f"(hf download {config.model} --local-dir FOLDER) and say --model FOLDER"
         )
     constants = read_model_constants(config.model)
+    check_architecture(config.model)  # no byte depends on it, but training does
     family_of(constants.model_type)
     loaded = load_model_tokenizer(config.model)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)

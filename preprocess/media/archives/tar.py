@@ -92,9 +92,10 @@ def _has_checksum(header: bytes) -> bool:
         said = int(_text(header[148:156]).strip() or b"x", 8)
     except ValueError:
         return False
-    others = header[:148] + header[156:]
-    unsigned = sum(others) + 8 * 32
-    return said in (unsigned, unsigned - 256 * sum(byte > 127 for byte in others))
+    unsigned = sum(header) - sum(header[148:156]) + 8 * 32
+    if said == unsigned:
+        return True
+    return said == unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
 
 
 def _number(archive: str, field: bytes) -> int:

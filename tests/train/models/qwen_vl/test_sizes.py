@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.shards.architecture.test_qwen2_vl import PUBLISHED as QWEN2_VL_2B
+from tests.shards.architecture.test_qwen3_vl import PUBLISHED as QWEN3_VL_4B
 from tests.train.golden_families import FAMILIES, GoldenFamily
-from tests.train.models.qwen2_vl.test_config import PUBLISHED as QWEN2_VL_2B
-from tests.train.models.qwen3_vl.test_config import PUBLISHED as QWEN3_VL_4B
 from train.models import family_of, qwen2_vl, qwen3_vl
 
 

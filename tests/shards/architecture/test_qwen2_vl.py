@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from train.errors import ModelConfigError
-from train.models.qwen2_vl.config import READER
+from shards.architecture.qwen2_vl import READER
+from shards.model_folder import ModelFolderError
 
 # As published with Qwen2-VL-2B-Instruct.
 PUBLISHED: dict[str, Any] = {
@@ -75,7 +75,7 @@ def test_the_published_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["depth", "embed_dim", "mlp_ratio", "num_heads", "hidden_size", "patch_size"])
 def test_a_missing_key_is_an_error_that_names_it(key: str) -> None:
-    with pytest.raises(ModelConfigError, match=f"^vision_config.{key} is missing; is this a Qwen2-VL model"):
+    with pytest.raises(ModelFolderError, match=f"^vision_config.{key} is missing; is this a Qwen2-VL model"):
         READER.parse(with_vision(**{key: None}))
 
 
@@ -91,6 +91,6 @@ def test_a_missing_key_is_an_error_that_names_it(key: str) -> None:
     ],
 )
 def test_an_unsupported_value_is_an_error_that_names_the_key(key: str, value: Any) -> None:
-    with pytest.raises(ModelConfigError) as raised:
+    with pytest.raises(ModelFolderError) as raised:
         READER.parse(with_vision(**{key: value}))
     assert str(raised.value).startswith(f"vision_config.{key} ")

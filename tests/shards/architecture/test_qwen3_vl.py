@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from train.errors import ModelConfigError
-from train.models.qwen3_vl.config import READER
+from shards.architecture.qwen3_vl import READER
+from shards.model_folder import ModelFolderError
 
 # As published with Qwen3-VL-4B-Instruct.
 PUBLISHED: dict[str, Any] = {
@@ -115,7 +115,7 @@ REQUIRED = [
 
 @pytest.mark.parametrize("path", REQUIRED)
 def test_a_missing_key_is_an_error_that_names_it(path: str) -> None:
-    with pytest.raises(ModelConfigError, match="is missing") as raised:
+    with pytest.raises(ModelFolderError, match="is missing") as raised:
         READER.parse(changed(path, ...))
     assert path.removeprefix("text_config.") in str(raised.value)
 
@@ -143,6 +143,6 @@ def test_a_missing_key_is_an_error_that_names_it(path: str) -> None:
     ],
 )
 def test_an_unsupported_value_is_an_error_that_names_the_key(path: str, value: Any) -> None:
-    with pytest.raises(ModelConfigError) as raised:
+    with pytest.raises(ModelFolderError) as raised:
         READER.parse(changed(path, value))
     assert str(raised.value).startswith(path.removeprefix("text_config."))

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from shards.architecture.values import Values, require
 from shards.model_folder import ModelFolderError, language_values, read_rope
-from train.errors import ModelConfigError
-from train.models.config_file import read_config_file
-from train.models.qwen_vl.config_values import Values, require
+from shards.model_folder.json_file import JsonFile
 
 HIDDEN_ACT = "silu"
 FULL_ATTENTION = "full_attention"
@@ -146,26 +145,23 @@ class ConfigReader(Generic[Vision]):
     read_vision: Callable[[Values], Vision]  # of `vision_config`
 
     def read(self, path: Path) -> ModelConfig[Vision]:
-        """A config.json in any layout. Raises ModelConfigError naming `path` and the key."""
-        record = read_config_file(path)
+        """A config.json in any layout. Raises ModelFolderError naming `path` and the key."""
+        record = JsonFile.read(path).record
         try:
             return self.parse(record)
-        except ModelConfigError as error:
-            raise ModelConfigError(f"{path}: {error}") from None
+        except ModelFolderError as error:
+            raise ModelFolderError(f"{path}: {error}") from None
 
     def parse(self, record: Mapping[str, Any]) -> ModelConfig[Vision]:
-        """The configuration in a parsed config.json. Raises ModelConfigError naming the key."""
+        """The configuration in a parsed config.json. Raises ModelFolderError naming the key."""
         whole = Values(record=record, kind=self.kind)
         whole.only("model_type", self.model_type)
-        try:
-            text = Values(record=language_values(record), kind=self.kind)
-            _refuse_what_is_not_implemented(text, self.generation)
-            heads = text.size("num_attention_heads")
-            # The rope is of that many channels, too: what is missing here would be found wrong there.
-            head_dim = text.size("head_dim") if self.generation.qk_norm else text.size("hidden_size") // heads
-            rope = read_rope(text.record)
-        except ModelFolderError as error:
-            raise ModelConfigError(str(error)) from None
+        text = Values(record=language_values(record), kind=self.kind)
+        _refuse_what_is_not_implemented(text, self.generation)
+        heads = text.size("num_attention_heads")
+        # The rope is of that many channels, too: what is missing here would be found wrong there.
+        head_dim = text.size("head_dim") if self.generation.qk_norm else text.size("hidden_size") // heads
+        rope = read_rope(text.record)
         return ModelConfig(
             generation=self.generation,
             vocab_size=text.size("vocab_size"),
