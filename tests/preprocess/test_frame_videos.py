@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from preprocess.arithmetic.geometry import seconds_per_grid
 from preprocess.media.frame_lists import frames_of
+from preprocess.media.videos import containers
 from preprocess.pixels import resize_video
 from tests.preprocess.workshop import MEDIUM, TURNS, Workshop, samples_of, talk
 
@@ -160,6 +161,14 @@ def test_faults_of_frames_are_rejects_that_name_the_frame(workshop: Workshop) ->
     assert "g/1.jpg is 56x56 pixels, the first frame 112x84; frames of a video are of one size" in said[0]
     assert "gone.jpg" in said[1] and "cut.jpg" in said[2]
     assert "a still picture, not a video; name it as an image" in said[3]
+
+
+def test_frames_are_as_large_as_those_of_videos(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.dataset([ask(video=frames(workshop, "f", 2))])
+    monkeypatch.setattr(containers, "MOST_FRAME_PIXELS", 112 * 84 - 1)
+    outcome = workshop.run("--max_reject_share=1", *LIMITS)
+    assert [each["reason"] for each in outcome.rejects] == ["decompression_bomb"]
+    assert "f/0.jpg and 1 more frames: frames of 112x84 pixels" in outcome.rejects[0]["detail"]
 
 
 def test_a_frame_that_changed_after_planning_stops_the_run(workshop: Workshop) -> None:
