@@ -56,7 +56,9 @@ def _sum_scaled_squares(scale: Tensor, total: Parameter) -> Tensor:
     return ops.square(total * scale).sum()
 
 
-@_adamw.register("Tensor", "Tensor", "Tensor", "Tuple", "Tuple", "Number", "Bool", "Tensor", "Tensor", "Tensor", "Tensor")
+@_adamw.register(
+    "Tensor", "Tensor", "Tensor", "Tuple", "Tuple", "Number", "Bool", "Tensor", "Tensor", "Tensor", "Tensor"
+)
 def _update_parameter(
     scale: Tensor,
     nothing: Tensor,

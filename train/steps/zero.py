@@ -27,7 +27,15 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from train.cluster.collectives import all_gather, all_reduce, reduce_scatter
 from train.cluster.world import World
 from train.models.trained import TrainedModel
-from train.steps.optimizer import BETA1, BETA2, CLIP_EPSILON, add_to, sum_of_squares, zero_at_run_time, zeros_like_parameters
+from train.steps.optimizer import (
+    BETA1,
+    BETA2,
+    CLIP_EPSILON,
+    add_to,
+    sum_of_squares,
+    zero_at_run_time,
+    zeros_like_parameters,
+)
 from train.weights.parts import Part, part_of, whole_shape
 
 # What ranks share at each stage.
