@@ -20,7 +20,7 @@ from shards.files.records import Record
 from shards.files.text import shortened
 
 _LONG_TEXT = 1_000_000  # characters that take seconds to tokenize: then no medium is blamed
-LONGEST_DETAIL = 300  # characters
+LONGEST_DETAIL, LONGEST_TEXT = 300, 300  # characters
 LOST_NAME = "lost.jsonl"  # in the plan's folder: what was rejected while decoding
 
 
@@ -34,6 +34,7 @@ class Reject:
     source: MediaSource | None = None  # of the medium that is at fault, where one is known to be
     file: str | None = None  # of several of a dataset, the one that holds the record; None: there is one
     record: int | None = None  # its number in that file, from 0
+    text: str | None = None  # the first characters of what it says
 
     @property
     def place(self) -> str:
@@ -46,10 +47,21 @@ class Reject:
         return sample_key(self.dataset, self.index, self.member)
 
     @classmethod
-    def of(cls, dataset: str, index: int, member: int | None, error: SampleError) -> Reject:
-        """`detail` is cut: what annotations hold may be of any length."""
-        detail = shortened(error.detail, LONGEST_DETAIL)
-        return cls(dataset=dataset, index=index, member=member, reason=error.reason.value, detail=detail)
+    def of(cls, dataset: str, index: int, member: int | None, error: SampleError, text: str | None = None) -> Reject:
+        """`detail` and `text` are cut: what annotations hold may be of any length."""
+        return cls(
+            dataset=dataset,
+            index=index,
+            member=member,
+            reason=error.reason.value,
+            detail=shortened(error.detail, LONGEST_DETAIL),
+            text=text[:LONGEST_TEXT] if text else None,
+        )
+
+    @classmethod
+    def of_record(cls, dataset: str, index: int, member: int | None, record: Any, error: SampleError) -> Reject:
+        """Of a record that is no sample; one that does not parse is itself a SampleError, and has no text."""
+        return cls.of(dataset, index, member, error, None if isinstance(record, SampleError) else _opening(record))
 
     @classmethod
     def of_sample(cls, sample: Sample, error: SampleError) -> Reject:
@@ -61,7 +73,8 @@ class Reject:
             detail = f"{', '.join(names) or 'text alone'}: {error.detail}"
             error = SampleError(error.reason, detail, names[0] if num_characters < _LONG_TEXT and names else None)
         source = media.get(error.medium) if error.medium is not None else None
-        return replace(cls.of(sample.dataset, sample.index, sample.member, error), source=source)
+        said = "\n".join(f"{turn.role}: {turn.text[:LONGEST_TEXT]}" for turn in sample.turns)
+        return replace(cls.of(sample.dataset, sample.index, sample.member, error, said), source=source)
 
     def to_json(self) -> dict[str, Any]:
         """As it is published: for people, whom the detail tells which medium it is."""
@@ -87,7 +100,24 @@ class Reject:
             source=None if record.get("source") is None else MediaSource.from_record(fields.record("source")),
             file=None if record.get("file") is None else fields.text("file"),
             record=None if record.get("record") is None else fields.integer("record"),
+            text=None if record.get("text") is None else fields.text("text"),
         )
+
+
+def _opening(record: Any) -> str:
+    """The first characters of a record as JSON, of which no more is written than that needs."""
+    pieces, length = [], 0
+    for piece in json.JSONEncoder(ensure_ascii=False, default=_describe_value).iterencode(record):
+        pieces.append(piece[:LONGEST_TEXT])
+        length += len(piece)
+        if length >= LONGEST_TEXT:
+            break
+    return "".join(pieces)
+
+
+def _describe_value(value: Any) -> str:
+    """What JSON has no form for: media in the cells of a table, among others."""
+    return describe(value) if isinstance(value, MediaSource) else str(value)
 
 
 FilesOfDatasets = Mapping[str, Sequence[Sequence[Any]]]

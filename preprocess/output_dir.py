@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.summary import PlanSummary
 from preprocess.write.reuse import check_old_run
 from shards.files.atomic import sync_folder
-from shards.files.differences import differences
+from shards.files.differences import Difference, differences
 from shards.files.formats import SUFFIXES
 from shards.files.names import (
     INPUTS_NAME,
@@ -33,11 +33,14 @@ from shards.files.names import (
     PLAN_DIR,
     PLAN_NAME,
 )
+from shards.files.text import shortened
 from shards.formats.kinds import files_of_shard
 from shards.formats.writer import TEMPORARY_DIR
 from shards.inputs import read_inputs, write_inputs
 
 _BEING_REMOVED = {"being_removed": True}  # the inputs of a run that is
+_HASH = "_sha256"
+_MOST_NAMED = 5  # sources, in a message
 _BEGINNING = ".beginning-"  # first letters of folders that hold what a run begins with, or removes
 _OWN_FOLDERS = (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR)
 _OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME)
@@ -68,11 +71,7 @@ def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambd
     inputs = run_inputs(config, sources)
     differing = list(differences(before, inputs)) if before is not None else []
     if differing and not config.overwrite:
-        changes = (f"{name} was {old}, is {new}" for name, old, new in differing)
-        raise ConfigError(
-            f"output_dir {folder} holds another run: {'; '.join(changes)}. "
-            "Name another folder, go back to that configuration, or pass --overwrite"
-        )
+        raise ConfigError(f"output_dir {folder} holds another run: {_differences_in_words(differing)}")
     if before is None or differing or finished_plan(config, sources) is None:
         sources.open_files()
     # A run that was requeued goes on, whatever its flags.
@@ -90,6 +89,32 @@ def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambd
         with _alone_in(folder):
             _take(folder, inputs, before, overwrite=config.overwrite)
     return sources
+
+
+def _differences_in_words(differing: Sequence[Difference]) -> str:
+    """What is another than it was, and what to do: hashes tell nobody anything, so sources are named instead."""
+    sources = [name for name, old, new in differing if name.endswith(_HASH) and old is not None and new is not None]
+    names = ", ".join(map(_source_named, sources[:_MOST_NAMED])) + (", ..." if len(sources) > _MOST_NAMED else "")
+    plural = "s" if len(sources) > 1 else ""
+    changes = [f"{len(sources)} source{plural} changed since the plan ({names})"] if sources else []
+    gone_or_new = {f"locations.{name.removeprefix('datasets.')}" for name, *_ in differing}
+    others = [each for each in differing if each.name not in gone_or_new.union(sources)]
+    changes += [f"{name} was {_shown(old)}, is {_shown(new)}" for name, old, new in others]
+    advice = "Name another folder, go back to that configuration, or pass --overwrite"
+    return f"{'; '.join(changes)}. {advice if others else 'Pass --overwrite, or name a new folder'}"
+
+
+def _source_named(name: str) -> str:
+    """datasets.coco.annotations_sha256 -> annotations of coco"""
+    *places, what = name.removesuffix(_HASH).split(".")
+    return f"{what} of {'.'.join(places[1:])}" if len(places) > 1 else what
+
+
+def _shown(value: Any) -> str:
+    """A whole dataset, which was not there before, would be long, and has hashes."""
+    if isinstance(value, dict):
+        return "there"
+    return "not there" if value is None else shortened(str(value), 100)
 
 
 def _take(folder: Path, inputs: dict[str, Any], before: dict[str, Any] | None, *, overwrite: bool) -> None:

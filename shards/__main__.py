@@ -109,7 +109,7 @@ def _show(options: argparse.Namespace) -> int:
 
     shards = open_shards(options.folder)
     numbers = pack_numbers(options.pack, len(shards))
-    transcriber = Transcriber(options.folder)
+    transcriber = Transcriber.beside(options.folder)
     if options.html is not None:
         from shards.look.page import packs_page, write_page
 

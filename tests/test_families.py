@@ -187,7 +187,7 @@ def test_a_sample_of_a_toy_family_goes_all_the_way(toy: Workshop, flag: str) -> 
 
     [both, _] = sorted(cut_segments(pack, manifest.model), key=lambda segment: -len(segment.spans))
     assert [span.num_tokens for span in both.spans] == [6, 8]
-    pieces = Transcriber(outcome.folder).pieces(pack, both)
+    pieces = Transcriber.beside(outcome.folder).pieces(pack, both)
     visual = [piece.text for piece in pieces if piece.kind == "visual"]
     assert visual == ["image 4x6 -> 6 tokens", "video 2x8, 1 of 2 -> 4 tokens", "video 2x8, 2 of 2 -> 4 tokens"]
     assert not verify(outcome.folder, quick=False, workers=0, on_shard=lambda _: None)

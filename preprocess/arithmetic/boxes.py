@@ -45,6 +45,12 @@ _INTEGER = re.compile(r"-?\d{1,9}")
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 
 
+class SeenBox(NamedTuple):
+    image: int  # which one of the sample
+    numbers: tuple[float, ...]  # x1, y1, x2, y2, or x, y
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFrame:
     """What moves the coordinates of one image. Sizes in pixels, upright (after the EXIF orientation)."""
@@ -121,6 +127,27 @@ def rewrite_boxes(text: str, mode: BoxMode, frames: Sequence[ImageFrame]) -> str
         pieces += [text[done : token.start], digits]
         done = token.end
     return "".join(pieces) + text[done:]
+
+
+def boxes_in(text: str, num_images: int) -> list[SeenBox]:
+    """What a text says of places, in the unit that it says it in; for drawing, so what is malformed is left out."""
+    if not _MENTION.search(text):
+        return []
+    try:
+        found = _find_boxes(text, ())
+    except SampleError:
+        return []
+    seen = []
+    for _, numbers, members in found:
+        values = {name.text: value for name, value in members or ()}
+        index, label = values.get(_IMAGE_INDEX), values.get('"label"')
+        written = index.text if isinstance(index, _Token) else "0" if num_images == 1 else ""
+        if _INTEGER.fullmatch(written) and 0 <= int(written) < num_images:
+            said = (
+                json.loads(label.text, strict=False) if isinstance(label, _Token) and label.text.startswith('"') else ""
+            )
+            seen.append(SeenBox(int(written), tuple(float(number.text) for number in numbers), said))
+    return seen
 
 
 def _find_boxes(text: str, frames: Sequence[ImageFrame]) -> list[_Found]:

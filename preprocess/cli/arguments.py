@@ -67,6 +67,7 @@ def describe_flags(command: str) -> str:
             "packs of a training step (a device's batch x accumulation x devices), for the steps of --sweep"
             " (default: 1)",
         ),
+        ("--rejects FILE", "write the rejected samples there, a line of JSON each, as rejects.jsonl of a run has them"),
     )
     return help_text(
         RunConfig,

@@ -1,4 +1,4 @@
-"""The commands of python -m preprocess: plan, run, report, doctor.
+"""The commands of python -m preprocess: plan, run, try, report, doctor.
 
 Exit codes: 0 done; 1 finished with too many rejects or without a sample, or stopped by an error; 2 wrong usage or
 configuration, no shard written; 143 and 130 stopped by SIGTERM and SIGINT.
@@ -13,14 +13,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from preprocess.arithmetic.tokenizer import load_model_tokenizer
 from preprocess.cli.arguments import describe_flags, parse_config
 from preprocess.cli.doctor import pixels_lines, versions_lines
 from preprocess.cli.sweep_arguments import parse_plan
+from preprocess.cli.trial_command import TRY_USAGE, find_record, parse_try
 from preprocess.config import RunConfig
 from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_error
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
-from preprocess.ledger import read_ledger
+from preprocess.ledger import read_ledger, write_ledger
 from preprocess.output_dir import hold_of, prepare
 from preprocess.pixels import check_pixels, slower_line
 from preprocess.plan.inputs import Sources, open_sources
@@ -35,18 +37,25 @@ from preprocess.report.terminal import (
     slowest_lines,
     sweep_table,
 )
+from preprocess.report.trial import TrialStage
+from preprocess.report.trial_text import trial_text
 from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
-from shards import ModelFolderError, ShardError, read_manifest
+from shards import ModelFolderError, ShardError, read_manifest, read_model_constants
 from shards.files.names import LEDGER_NAME, PLAN_DIR
 from shards.files.text import one_line, visible
+from shards.look.show import COLOUR, PLAIN
+from shards.look.transcript import Transcriber
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
   plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing but indexes behind
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
+       --rejects FILE              write what is rejected, and why, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
+  try DATASET[:INDEX] --config run.yaml [flags]     one record on its way, or a file that holds one
+       --html FILE                 the same as a page, with boxes drawn on its pictures
   report OUTPUT_DIR                what a finished run holds
        --html FILE                 the same as a page, with pictures
   doctor                           this machine: versions, whether the fast ways to pixels work, how fast they are
@@ -61,7 +70,7 @@ What a finished run holds: samples, tokens and rejects of each dataset, and the 
 
 
 def main(arguments: Sequence[str]) -> int:
-    commands = {"plan": _plan, "run": _run, "report": _report, "doctor": _doctor}
+    commands = {"plan": _plan, "run": _run, "try": _try, "report": _report, "doctor": _doctor}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
@@ -70,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print({"report": REPORT_USAGE, "doctor": USAGE}.get(command) or describe_flags(command))
+            print({"report": REPORT_USAGE, "try": TRY_USAGE, "doctor": USAGE}.get(command) or describe_flags(command))
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
@@ -88,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    config, sweep = parse_plan(arguments, _note)
+    config, sweep, rejects = parse_plan(arguments, _note)
     sources = open_sources(config, tell=_note)
     # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
     shared = config.output_dir.parent if config.executor == "ray" else None
@@ -104,6 +113,8 @@ def _plan(arguments: Sequence[str]) -> int:
             return 0 if any(line.num_packs for line in sweep_lines) else 1
         plan = make_plan(config, sources, Path(folder), executor)
         _print_plan(plan, Path(folder), sources)
+        if rejects is not None:
+            write_ledger(rejects, read_ledger(Path(folder) / LEDGER_NAME))
     return _exit_code(config, plan.num_rejects, plan)
 
 
@@ -166,6 +177,26 @@ def _report(arguments: Sequence[str]) -> int:
     for line in reject_examples(read_ledger(folder / LEDGER_NAME)) + slowest_lines(read_slowest(folder / PLAN_DIR, 5)):
         _show(line)
     return 0
+
+
+def _try(arguments: Sequence[str]) -> int:
+    options = parse_try(arguments, _note)
+    job = find_record(options, _note)
+    config = options.config
+    constants, transcriber = read_model_constants(config.model), Transcriber(load_model_tokenizer(config.model))
+    with WorkerPool(workers=1, item_timeout=config.sample_timeout) as executor:
+        [(_, trials)] = executor.run(TrialStage(config=config), [job], lambda: None)
+    if options.page is not None:
+        # Templates and pictures take long to import, which nothing but a page should wait for.
+        from preprocess.report.trial_page import trials_page
+        from shards.look.page import write_page
+
+        _show(write_page(options.page, trials_page(options.what, trials, constants, transcriber)))
+    else:
+        marks = COLOUR if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else PLAIN
+        for position, trial in enumerate(trials):
+            print(("\n" if position else "") + trial_text(trial, constants, transcriber, marks))
+    return 1 if any(trial.error for trial in trials) else 0
 
 
 def _doctor(arguments: Sequence[str]) -> int:

@@ -17,10 +17,12 @@ TRAINING_FLAGS = (  # what `python -m train` knows and this command does not, be
     *("learning_rate", "mm_projector_lr", "vision_tower_lr", "optim", "weight_decay", "max_grad_norm"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "min_lr", "min_lr_rate", "warmup_ratio", "warmup_steps"),
     *("logging_steps", "disable_tqdm", "report_to", "run_name", "dataloader_num_workers"),
+    *("check_replicas", "log_samples", "profile_steps"),
     *("save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint", "checkpoint_writer"),
+    *("check_replicas", "log_samples", "profile_steps"),
     *("eval_shards", "eval_strategy", "eval_steps", "per_device_eval_batch_size"),
 )
-PLAN_FLAGS = ("sweep", "packs_per_step")
+PLAN_FLAGS = ("sweep", "packs_per_step", "rejects")
 
 
 def _training(setting: Setting) -> tuple[None, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 from preprocess.cli.arguments import LISTS, Note, config_of
 from preprocess.cli.flags import ELSEWHERE, PLAN_FLAGS
@@ -14,14 +15,23 @@ from shards.flags.elsewhere import Alias
 from shards.flags.settings import Setting, convert, read_settings
 
 
-def parse_plan(words: Sequence[str], note: Note) -> tuple[RunConfig, Sweep | None]:
-    """The configuration, which is the first of a sweep if there is one. Raises ConfigError in one line."""
+def parse_plan(words: Sequence[str], note: Note) -> tuple[RunConfig, Sweep | None, Path | None]:
+    """The configuration, which is the first of a sweep if there is one, and the file for rejects, if any.
+
+    Raises ConfigError in one line.
+    """
     try:
         settings = read_settings(words, lists=("sweep", *LISTS))
         asked = [setting for setting in settings if setting.flag in PLAN_FLAGS and not setting.file]
         others = [setting for setting in settings if setting not in asked]
+        paths = [convert(setting, Path) for setting in asked if setting.flag == "rejects"]
+        asked = [setting for setting in asked if setting.flag != "rejects"]
+        if paths and asked:
+            raise ConfigError("--rejects writes those of one configuration; leave --sweep out, or --rejects")
+        if paths and not paths[-1].absolute().parent.is_dir():
+            raise ConfigError(f"--rejects {paths[-1]}: there is no folder {paths[-1].parent}; make it")
         sweep = _sweep(asked, others, note) if asked else None
-        return sweep.combinations[0].config if sweep else config_of(others, note), sweep
+        return sweep.combinations[0].config if sweep else config_of(others, note), sweep, (paths or [None])[-1]
     except FlagError as error:
         raise ConfigError(str(error)) from None
 

@@ -22,12 +22,12 @@ decoding, `store.check_unchanged` compares stamps. Messages call a source what `
 | a list or folder of frames | `frame_lists.py` | a list of those above, which the reader makes one of |
 | a file behind a URL | `remote_files.py` | its path below the URL |
 | a cell of a Parquet file | `parquet_cells.py` | the cell, which the reader hands on as an `EmbeddedMedium` |
+| a text in base64 in annotations | `values/inline.py` | the text, which the reader hands on as an `InlineMedium` |
 
 `data_path.py` reads what a registry says of where media lie, `places.py` has its types, and `cache.py` is the folder
 that archives have beside the output.
 
 `row_groups.py` finds cells in any order.
-| a text in base64 in annotations | `values/inline.py` | the text, which the reader hands on as an `InlineMedium` |
 
 Only these modules know kinds. A new kind is a module that gives what `store.Kind` says, and a line in `store.KINDS`.
 """

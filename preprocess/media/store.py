@@ -17,7 +17,7 @@ from preprocess.media import confined_files, files, parquet_cells, remote_files
 from preprocess.media.archives import members
 from preprocess.media.frame_lists import FrameLists
 from preprocess.media.paths import resolve_path, root_of
-from preprocess.media.places import DataPath, Place, RemoteFolder, places_of
+from preprocess.media.places import Archives, DataPath, Place, RemoteFolder, places_of
 from preprocess.media.values import inline
 from preprocess.media.values.names import find_name
 from preprocess.media.values.spellings import spellings_of
@@ -127,7 +127,9 @@ def locate(written: str, data_path: DataPath, *, follow_links: bool, path_case: 
 
 
 def _locate_otherwise(spelled: str, place: Place | None, follow_links: bool, ignore_case: bool) -> MediaSource | None:
-    """In a folder, under another name for the same, by `values/names.py`."""
+    """In a folder or an archive, under another name for the same, by `values/names.py`."""
+    if isinstance(place, Archives):
+        return members.locate_otherwise(spelled.replace("\\", "/"), place, ignore_case=ignore_case)
     if not isinstance(place, Path | None):
         return None
     try:

@@ -166,7 +166,7 @@ def _measure_members(
         try:
             read = read_record(raw, dataset, index, member)
         except SampleError as error:
-            rejects.append(Reject.of(dataset.name, index, member, error))
+            rejects.append(Reject.of_record(dataset.name, index, member, raw, error))
             continue
         tally.ignored.update(read.ignored_keys)
         try:
@@ -183,7 +183,7 @@ def _keep_what_fits(members: list[MeasuredSample], config: RunConfig) -> tuple[l
     kept: list[MeasuredSample] = []
     rejects: list[Reject] = []
     for unit in [[member] for member in members] if config.packing == "none" else [members]:
-        error = _over_capacity(unit, config)
+        error = over_capacity(unit, config)
         if error is None:
             kept += unit
         else:
@@ -191,7 +191,8 @@ def _keep_what_fits(members: list[MeasuredSample], config: RunConfig) -> tuple[l
     return kept, rejects
 
 
-def _over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError | None:
+def over_capacity(unit: list[MeasuredSample], config: RunConfig) -> SampleError | None:
+    """What is wrong with samples that must stand in one pack and have no room there; None where they have."""
     tokens = sum(member.num_tokens for member in unit)
     patches = sum(member.num_patches for member in unit)
     together = f"{len(unit)} samples of a ready-made pack have " if len(unit) > 1 else ""

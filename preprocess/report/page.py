@@ -15,6 +15,7 @@ from preprocess.ledger import Reject, read_ledger, with_sources
 from preprocess.media.cache import MediaCache, folder_beside
 from preprocess.plan.summary import PlanSummary
 from preprocess.report.distributions import Bin, Distribution, PlanDistributions, doubling_edges, even_edges
+from preprocess.report.marks import marks_of
 from preprocess.report.thumbnails import ThumbnailStage, draw_rejects
 from preprocess.timing import read_slowest
 from shards import Manifest, PackCounts, open_shards
@@ -75,6 +76,14 @@ class Histogram:
         return max((bin.number for bin in self.bins), default=0)
 
     @property
+    def counts(self) -> tuple[tuple[float, int], ...]:
+        """(height in percent of the highest bar, number) of the lines that numbers stand at: whole, evenly apart."""
+        if not self.highest:
+            return ()
+        step = _round_step(self.highest)
+        return tuple((100 * number / self.highest, number) for number in range(0, self.highest + 1, step))
+
+    @property
     def ticks(self) -> tuple[tuple[float, int], ...]:
         """(distance from the left in percent, value) of the values that stand below the bars."""
         num_bins = len(self.bins)
@@ -97,6 +106,14 @@ class Histogram:
         )
 
 
+def _round_step(highest: int) -> int:
+    """1, 2 or 5 with noughts: at most four of them reach `highest`."""
+    least, step = max(-(-highest // 4), 1), 1
+    while step < least:
+        step *= 10
+    return next(each for each in (step // 5, step // 2, step) if each >= least)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetRow:
     name: str
@@ -117,6 +134,7 @@ class ReasonView:
 class ExampleView:
     key: str
     detail: str
+    text: str
     picture: Picture | None
     note: str  # why there is no picture
 
@@ -124,10 +142,10 @@ class ExampleView:
 def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: Executor) -> str:
     """`executor` draws the thumbnails. Raises ShardError where the shards can't be read."""
     shards = open_shards(folder)
-    transcriber = Transcriber(folder)
+    transcriber = Transcriber.beside(folder)
     numbers = np.unique(np.linspace(0, len(shards) - 1, _PACKS).astype(int)).tolist() if len(shards) else []
     rejects = {name: dataset.rejects for name, dataset in manifest.datasets.items()}
-    totals = manifest.totals
+    totals, find_marks = manifest.totals, marks_of(manifest.model)
     return render(
         "report.html",
         PackageLoader("preprocess.report"),
@@ -140,7 +158,7 @@ def report_page(folder: Path, manifest: Manifest, plan: PlanSummary, executor: E
         histograms=_histograms(PlanDistributions.read(folder / PLAN_DIR), plan),
         datasets=_dataset_rows(manifest),
         reasons=_reason_views(reasons_of(rejects), folder, executor),
-        packs=[view_pack(shards[number], number, manifest, transcriber, EXTRACT) for number in numbers],
+        packs=[view_pack(shards[number], number, manifest, transcriber, EXTRACT, find_marks) for number in numbers],
         slowest=read_slowest(folder / PLAN_DIR, _SLOWEST),
         most_media=_MOST_MEDIA,
         inputs=list(flatten(manifest.inputs, skip="model")),
@@ -208,6 +226,7 @@ def _example_view(reject: Reject, drawn: Picture | str) -> ExampleView:
     return ExampleView(
         key=reject.place,
         detail=reject.detail,
+        text=reject.text or "",
         picture=drawn if isinstance(drawn, Picture) else None,
         note=drawn if isinstance(drawn, str) else "",
     )

@@ -19,7 +19,7 @@ from shards.files.text import visible
 from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
 
 _MOST_KEYS = 20
-_NOTES: Mapping[str, str] = {
+NOTES: Mapping[str, str] = {
     "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
     "answers_with_boxes": "{number} answers hold boxes",
     "boxes_rewritten": "{number} boxes and points follow the size of their image",
@@ -106,7 +106,7 @@ def _why_pack_patches(plan: PlanSummary, num_patches: int, constants: ModelConst
 def note_lines(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """What was counted of each dataset, in words."""
     return [
-        f"{visible(name)}: {_NOTES[note].format(number=f'{number:,}')}"
+        f"{visible(name)}: {NOTES[note].format(number=f'{number:,}')}"
         for name, of_dataset in notes.items()
         for note, number in of_dataset.items()
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from shards.manifest import Manifest
 from shards.model_constants import ModelConstants
 from shards.pack import Pack
 from shards.reader import ShardSet
-from shards.segments import Segment, VisualSpan, cut_segments
+from shards.segments import Grid, Segment, VisualSpan, cut_segments
 
 _LANE_HEIGHT = 10
 _JPEG_QUALITY = 82
@@ -57,11 +57,31 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A box in an image, or a point, whose sides fall together; in shares of the image's sides."""
+
+    image: int  # which one of the sample
+    left: float
+    top: float
+    right: float
+    bottom: float
+    label: str
+
+    @property
+    def is_point(self) -> bool:
+        return self.left == self.right and self.top == self.bottom
+
+
+FindMarks = Callable[[str, Sequence[Grid]], Sequence[Mark]]  # of the text of a sample, and the grids of its images
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpanView:
     name: str
     line: str
     pictures: tuple[Picture, ...]
     num_frames: int
+    marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +119,19 @@ def packs_page(shards: ShardSet, numbers: Sequence[int], transcriber: Transcribe
     return render("show.html", folder=str(shards.folder), packs=views, num_packs=len(numbers))
 
 
-def view_pack(pack: Pack, number: int, manifest: Manifest, transcriber: Transcriber, limits: Limits) -> PackView:
+def no_marks(text: str, grids: Sequence[Grid]) -> Sequence[Mark]:
+    """What boxes look like in a text, the shards don't know."""
+    return ()
+
+
+def view_pack(
+    pack: Pack,
+    number: int,
+    manifest: Manifest,
+    transcriber: Transcriber,
+    limits: Limits,
+    find_marks: FindMarks = no_marks,
+) -> PackView:
     segments = cut_segments(pack, manifest.model)
     spans = [span for segment in segments for span in segment.spans]
     temporal, height, width = position_paths(pack)
@@ -115,23 +147,43 @@ def view_pack(pack: Pack, number: int, manifest: Manifest, transcriber: Transcri
         positions={"temporal": temporal, "height": height, "width": width},
         largest_position=int(pack.position_ids.max()),
         segments=tuple(
-            _view_segment(pack, segment, manifest.model, transcriber, limits) for segment in segments[: limits.segments]
+            view_segment(pack, segment, manifest.model, transcriber, limits, find_marks)
+            for segment in segments[: limits.segments]
         ),
     )
 
 
-def _view_segment(
-    pack: Pack, segment: Segment, constants: ModelConstants, transcriber: Transcriber, limits: Limits
+def view_segment(
+    pack: Pack,
+    segment: Segment,
+    constants: ModelConstants,
+    transcriber: Transcriber,
+    limits: Limits,
+    find_marks: FindMarks = no_marks,
 ) -> SegmentView:
+    pieces = tuple(transcriber.pieces(pack, segment))
+    images = [span for span in segment.spans if span.kind == "image"]
+    marks = find_marks("".join(piece.text for piece in pieces), [span.grid_thw for span in images]) if images else ()
     return SegmentView(
         segment=segment,
         positions=position_ranges(pack, segment),
-        spans=tuple(_view_span(pack, span, constants, limits) for span in segment.spans[: limits.spans]),
-        pieces=tuple(transcriber.pieces(pack, segment)),
+        spans=tuple(
+            _view_span(
+                pack,
+                span,
+                constants,
+                limits,
+                tuple(mark for mark in marks if span.kind == "image" and span is images[mark.image]),
+            )
+            for span in segment.spans[: limits.spans]
+        ),
+        pieces=pieces,
     )
 
 
-def _view_span(pack: Pack, span: VisualSpan, constants: ModelConstants, limits: Limits) -> SpanView:
+def _view_span(
+    pack: Pack, span: VisualSpan, constants: ModelConstants, limits: Limits, marks: tuple[Mark, ...]
+) -> SpanView:
     frames = frames_of(pack, span, constants)
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), limits.frames)).astype(int))
     side = limits.side if span.kind == "image" else limits.side // 2
@@ -140,6 +192,7 @@ def _view_span(pack: Pack, span: VisualSpan, constants: ModelConstants, limits: 
         line=span_line(span, constants),
         pictures=tuple(picture(frames[number], side) for number in chosen),
         num_frames=len(frames),
+        marks=marks,
     )
 
 

@@ -37,7 +37,7 @@ def pack_text(pack: Pack, number: int, manifest: Manifest, transcriber: Transcri
     lines = [headline, f"supervised text looks {''.join(_wrap('like this', marks))}"]
     for position, segment in enumerate(cut_segments(pack, manifest.model)):
         lines += ["", *_segment_lines(pack, position, segment, manifest.model)]
-        lines += _transcript(transcriber.pieces(pack, segment), marks)
+        lines += transcript(transcriber.pieces(pack, segment), marks)
     return "\n".join(lines)
 
 
@@ -81,7 +81,8 @@ def _segment_lines(pack: Pack, position: int, segment: Segment, constants: Model
         yield f"  {span.kind} {span.index}    {span_line(span, constants)}"
 
 
-def _transcript(pieces: list[Piece], marks: Marks) -> list[str]:
+def transcript(pieces: list[Piece], marks: Marks) -> list[str]:
+    """What the tokens of a sample say, in lines."""
     text = "".join(part for piece in pieces for part in _marked(piece, marks))
     # Neighbouring supervised pieces, text and its <|im_end|>, read as one.
     joined = text.replace(marks.supervised[1] + marks.supervised[0], "")

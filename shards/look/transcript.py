@@ -26,21 +26,25 @@ class Piece:
 
 
 class Transcriber:
-    """Decodes with the tokenizer that stands beside the shards."""
+    """Decodes tokens."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises DamagedShard or UnreadableShard where `folder` has no readable tokenizer."""
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        added = tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(token_id for token_id, token in added.items() if token.special)
+
+    @classmethod
+    def beside(cls, folder: Path) -> Transcriber:
+        """With the tokenizer that stands beside the shards. Raises DamagedShard or UnreadableShard."""
         path = folder / MODEL_DIR / TOKENIZER_NAME
         try:
-            self._tokenizer = Tokenizer.from_buffer(read_own(path))
+            return cls(Tokenizer.from_buffer(read_own(path)))
         except FileNotFoundError:
             raise DamagedShard(f"{path} can't be read: it is missing; copy it from the model folder") from None
         except OSError as error:
             raise UnreadableShard.of(path, error) from None
         except Exception as error:  # the library raises nothing more precise
             raise DamagedShard(f"{path} can't be read ({error}); copy it from the model folder") from None
-        added = self._tokenizer.get_added_tokens_decoder()
-        self._special = frozenset(token_id for token_id, token in added.items() if token.special)
 
     def pieces(self, pack: Pack, segment: Segment) -> list[Piece]:
         run_at = {

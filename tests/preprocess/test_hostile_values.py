@@ -150,3 +150,16 @@ def test_a_hundred_media_in_base64_that_are_none_take_no_room(workshop: Workshop
     written = sum(path.stat().st_size for path in outcome.folder.rglob("*") if path.is_file())
     assert written < 200_000
     assert len(outcome.out) < 5_000
+
+
+@pytest.mark.parametrize("options", [{"follow_links": False}, {"follow_links": False, "path_case": "ignore"}], ids=str)
+def test_no_video_nor_folder_of_frames_outside_is_looked_at(
+    workshop: Workshop, outside: Path, options: dict[str, Any]
+) -> None:
+    values = [value for value, _ in hostile(outside) if isinstance(value, str) and len(value) < 1000]
+    folders = ["../outside", str(outside), f"file://{outside}", "..%2foutside", "link", "LINK", "..", "/", "~", "$HOME"]
+    videos = [*values, *folders, [folders[0]], [f"{outside}/secret.png"], ["link/secret.png"] * 4]
+    workshop.dataset([*(talk("<video>", video=value) for value in videos), talk()], **options)
+    outcome = workshop.run("--max_reject_share=1")
+    assert outcome.keys == [f"d:{len(videos)}"]
+    assert _opened == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from preprocess.errors import Reason, SampleError
 from preprocess.ledger import (
     LONGEST_DETAIL,
+    LONGEST_TEXT,
     LOST_NAME,
     Reject,
     count_by_dataset,
@@ -34,6 +35,7 @@ rejects = st.builds(
     detail=any_text,
     source=st.none()
     | st.builds(MediaSource, path=any_text, row=st.integers(-1, 5), column=any_text, item=st.integers(0, 5)),
+    text=st.none() | any_text,
 )
 
 
@@ -127,3 +129,43 @@ def test_rejects_are_counted_by_dataset_and_reason() -> None:
     assert counts == {"b": {"bad_json": 1, "too_long": 2}, "a": {"too_long": 1}}
     assert list(counts["b"]) == ["bad_json", "too_long"]
     assert count_by_dataset([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        ({"a": [1, None, float("nan"), "é"]}, '{"a": [1, null, NaN, "é"]}'),
+        (
+            {"image": MediaSource(path="/t.parquet", row=3, column="image")},
+            '{"image": "/t.parquet (row 3, image[0])"}',
+        ),
+        ("text", '"text"'),
+        (SampleError(Reason.BAD_JSON, "line 3"), None),
+    ],
+)
+def test_a_reject_says_how_its_record_begins(record: object, text: str | None) -> None:
+    reject = Reject.of_record("d", 0, None, record, SampleError(Reason.NO_TURNS, "none"))
+    assert reject.text == text
+    assert Reject.from_json(reject.to_plan_json()) == reject
+
+
+def test_of_a_long_record_no_more_than_its_beginning_is_kept_or_written_out() -> None:
+    class Watched(dict[str, str]):
+        taken = 0
+
+        def items(self):  # type: ignore[no-untyped-def]
+            for number in range(10_000):
+                Watched.taken = number
+                yield f"key {number}", "x"
+
+    reject = Reject.of_record("d", 0, None, Watched(a="b"), SampleError(Reason.NO_TURNS, "none"))
+    assert reject.text is not None and len(reject.text) == LONGEST_TEXT
+    assert Watched.taken < 100
+
+
+def test_of_a_sample_the_turns_are_told() -> None:
+    turns = (Turn(role="user", text="Why?"), Turn(role="assistant", text="Because" * 1000))
+    sample = Sample(dataset="d", index=0, member=None, turns=turns, images=(), videos=())
+    reject = Reject.of_sample(sample, SampleError(Reason.TOO_LONG, "long"))
+    assert reject.text is not None and len(reject.text) == LONGEST_TEXT
+    assert reject.text.startswith("user: Why?\nassistant: BecauseBecause")

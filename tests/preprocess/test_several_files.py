@@ -119,3 +119,38 @@ def test_a_limit_reads_the_first_records_of_each_dataset(workshop: Workshop) -> 
     assert outcome.keys == ["d:0", "d:1", "d:2", "d:3", "d:5", "e:0", "e:1"]
     assert [reject["index"] for reject in outcome.rejects] == [4]
     assert outcome.manifest.inputs["config"]["limit"] == 6
+
+
+def test_mended_sources_are_counted_and_named_without_their_hashes(workshop: Workshop) -> None:
+    folder = split(workshop)
+    workshop.dataset([talk()], name="e.f")
+    assert run(workshop).code == 0
+    (folder / "2.jsonl").write_text(json.dumps(RECORDS[0]))
+    workshop.dataset([talk(), talk()], name="e.f")
+    assert run(workshop).error.endswith(
+        "holds another run: 2 sources changed since the plan (annotations of d, annotations of e.f). "
+        "Pass --overwrite, or name a new folder"
+    )
+    said = run(workshop, "--seed=3", "--dataset_use=d").error
+    assert "1 source changed since the plan (annotations of d); config.dataset_use was d,e.f, is d; " in said
+    assert said.endswith(
+        "; config.seed was 0, is 3; datasets.e.f was there, is not there. "
+        "Name another folder, go back to that configuration, or pass --overwrite"
+    )
+    assert run(workshop, "--overwrite").code == 0
+
+
+def test_plan_writes_its_rejects(workshop: Workshop) -> None:
+    split(workshop)
+    file = workshop.root / "rejects of the plan.jsonl"
+    arguments = workshop.flags("--max_reject_share=1", f"--rejects={file}")
+    assert workshop.command("plan", *arguments).code == 0
+    assert file.read_bytes() == (run(workshop).folder / "rejects.jsonl").read_bytes()
+    assert "turn" in json.loads(file.read_text().splitlines()[0])["detail"]
+    for words, expected in (
+        ([f"--rejects={workshop.root}/none/x"], f"there is no folder {workshop.root}/none; make it"),
+        ([f"--rejects={file}", "--sweep", "seed=1"], "--rejects writes those of one configuration; leave --sweep out"),
+    ):
+        outcome = workshop.command("plan", *workshop.flags(*words))
+        assert (outcome.code, expected in outcome.error) == (2, True)
+    assert "belongs to the command line of plan" in run(workshop, "--rejects=x").error

@@ -72,7 +72,7 @@ def look_at_everything(folder: Path) -> None:
     info_text(manifest, folder)
     shards = open_shards(folder)
     if len(shards):
-        pack_text(shards[0], 0, shards.manifest, Transcriber(folder), PLAIN)
+        pack_text(shards[0], 0, shards.manifest, Transcriber.beside(folder), PLAIN)
 
 
 def test_mutated_manifests_are_refused_by_the_name_of_the_field_or_read(dataset: Path) -> None:

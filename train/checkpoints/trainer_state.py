@@ -21,6 +21,8 @@ from shards.files.differences import differences
 from shards.files.hashing import sha256_of_json
 from shards.files.names import CONFIG_NAME
 from shards.files.plain import open_own, read_own
+from shards.inputs import names_format, without_format
+from shards.manifest import fingerprint_of
 from shards.order import PackOrder
 from train.arguments import FIELDS, TrainArguments
 from train.errors import DamagedCheckpoint
@@ -79,13 +81,23 @@ class RunIdentity:
 
     def differences(self, now: RunIdentity) -> Iterator[str]:
         """What `now` has otherwise, each with both values. Nothing: its steps continue those of this run exactly."""
-        if self.shards != now.shards:
-            inputs = list(_changes(self.shards["inputs"], now.shards["inputs"]))
-            num_packs = list(_changes({"packs": self.shards["num_packs"]}, {"packs": now.shards["num_packs"]}))
+        before, after = _rows_of(self.shards), _rows_of(now.shards)
+        if before != after:
+            inputs = list(_changes(before["inputs"], after["inputs"]))
+            num_packs = list(_changes({"packs": before["num_packs"]}, {"packs": after["num_packs"]}))
             yield f"the shards ({', '.join(inputs + num_packs) or 'their fingerprint'})"
         if self.model_sha256 != now.model_sha256:
             yield f"the model to start from ({self.arguments['model']} -> {now.arguments['model']})"
         yield from _changes(_determining(self), _determining(now))
+
+
+def _rows_of(shards: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What determines the rows of shards: all but the format, which a conversion changes and nothing else."""
+    inputs = shards["inputs"]
+    if not names_format(inputs) or shards["fingerprint"] != fingerprint_of(inputs):
+        return shards
+    without = without_format(inputs)
+    return {**shards, "inputs": without, "fingerprint": fingerprint_of(without)}
 
 
 @dataclass(frozen=True, kw_only=True)

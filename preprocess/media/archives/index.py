@@ -43,7 +43,7 @@ class Member:
     packing: Packing
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ArchiveIndex:
     archive: str  # what sources call it
     files: tuple[PartFile, ...]  # as they were when it was made
@@ -82,9 +82,9 @@ class ArchiveIndex:
     def _name(self, place: int) -> memoryview:
         return self.name_bytes[self.name_ends[place] : self.name_ends[place + 1]]
 
-    def example(self) -> str | None:
-        """The name of some member."""
-        return bytes(self._name(0)).decode() if len(self) else None
+    def name(self, place: int) -> str:
+        """Of the member that is number `place` in the order of the keys."""
+        return bytes(self._name(place)).decode("utf-8", "surrogateescape")
 
 
 def index_path(cache: Path, archive: str) -> Path:
@@ -135,7 +135,7 @@ def read_index(path: Path) -> ArchiveIndex | None:
             num_refused=record["num_refused"],
             columns=tuple(memoryview(batch.column(name).to_numpy()) for name, _ in _COLUMNS[:-1]),
             name_ends=memoryview(ends).cast("q")[: len(batch) + 1],
-            name_bytes=memoryview(b"" if text is None else text),
+            name_bytes=memoryview(b"" if text is None else text).cast("B"),
         )
     except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
         return None

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media import cache, files
+from preprocess.media.archives.folded import folded_names
 from preprocess.media.archives.index import ArchiveIndex, Member, index_path, read_index
 from preprocess.media.archives.listing import Packing
 from preprocess.media.archives.merged import MergedKeys, merged_path, read_merged
@@ -56,11 +57,31 @@ def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSou
             for archive in _having(place, name)
             if name in _rests(path, os.path.dirname(archive))
         ]
+    if not found:
+        raise SampleError(Reason.MISSING_FILE, f"{written!r} is in none of {_described_place(place)}", written)
+    return _only(written, found)
+
+
+def locate_otherwise(written: str, place: Archives, *, ignore_case: bool) -> MediaSource | None:
+    """The member whose name is equal but for case or composed accents; None where there is none. Raises SampleError."""
+    path = _path(written, place)
+    tables = {archive: folded_names(_index(archive), ignore_case) for archive in place.archives}
+    found = [(archive, name) for archive, table in tables.items() for name in table.find(path)]
+    if not found:
+        found = [
+            (archive, name)
+            for archive, table in tables.items()
+            for rest in _rests(path, os.path.dirname(archive))
+            for name in table.find(rest)
+        ]
+    return _only(written, found) if found else None
+
+
+def _only(written: str, found: list[tuple[str, str]]) -> MediaSource:
+    """The member of that archive and name, if it is one alone and can be read. Raises SampleError."""
     if len(found) > 1:
         both = " and ".join(_described(archive, name) for archive, name in found[:2])
         raise SampleError(Reason.AMBIGUOUS_PATH, f"{written!r} fits {both}; name the archive that is meant")
-    if not found:
-        raise SampleError(Reason.MISSING_FILE, f"{written!r} is in none of {_described_place(place)}", written)
     [(archive, name)] = found
     member = _member(archive, name)
     if member.packing in _FLAWS:
@@ -174,8 +195,8 @@ def _described(archive: str, name: str) -> str:
 
 
 def _described_place(place: Archives) -> str:
-    example = _index(place.archives[0]).example()
-    holds = f" (which hold {example}, for example)" if example else ""
+    index = _index(place.archives[0])
+    holds = f" (which hold {index.name(0)}, for example)" if len(index) else ""
     return f"{place}{holds}" if len(place.archives) == 1 else f"the {len(place.archives)} archives {place}{holds}"
 
 

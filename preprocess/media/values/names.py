@@ -25,7 +25,7 @@ def find_name(path: str, root: str, *, ignore_case: bool, follow_links: bool) ->
         if not os.path.lexists(exact):
             if not follow_links and os.path.islink(found):
                 return None
-            names = _names_in(found, ignore_case).get(_folded(part, ignore_case), ())
+            names = _names_in(found, ignore_case).get(folded(part, ignore_case), ())
             if len(names) > 1:
                 both = " and ".join(repr(name) for name in names[:2])
                 raise SampleError(Reason.AMBIGUOUS_PATH, f"{path!r} fits {both} in {found}; write which is meant")
@@ -36,7 +36,8 @@ def find_name(path: str, root: str, *, ignore_case: bool, follow_links: bool) ->
     return found
 
 
-def _folded(name: str, ignore_case: bool) -> str:
+def folded(name: str, ignore_case: bool) -> str:
+    """What names that mean the same have in common."""
     return unicodedata.normalize("NFC", name.casefold() if ignore_case else name)
 
 
@@ -45,8 +46,8 @@ def _names_in(folder: str, ignore_case: bool) -> Mapping[str, tuple[str, ...]]:
     names: dict[str, tuple[str, ...]] = {}
     try:
         for name in sorted(os.listdir(folder)):
-            folded = _folded(name, ignore_case)
-            names[folded] = (*names.get(folded, ()), name)
+            common = folded(name, ignore_case)
+            names[common] = (*names.get(common, ()), name)
     except OSError:
         return {}  # opening what is written says what is wrong
     return names

@@ -20,6 +20,7 @@ from preprocess.read.forms.written import (
     as_written_list,
     check_text,
     holds_something,
+    keys_in_words,
     kind_of,
     only_one,
     top_level_media,
@@ -66,7 +67,8 @@ def _turn(number: int, raw: Any) -> tuple[tuple[WrittenTurn, ...], SpelledParts]
     if not isinstance(role, str) or not isinstance(content, str | list):
         raise SampleError(
             Reason.BAD_JSON,
-            f"turn {number} needs strings in from/value or role/content; it has {kind_of(role)} and {kind_of(content)}",
+            f"turn {number} needs strings in from/value or role/content; it has {kind_of(role)} and {kind_of(content)}"
+            f"{keys_in_words(raw)}",
         )
     if role not in _ROLES:
         raise SampleError(Reason.ROLE_ORDER, f"turn {number} has role {role!r}; known are {', '.join(_ROLES)}")

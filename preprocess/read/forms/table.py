@@ -13,7 +13,16 @@ from preprocess.read.forms.objects import OBJECTS_KEY
 from preprocess.read.forms.pairs import instruction, prompt_response, query_response, question_answer
 from preprocess.read.forms.tool_turns import TOOLS_KEY, tools_turn
 from preprocess.read.forms.training_flags import LOSS_TURNS_KEY
-from preprocess.read.forms.written import MEDIA_KEYS, Form, Written, WrittenTurn, holds_something, only_one, text_of
+from preprocess.read.forms.written import (
+    MEDIA_KEYS,
+    Form,
+    Written,
+    WrittenTurn,
+    holds_something,
+    keys_in_words,
+    only_one,
+    text_of,
+)
 
 # The first one that recognises a record reads it.
 FORMS: tuple[Form, ...] = (
@@ -27,7 +36,6 @@ FORMS: tuple[Form, ...] = (
 SYSTEM_KEYS = ("system", "system_prompt")
 COMMON_KEYS = (*MEDIA_KEYS["image"], *MEDIA_KEYS["video"], *SYSTEM_KEYS, LOSS_TURNS_KEY, TOOLS_KEY)
 _SOMETIMES = (OBJECTS_KEY, *RATE_KEYS)  # which mean something beside what they are about, and else nothing
-_MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
 KNOWN_KEYS = tuple(dict.fromkeys((*(key for form in FORMS for key in form.keys), *COMMON_KEYS, *_SOMETIMES)))
 
 
@@ -64,10 +72,8 @@ def keys_to_read(names: Iterable[str]) -> frozenset[str]:
 def _keys_of(record: Mapping[str, Any]) -> str:
     if not record:
         return ""
-    more = ", ..." if len(record) > _MOST_NAMED else ""
-    named = ", ".join(repr(key[:_LONGEST_NAMED]) for key in list(record)[:_MOST_NAMED])
     known = "; ".join(form.name for form in FORMS[1:])
-    return f"; its keys are {named}{more}. Other forms are: {known}. Other names can be mapped by `columns`"
+    return f"{keys_in_words(record)}. Other forms are: {known}. Other names can be mapped by `columns`"
 
 
 def _with_tools(record: Mapping[str, Any], written: Written) -> Written:

@@ -14,6 +14,7 @@ from preprocess.read.forms.frame_lists import as_videos
 from preprocess.sample import PLAIN, MediumSettings, Note, PlacedBox, Role
 
 MediumKind = Literal["image", "video"]
+_MOST_NAMED, _LONGEST_NAMED = 10, 40  # keys in a message, and characters of each
 MEDIA_KEYS: Mapping[MediumKind, tuple[str, str]] = {"image": ("image", "images"), "video": ("video", "videos")}
 
 
@@ -118,6 +119,14 @@ def check_text(text: str, where: str) -> str:
     except UnicodeEncodeError as error:
         raise SampleError(Reason.BAD_JSON, f"{where} holds half a surrogate pair at {error.start}") from None
     return text
+
+
+def keys_in_words(record: Mapping[str, Any]) -> str:
+    """What a record or turn has, to go on a message: ends it where there is none."""
+    if not record:
+        return ""
+    more = ", ..." if len(record) > _MOST_NAMED else ""
+    return f"; its keys are {', '.join(repr(key[:_LONGEST_NAMED]) for key in list(record)[:_MOST_NAMED])}{more}"
 
 
 def kind_of(value: Any) -> str:

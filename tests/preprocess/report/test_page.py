@@ -12,7 +12,8 @@ import pytest
 
 from preprocess.errors import Reason
 from preprocess.jobs.executor import ThisProcess
-from preprocess.report.page import MEANINGS, report_page
+from preprocess.report.distributions import Bin
+from preprocess.report.page import MEANINGS, Histogram, report_page
 from shards import Manifest
 from shards.__main__ import main as shards_main
 from tests.preprocess.workshop import Outcome, Workshop, talk
@@ -169,3 +170,40 @@ def dom_of(page: Path) -> str:
         check=True,
     )
     return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("highest", "numbers"),
+    [
+        (0, []),
+        (1, [0, 1]),
+        (3, [0, 1, 2, 3]),
+        (7, [0, 2, 4, 6]),
+        (19, [0, 5, 10, 15]),
+        (100, [0, 50, 100]),
+        (1_234_567, [0, 500_000, 1_000_000]),
+    ],
+)
+def test_the_counts_of_a_histogram_are_whole_and_round(highest: int, numbers: list[int]) -> None:
+    histogram = Histogram(
+        title="",
+        what="",
+        unit="",
+        is_logarithmic=False,
+        bins=(Bin(low=0, high=9, number=highest),),
+        median=0,
+        most=0,
+        largest=0,
+    )
+    assert [number for _, number in histogram.counts] == numbers
+    assert [share for share, _ in histogram.counts] == [pytest.approx(100 * number / highest) for number in numbers]
+
+
+def test_the_beginning_of_a_rejected_record_is_shown_escaped(workshop: Workshop) -> None:
+    workshop.dataset([talk(), {"dialogue": "<script>alert(1)</script>\u202e"}])
+    assert workshop.run("--max_reject_share=1").code == 0
+    page = workshop.root / "report.html"
+    workshop.command("report", str(workshop.root / "out"), f"--html={page}")
+    text = page.read_text(encoding="utf-8")
+    assert "{&#34;dialogue&#34;: &#34;&lt;script&gt;alert(1)&lt;/script&gt;\\u202e&#34;}" in text
+    assert "<script>" not in text

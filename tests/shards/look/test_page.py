@@ -64,7 +64,7 @@ def test_a_picture_is_a_small_jpeg_of_the_pixels() -> None:
 
 def test_a_page_has_every_medium_of_its_packs(shards: ShardSet, small_run: Path) -> None:
     numbers = range(len(shards))
-    page = packs_page(shards, numbers, Transcriber(small_run))
+    page = packs_page(shards, numbers, Transcriber.beside(small_run))
     num_pictures = 0
     for pack in shards:
         for segment in cut_segments(pack, shards.manifest.model):
@@ -81,7 +81,7 @@ def test_a_page_has_every_medium_of_its_packs(shards: ShardSet, small_run: Path)
 
 
 def test_a_page_asks_nothing_of_the_network(shards: ShardSet, small_run: Path) -> None:
-    page = packs_page(shards, [0], Transcriber(small_run))
+    page = packs_page(shards, [0], Transcriber.beside(small_run))
     elements = Elements(page)
     assert "script" not in elements.names
     assert "link" not in elements.names
@@ -94,13 +94,15 @@ def test_a_page_asks_nothing_of_the_network(shards: ShardSet, small_run: Path) -
 
 
 def test_the_same_packs_give_the_same_page(shards: ShardSet, small_run: Path) -> None:
-    assert packs_page(shards, [1], Transcriber(small_run)) == packs_page(shards, [1], Transcriber(small_run))
+    assert packs_page(shards, [1], Transcriber.beside(small_run)) == packs_page(
+        shards, [1], Transcriber.beside(small_run)
+    )
 
 
 def test_an_extract_says_what_it_leaves_out(shards: ShardSet, small_run: Path) -> None:
     number = max(range(len(shards)), key=lambda n: shards[n].num_samples)
     limits = Limits(segments=1, spans=0, frames=1, side=28)
-    view = view_pack(shards[number], number, shards.manifest, Transcriber(small_run), limits)
+    view = view_pack(shards[number], number, shards.manifest, Transcriber.beside(small_run), limits)
     assert len(view.segments) == 1
     assert view.num_hidden == shards[number].num_samples - 1
     assert view.segments[0].spans == ()
@@ -109,7 +111,7 @@ def test_an_extract_says_what_it_leaves_out(shards: ShardSet, small_run: Path) -
 
 
 def test_frames_are_chosen_from_the_whole_video(shards: ShardSet, small_run: Path) -> None:
-    transcriber = Transcriber(small_run)
+    transcriber = Transcriber.beside(small_run)
     views = [
         view_pack(pack, n, shards.manifest, transcriber, replace(EXTRACT, frames=2)) for n, pack in enumerate(shards)
     ]
@@ -124,14 +126,14 @@ def test_frames_are_chosen_from_the_whole_video(shards: ShardSet, small_run: Pat
 def test_everything_in_every_place_is_escaped(shards: ShardSet, small_run: Path) -> None:
     """One hostile text in place of every text of a pack's view."""
     hostile = """<script>alert(1)</script>"'&lt;\u202eevil\x1b"""
-    view = view_pack(shards[0], 0, shards.manifest, Transcriber(small_run), EVERYTHING)
+    view = view_pack(shards[0], 0, shards.manifest, Transcriber.beside(small_run), EVERYTHING)
     [first, *_] = [segment for segment in view.segments if segment.spans]
     pieces = tuple(replace(piece, text=hostile) for piece in first.pieces)
     spans = tuple(replace(span, name=hostile, line=hostile) for span in first.spans)
     segment = replace(first, segment=replace(first.segment, key=hostile), pieces=pieces, spans=spans)
     view = replace(view, headline=hostile, segments=(segment,), all_segments=(segment.segment,))
     page = render("show.html", folder=hostile, packs=[view], num_packs=1)
-    clean = packs_page(shards, [0], Transcriber(small_run))
+    clean = packs_page(shards, [0], Transcriber.beside(small_run))
     elements = Elements(page)
     assert set(elements.names) == set(Elements(clean).names)
     assert {name for name, _ in elements.attributes} == {name for name, _ in Elements(clean).attributes}

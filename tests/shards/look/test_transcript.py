@@ -14,7 +14,7 @@ from shards.segments import cut_segments
 
 
 def samples(folder: Path) -> dict[str, list[Piece]]:
-    shards, transcriber = open_shards(folder), Transcriber(folder)
+    shards, transcriber = open_shards(folder), Transcriber.beside(folder)
     return {
         segment.key: transcriber.pieces(pack, segment)
         for pack in shards
@@ -49,8 +49,8 @@ def test_each_medium_is_one_piece_and_neighbours_differ(small_run: Path) -> None
 
 def test_without_its_tokenizer_a_dataset_can_not_be_read(small_run: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedShard, match=r"tokenizer\.json can't be read"):
-        Transcriber(tmp_path)
+        Transcriber.beside(tmp_path)
     (tmp_path / "model").mkdir()
     shutil.copyfile(small_run / "manifest.json", tmp_path / "model" / "tokenizer.json")
     with pytest.raises(DamagedShard, match=r"tokenizer\.json can't be read"):
-        Transcriber(tmp_path)
+        Transcriber.beside(tmp_path)

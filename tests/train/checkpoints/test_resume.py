@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from shards import open_shards
-from shards.manifest import Manifest
+from shards.inputs import with_format
+from shards.manifest import Manifest, fingerprint_of
 from tests.train.tiny_run import write_tiny_inputs, write_tiny_model
 from train.arguments import TrainArguments
 from train.checkpoints.folder import write_checkpoint
@@ -179,6 +180,22 @@ def test_a_batch_may_become_accumulation(arguments: TrainArguments) -> None:
     save(arguments, 10)
     moved = replace(arguments, per_device_train_batch_size=2, gradient_accumulation_steps=2)
     assert start_of(moved).step == 10
+
+
+def of_format(manifest: Manifest, format: str, **config: object) -> Manifest:
+    inputs = with_format({"config": {"seed": 1, **config}, "versions": {"pillow": "12"}}, format)
+    return replace(manifest, format=format, inputs=inputs, fingerprint=fingerprint_of(inputs))
+
+
+def test_converted_shards_are_the_same_shards(arguments: TrainArguments) -> None:
+    manifest = manifest_of(arguments)
+    before = RunIdentity.of(arguments, of_format(manifest, "arrow"))
+    for format in ("arrow", "arrow_zstd", "mindrecord"):
+        assert list(before.differences(RunIdentity.of(arguments, of_format(manifest, format)))) == []
+    [other] = before.differences(RunIdentity.of(arguments, of_format(manifest, "arrow_zstd", seed=2)))
+    assert other == "the shards (config.seed 1 -> 2)"
+    unknown = replace(of_format(manifest, "arrow_zstd"), fingerprint="of something else")
+    assert list(before.differences(RunIdentity.of(arguments, unknown))), "who knows what that was taken of"
 
 
 def test_other_shards_are_refused_saying_which_inputs_differ(arguments: TrainArguments) -> None:

@@ -100,6 +100,34 @@ def test_members_of_two_archives_are_an_error_that_names_both(workshop: Workshop
     assert outcome.keys == ["d:1"]
 
 
+@pytest.mark.parametrize(
+    ("written", "path_case", "reason"),
+    [
+        ("Coco/B.PNG", "ignore", None),
+        ("Coco/B.PNG", "exact", "missing_file"),
+        ("coco/cafe\u0301.png", "exact", None),
+        ("coco/CAFE\u0301.png", "ignore", None),
+        ("COCO/a.png", "ignore", "ambiguous_path"),
+        ("coco/A.png", "ignore", None),
+        ("coco\\a.png", "exact", None),
+        ("coco/a%2epng", "exact", None),
+        ("above/COCO/b.png", "ignore", None),
+        ("coco/none.png", "ignore", "missing_file"),
+    ],
+)
+def test_names_of_members_are_found_in_other_spellings_as_files_are(
+    workshop: Workshop, written: str, path_case: str, reason: str | None
+) -> None:
+    content = (workshop.media / workshop.image()).read_bytes()
+    (workshop.root / "above").mkdir()
+    names = ("coco/a.png", "coco/A.png", "coco/b.png", "coco/caf\u00e9.png")
+    archive = write_zip(workshop.root / "above" / "a.zip", dict.fromkeys(names, content))
+    records = [talk("<image>", image=written)]
+    workshop.dataset(records, data_path=str(archive), path_case=path_case)
+    outcome = workshop.run("--max_reject_share=1")
+    assert [reject["reason"] for reject in outcome.rejects] == ([] if reason is None else [reason])
+
+
 def test_a_changed_archive_stops_the_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (workshop.media / workshop.image()).read_bytes()
     archive = write_tar(workshop.root / "a.tar", {"a.png": content})
