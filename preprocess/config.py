@@ -135,7 +135,9 @@ class EncodingConfig:
             name for name in ("video_min_frame_pixels", "video_max_frame_pixels") if getattr(self, name) is not None
         ]
         if self.video_total_pixels is not None and both:
-            raise ConfigError(f"video_total_pixels takes the place of {' and '.join(both)}; leave one of the two out")
+            raise ConfigError(
+                f"video_total_pixels takes the place of {' and '.join(both)}; leave one out, or set it to null"
+            )
 
     def image_limits(self, constants: ModelConstants) -> PixelLimits:
         """Raises ConfigError where one that was given crosses the default of the other."""

@@ -17,6 +17,7 @@ from typing import Any
 from preprocess.config import RunConfig
 from preprocess.errors import ConfigError, damaged
 from preprocess.jobs.share import Share
+from preprocess.media.row_groups import cost_line
 from preprocess.plan.holding import Hold
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.summary import PlanSummary
@@ -54,6 +55,9 @@ def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambd
     """
     folder = config.output_dir
     sources = open_sources(config, share, tell)
+    for name, paths in sources.paths.items():
+        if paths[0].suffix == ".parquet" and (cost := cost_line(name, paths, config.media_cache_of_run)) is not None:
+            tell(cost)
     if config.format == "mindrecord" and find_spec("mindspore") is None:
         raise ConfigError("--format mindrecord is written by MindSpore: pip install 'mindspore>=2.7,<2.8'")
     if config.reuse is not None:

@@ -1,6 +1,6 @@
 """`python scripts/check_exports.py DIR`: do transformers and PEFT read what we write, and give the same logits?
 
-DIR is made by tests/train/checkpoints/test_export.py from the model of golden_model_case:
+DIR is made by tests/train/checkpoints/test_export.py from a model of the golden values, of any family:
 
     base/ exported/ merged/    model folders
     adapter/                   of base/
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "golden"))
+
 from golden_model import model_inputs
 from golden_model_case import make_samples
-from peft import PeftModel
-from transformers import Qwen2_5_VLForConditionalGeneration
 
 TOLERANCE = 1e-4
 
@@ -40,7 +43,7 @@ def main(folder: Path) -> int:
 
 def load(folder: Path) -> torch.nn.Module:
     """Raises SystemExit where a weight was left out, or not recognised."""
-    model, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+    model, report = AutoModelForImageTextToText.from_pretrained(
         str(folder), dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
     problems = {kind: names for kind, names in report.items() if names}

@@ -71,7 +71,7 @@ WINGS = {
         segments  order
         inputs
         pack
-        families
+        architecture  families
         model_folder
         model_constants
         flags

@@ -100,6 +100,10 @@ def frame_size(
     return constants.grid_factor, num_sampled * constants.grid_factor
 
 
+def frames_rows_first() -> bool:
+    return False
+
+
 def video_pieces(
     grid_thw: tuple[int, int, int], frame_indices: Sequence[int], fps: float, second_per_grid: float
 ) -> Sequence[str | VisualRun]:

@@ -44,6 +44,13 @@ class Family(Protocol):
         """The same for each of the sampled frames of a video."""
         ...
 
+    def frames_rows_first(self) -> bool:
+        """Of the two passes that resize a frame of a video: that along the rows always first, as torchvision has it.
+
+        False: as the installed version of Pillow orders them, which is how images are resized in every family.
+        """
+        ...
+
     def video_pieces(
         self, grid_thw: tuple[int, int, int], frame_indices: Sequence[int], fps: float, second_per_grid: float
     ) -> Sequence[str | VisualRun]:

@@ -44,6 +44,11 @@ def frame_size(
     return resized_frame(num_sampled, height, width, limits, constants)
 
 
+def frames_rows_first() -> bool:
+    """Frames are resized as images: `video_decord` of the scripts hands them to the image processor."""
+    return False
+
+
 def video_pieces(
     grid_thw: tuple[int, int, int], frame_indices: Sequence[int], fps: float, second_per_grid: float
 ) -> Sequence[str | VisualRun]:

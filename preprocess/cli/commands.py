@@ -147,8 +147,9 @@ def _run(arguments: Sequence[str]) -> int:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
     _show(run_summary(published, plan, config.output_dir, config.reuse))
-    if (line := slower_line()) is not None:
-        _show(line)
+    for line in (config.media_cache_of_run.held_line(), slower_line()):
+        if line is not None:
+            _show(line)
     return _exit_code(config, published.manifest.num_rejects, plan)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from preprocess.config import OF_MODEL, RunConfig
 from preprocess.errors import ConfigError
 from shards.files.names import PROCESSOR_NAME
-from shards.model_folder import JsonFile, ModelFolderError, find_video_processor, read_processor
+from shards.model_folder.folder import find_video_processor, read_processor
+from shards.model_folder.json_file import JsonFile, ModelFolderError
 
 _KEYS = {"min_pixels": ("min_pixels", "shortest_edge"), "max_pixels": ("max_pixels", "longest_edge")}
 _COUNTS_OVER_ALL_FRAMES = "Qwen3VLVideoProcessor"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from preprocess.errors import FatalError
 from shards.files.atomic import write_atomically
+from shards.look.readable import readable_bytes
 
 SUFFIX = ".media"  # of the folder's name by default, which begins as that of the output folder
 _SIZE_NAME = "bytes"  # what was put there, in bytes, as a number in a file that is locked while it changes
@@ -23,6 +24,7 @@ _SIZE_NAME = "bytes"  # what was put there, in bytes, as a number in a file that
 class MediaCache:
     folder: Path
     most_bytes: int
+    keeps_cells: bool = True  # of Parquet; a plan that nobody keeps needs none
 
     def reserve(self, num_bytes: int) -> bool:
         """Whether so many bytes more may be put there; from now on they count. Negative ones give room back."""
@@ -38,6 +40,16 @@ class MediaCache:
             return True
         finally:
             os.close(descriptor)
+
+    def held_line(self) -> str | None:
+        """What to say of it after a run; None where it holds next to nothing."""
+        try:
+            held = int((self.folder / _SIZE_NAME).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not held:
+            return None
+        return f"{self.folder} holds {readable_bytes(held)} of media that were compressed; it may be removed"
 
     def recount(self) -> None:
         """By what stands there: processes that were killed had reserved more."""

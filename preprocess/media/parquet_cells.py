@@ -1,7 +1,8 @@
 """Media embedded in Parquet files: the kind of source whose bytes stand in one cell.
 
-`MediaSource.path` is the Parquet file; `row`, `column` and `item` (of a list) say where in it. Cells are
-`{bytes, path}` structs or lists of them. Size and version are those of the file.
+`MediaSource.path` is the Parquet file; `row`, `column` and `item` say where in it. Cells are `{bytes, path}` structs,
+at any depth of lists and other structs; `item` numbers those of a row (`media_columns.py`). Size and version are
+those of the file.
 """
 
 from __future__ import annotations

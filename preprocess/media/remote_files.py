@@ -11,12 +11,14 @@ import hashlib
 import io
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import IO, Any
 
 from preprocess.errors import ConfigError, FatalError, Reason, SampleError
+from preprocess.media.archives.parts import is_archive
 from preprocess.media.places import Place, RemoteFolder
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.paths import path_flaw
@@ -26,11 +28,12 @@ _HEAD_BYTES, _BUFFER_BYTES = 1 << 16, 1 << 22
 # What file systems call that which changes with the content; the first that is there counts.
 _VERSIONS = ("ETag", "etag", "md5", "checksum", "LastModified", "last_modified", "mtime", "created")
 _ENDPOINTS = ("OBS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _REFUSED = ("http", "https", "file", "local")
 
 
 def owns(source: MediaSource) -> bool:
-    return "://" in source.path and not source.path.startswith("/")
+    return _URL.match(source.path) is not None
 
 
 def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSource | None:
@@ -57,7 +60,8 @@ def check_folder(place: RemoteFolder) -> None:
     try:
         with _naming_the_machine(place.url):
             if not _file_system(scheme).isdir(place.url):
-                raise ConfigError(f"data_path {place} is not an existing folder")
+                advice = "; archives are read on this machine: download it" if is_archive(place.url) else ""
+                raise ConfigError(f"data_path {place} is not an existing folder{advice}")
     except FatalError as error:
         raise ConfigError(f"data_path {error}") from None
     except SampleError as error:

@@ -23,7 +23,7 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.media import cache
+from preprocess.media.media_columns import FieldPath, is_bytes_of, media_within, slots_of
 from shards.files.atomic import open_atomically
+from shards.look.readable import readable_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,8 +108,8 @@ def read_cell(path: str, row: int, column: str, item: int) -> bytes | None:
     places = _places(cache.if_any(), path, group, column)
     if places is not None:
         return places.read(offset, item)
-    scalar = _cell(_row_group_column(path, group, column)[offset], item)
-    return scalar.as_py() if scalar.is_valid else None
+    buffer = _cell(path, group, column, offset, item)
+    return None if buffer is None else buffer.to_pybytes()
 
 
 def has_bytes(path: str, row: int, column: str, item: int) -> bool:
@@ -116,7 +118,7 @@ def has_bytes(path: str, row: int, column: str, item: int) -> bool:
     places = _places(cache.if_any(), path, group, column)
     if places is not None:
         return places.place(offset, item)[1] >= 0
-    return _cell(_row_group_column(path, group, column)[offset], item).is_valid
+    return _cell(path, group, column, offset, item) is not None
 
 
 @lru_cache(maxsize=16)
@@ -130,10 +132,9 @@ def _row_group_column(path: str, group: int, column: str) -> pa.ChunkedArray:
     return open_parquet(path).file.read_row_group(group, columns=[column])[column]
 
 
-def _cell(value: Any, item: int) -> pa.Scalar:
-    import pyarrow as pa
-
-    return (value if isinstance(value, pa.StructScalar) else value[item])["bytes"]
+def _cell(path: str, group: int, column: str, offset: int, item: int) -> pa.Buffer | None:
+    paths = media_within(open_parquet(path).file.schema_arrow.field(column).type)
+    return list(_cells_of_row(_row_group_column(path, group, column)[offset], paths))[item]
 
 
 @lru_cache(maxsize=_OPEN_GROUPS)
@@ -145,7 +146,7 @@ def _places(used: cache.MediaCache | None, path: str, group: int, column: str) -
     name = hashlib.sha256(os.fsencode(f"{parquet.version} {column}")).hexdigest()[:16]
     place = used.folder / CELLS_DIR / name / f"{group}.cells"
     found = _read_places(place, parquet)
-    if found is None and _write_places(place, used, parquet, group, column):
+    if found is None and used.keeps_cells and _write_places(place, used, parquet, group, column):
         found = _read_places(place, parquet)
     return found
 
@@ -172,11 +173,12 @@ def _write_places(path: Path, used: cache.MediaCache, parquet: OpenParquet, grou
     """Whether there was room."""
     row_starts = [0]
     cells: list[pa.Buffer | None] = []
+    paths = media_within(parquet.file.schema_arrow.field(column).type)
     for row in _row_group_column(parquet.path, group, column):
-        cells += _cells_of_row(row)
+        cells += _cells_of_row(row, paths)
         row_starts.append(len(cells))
     sizes = [-1 if cell is None else cell.size for cell in cells]
-    found = _in_the_file(parquet, group, column, cells)
+    found = _in_the_file(parquet, group, column, paths, cells)
     head_bytes = 8 * (3 + len(row_starts) + 2 * len(cells))
     copied = [cell for cell in cells if cell is not None] if found is None else []
     if not used.reserve(head_bytes + sum(cell.size for cell in copied)):
@@ -197,25 +199,23 @@ def _write_places(path: Path, used: cache.MediaCache, parquet: OpenParquet, grou
     return True
 
 
-def _cells_of_row(row: Any) -> Iterator[pa.Buffer | None]:
+def _cells_of_row(row: Any, paths: Sequence[FieldPath]) -> Iterator[pa.Buffer | None]:
     """The bytes of the cells, not copied; None where a cell holds none."""
-    import pyarrow as pa
-
-    if not row.is_valid:
-        return
-    for cell in [row] if isinstance(row, pa.StructScalar) else row:
-        scalar = cell["bytes"] if cell.is_valid else None
+    for cell in chain.from_iterable(slots_of(row, path) for path in paths) if row.is_valid else ():
+        scalar = None if cell is None else cell["bytes"]
         yield scalar.as_buffer() if scalar is not None and scalar.is_valid else None
 
 
-def _in_the_file(parquet: OpenParquet, group: int, column: str, cells: list[pa.Buffer | None]) -> list[int] | None:
+def _in_the_file(
+    parquet: OpenParquet, group: int, column: str, paths: list[FieldPath], cells: list[pa.Buffer | None]
+) -> list[int] | None:
     """Offsets of the cells in the Parquet file, where its pages hold them as they are; None if they don't.
 
     The cells are looked for, in their order, which leaves nothing to be known about pages and their headers.
     """
     metadata = parquet.file.metadata.row_group(group)
     chunks = [metadata.column(number) for number in range(metadata.num_columns)]
-    chunks = [each for each in chunks if _is_bytes_of(column, each.path_in_schema)]
+    chunks = [each for each in chunks if is_bytes_of(column, paths, each.path_in_schema)]
     if len(chunks) != 1 or chunks[0].compression != "UNCOMPRESSED":
         return None
     [chunk] = chunks
@@ -249,10 +249,6 @@ def _find(stored: bytes, content: bytes, position: int) -> int | None:
     return None
 
 
-def _is_bytes_of(column: str, leaf: str) -> bool:
-    return leaf.startswith(f"{column}.") and leaf.endswith(".bytes")
-
-
 def cost_line(dataset: str, paths: Sequence[Path], used: cache.MediaCache) -> str | None:
     """What to say before media of Parquet files are expanded; None where that is little. Looks into the first file."""
     import pyarrow as pa
@@ -271,7 +267,7 @@ def cost_line(dataset: str, paths: Sequence[Path], used: cache.MediaCache) -> st
         return None
     rest = "; that is too little for all, and the rest will be read slowly: raise it" if too_little else ""
     return (
-        f"{dataset}: its Parquet files ({num_bytes / 1e9:,.1f} GB) hold media compressed, which are expanded once, "
-        f"into {used.folder}; it may hold {used.most_bytes / 1e9:,.0f} GB (media_cache, media_cache_bytes) and may be "
-        f"removed after the run{rest}"
+        f"{dataset}: its Parquet files ({readable_bytes(num_bytes)}) hold media compressed, which are expanded once, "
+        f"into {used.folder}; it may hold {readable_bytes(used.most_bytes)} (media_cache, media_cache_bytes) and may "
+        f"be removed after the run{rest}"
     )

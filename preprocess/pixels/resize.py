@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from preprocess.arithmetic.families import family_of
 from preprocess.arithmetic.geometry import TURNED_SIDEWAYS
 from preprocess.arithmetic.patches import Planes, patchify_image, patchify_video
 from preprocess.pixels.engine import engine, resize_by
@@ -32,7 +33,8 @@ def resize_to_patches(pixels: Pixels | Image.Image, size: Size, constants: Model
     if chosen is None:
         return patchify_image(by_pillow(pixels, size), constants)
     patches = np.empty((_num_patches(size, constants), constants.image_patch_bytes), np.uint8)
-    _cut_into(patches, *chosen, _rows(pixels), constants, frames=1, frame=0)
+    order = is_columns_first(_source(pixels), size)
+    _cut_into(patches, *chosen, _rows(pixels), constants, frames=1, frame=0, columns_first=order)
     return patches
 
 
@@ -71,22 +73,34 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
 def resize_video(frames: Iterable[Pixels], num_frames: int, size: Size, constants: ModelConstants) -> Patches:
     """`num_frames` frames of one size -> (gt * gh * gw, 3 * tp * p * p), as `patchify_video` cuts them.
 
-    Asks for one frame after the other, and keeps none. Raises ValueError where their sizes or number differ.
+    The family says which of the two passes is the first. Asks for one frame after the other, and keeps none. Raises
+    ValueError where their sizes or number differ.
     """
+    rows_first = family_of(constants.model_type).frames_rows_first()
     checked = _checked(frames, num_frames)
     first = next(checked)
     rest = chain([first], checked)
     chosen = _chosen(first, size)
     if chosen is None:
-        return patchify_video([by_pillow(frame, size) for frame in rest], constants)
+        resized = _rows_first_by_pillow if rows_first else by_pillow
+        return patchify_video([resized(frame, size) for frame in rest], constants)
+    order = not rows_first and is_columns_first(_source(first), size)
     tp, p, num_patches = constants.temporal_patch_size, constants.patch_size, _num_patches(size, constants)
     patches = np.empty((-(-num_frames // tp), num_patches, constants.video_patch_bytes), np.uint8)
     for number, frame in enumerate(rest):
-        _cut_into(patches[number // tp], *chosen, _rows(frame), constants, frames=tp, frame=number % tp)
+        _cut_into(
+            patches[number // tp], *chosen, _rows(frame), constants, frames=tp, frame=number % tp, columns_first=order
+        )
     after_last = (num_frames - 1) % tp + 1  # in the last temporal patch, which the last frame fills up
     by_frame = patches[-1].reshape(num_patches, 3, tp, p, p)
     by_frame[:, :, after_last:] = by_frame[:, :, after_last - 1 : after_last]
     return patches.reshape(-1, constants.video_patch_bytes)
+
+
+def _rows_first_by_pillow(pixels: Pixels, size: Size) -> Planes:
+    """In two steps, so that no version of Pillow has the columns first."""
+    one_step = by_pillow(pixels, (pixels.shape[0], size[1]))
+    return by_pillow(np.stack(one_step, axis=-1), size)
 
 
 def _checked(frames: Iterable[Pixels], num_frames: int) -> Iterator[Pixels]:
@@ -116,12 +130,12 @@ def _cut_into(
     *,
     frames: int,
     frame: int,
+    columns_first: bool,
 ) -> None:
     """Write one frame of (gh * gw, 3 * frames * p * p)."""
     x, y = sides
     target = Target(patches.ctypes.data, constants.patch_size, constants.merge_size, frames, frame)
-    order = is_columns_first((y.size_in, x.size_in), (y.size_out, x.size_out))
-    kernel.run(rows, x, y, target, is_columns_first=order)
+    kernel.run(rows, x, y, target, is_columns_first=columns_first)
 
 
 def _num_patches(size: Size, constants: ModelConstants) -> int:

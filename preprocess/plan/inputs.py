@@ -18,7 +18,6 @@ from preprocess.jobs.share import EVERYTHING, Share
 from preprocess.media.archives.prepare import prepare_archives
 from preprocess.media.cache import use as use_cache
 from preprocess.media.places import archives_of_places, as_written
-from preprocess.media.row_groups import cost_line
 from preprocess.plan.indexes import shared_indexes
 from preprocess.plan.versions import versions
 from preprocess.read.annotation_files import annotation_files
@@ -28,6 +27,7 @@ from preprocess.read.index import AnnotationIndex
 from preprocess.read.options import chosen_options
 from preprocess.read.registry import read_registries
 from shards import ModelConstants, read_model_constants
+from shards.architecture import check_architecture
 from shards.files.hashing import sha256_of_file
 from shards.inputs import with_format, without_format
 from shards.manifest import fingerprint_of
@@ -119,9 +119,12 @@ class Sources:
     def check_unchanged(self, paths: Collection[Path] | None = None) -> None:
         """Raises AnnotationError where what was read since, of these files or of all, may not be what the fingerprint
         is of."""
-        for each in self.hashed:
-            if paths is None or each.path in paths:
-                each.check()
+        for path in self._hashed_by_path if paths is None else paths:
+            self._hashed_by_path[path].check()
+
+    @cached_property
+    def _hashed_by_path(self) -> dict[Path, HashedInput]:
+        return {each.path: each for each in self.hashed}
 
     def open_files(self) -> None:
         """Open and check the annotations now. Raises AnnotationError."""
@@ -156,6 +159,7 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
             f"(hf download {config.model} --local-dir FOLDER) and say --model FOLDER"
         )
     constants = read_model_constants(config.model)
+    check_architecture(config.model)  # no byte depends on it, but training does
     family_of(constants.model_type)
     loaded = load_model_tokenizer(config.model)  # workers need it: where it is broken, nothing should have been written
     uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
@@ -165,9 +169,6 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
     use_cache(config.media_cache_of_run)
     prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
-    for name, files in paths.items():
-        if files[0].suffix == ".parquet" and (cost := cost_line(name, files, config.media_cache_of_run)):
-            tell(cost)
     everything = {path: use.dataset.annotation_format for use in uses for path in paths[use.dataset.name]}
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
     annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}

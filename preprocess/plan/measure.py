@@ -79,7 +79,7 @@ class MeasureStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedMeasureStage:
-        use_cache(self.config.media_cache_of_run)
+        use_cache(replace(self.config.media_cache_of_run, keeps_cells=self.hold is not None))
         encoder = self.load_encoder(self.config.model, self.config)
         most = self.config.pack_length if self.most_text_tokens is None else self.most_text_tokens
         return LoadedMeasureStage(self, replace(encoder, most_text_tokens=most))

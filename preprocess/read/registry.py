@@ -9,6 +9,7 @@ Relative paths are relative to the registry file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -110,6 +111,8 @@ def _dataset(registry_path: Path, name: Any, entry: Any) -> Dataset:
     if not annotation_paths or not all(isinstance(each, str) and each for each in annotation_paths):
         raise ConfigError(f"{where}: annotation_path is missing or not a string, or a list of strings")
     for written in annotation_paths:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", written):
+            raise ConfigError(f"{where}: annotation_path {written} is a URL; download the annotations")
         if path_flaw(written):
             raise ConfigError(f"{where}: annotation_path {written!r} {path_flaw(written)}")
     absolute = partial(_absolute, registry_path=registry_path)

@@ -30,6 +30,7 @@ VIDEOS = {  # name -> frames, height, width, least and most pixels over all fram
     "shrunk_a_little": (2, 75, 110, 2 * CELL, 12 * CELL),
     "grown": (2, 33, 50, 10 * CELL, 24 * CELL),
     "as_it_is": (2, 32, 64, 2 * CELL, 24 * CELL),
+    "tall": (2, 300, 90, 2 * CELL, 12 * CELL),  # the columns would be first with Pillow 13
 }
 SOURCE = origin(
     "scripts/golden/golden_decoding.py, then Qwen2VLImageProcessor (PIL) with patches of 16; Qwen3VLVideoProcessor",

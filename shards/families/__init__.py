@@ -11,13 +11,14 @@
     family.order_frame                    size of a frame               -> order and places of its patches
     family.new_tower_inputs, fill_...     frames of a pack              -> what only this vision tower reads of a batch
 
-A new family is one module in each of three rooms of the same name, and one line in the table of each room:
+A new family is one module in each of four rooms of the same name, and one line in the table of each room:
 
     shards/families/<family>.py           FAMILIES, below                           numbers, layout of batches
     preprocess/arithmetic/<family>.py     preprocess.arithmetic.families.FAMILIES   template, frames, sizes, positions
+    shards/architecture/<family>.py       shards.architecture.READERS               config.json of what can be trained
     train/models/<family>/                train.models.FAMILIES                     the model
 
-tests/test_families.py says which families have all three. A model_type whose models differ in what one room does not
+tests/test_families.py says which families have all of them. A model_type whose models differ in what one room does not
 see shares the module of another there: `qwen3_vl_moe`.
 """
 

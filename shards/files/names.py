@@ -3,7 +3,7 @@
 OUTPUT_DIR/
   manifest.json, manifest.sha256    the dataset, its shards beside it
   rejects.jsonl                     samples that were left out, and why
-  model/                            config.json, tokenizer.json, preprocessor_config.json (or processor_config.json) ...
+  model/                            config.json, tokenizer.json, preprocessor_config.json (or processor_config.json)
   plan/                             inputs.json, plan.json, and what else the run keeps
 """
 
@@ -21,5 +21,4 @@ MODEL_DIR = "model"
 CONFIG_NAME = "config.json"  # of a Hugging Face model folder, as the next two
 TOKENIZER_NAME = "tokenizer.json"
 PROCESSOR_NAME = "preprocessor_config.json"
-VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"  # that of videos, where it is told apart
 ALL_PROCESSORS_NAME = "processor_config.json"  # of transformers 5, which holds that of images in a section

@@ -12,19 +12,16 @@ Three generations of transformers have written such folders, and all of them are
 preprocessing.
 """
 
-from shards.model_folder.folder import ModelFolder, find_video_processor, model_files, read_processor
-from shards.model_folder.json_file import JsonFile, ModelFolderError
+from shards.model_folder.folder import ModelFolder, model_files
+from shards.model_folder.json_file import ModelFolderError
 from shards.model_folder.rope import language_values, read_rope
 from shards.model_folder.tokenizer import read_tokenizer, tokenizer_files
 
 __all__ = [
-    "JsonFile",
     "ModelFolder",
     "ModelFolderError",
-    "find_video_processor",
     "language_values",
     "model_files",
-    "read_processor",
     "read_rope",
     "read_tokenizer",
     "tokenizer_files",

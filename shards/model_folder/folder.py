@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.files.names import (
-    ALL_PROCESSORS_NAME,
-    CONFIG_NAME,
-    PROCESSOR_NAME,
-    TOKENIZER_NAME,
-    VIDEO_PROCESSOR_NAME,
-)
+from shards.files.names import ALL_PROCESSORS_NAME, CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_NAME
 from shards.model_constants import ModelConstants
 from shards.model_folder.json_file import JsonFile, ModelFolderError
 from shards.model_folder.rope import Rope, language_values, read_rope
 from shards.model_folder.tokenizer import parse_tokenizer, token_ids
 
+_VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"
 PAD_TOKEN = "<|endoftext|>"
 
 
@@ -114,16 +109,16 @@ def model_files(folder: Path) -> tuple[str, ...]:
     """Names of the files that constants come from, as they stand beside shards."""
     names = (PROCESSOR_NAME, ALL_PROCESSORS_NAME)
     processor = next((name for name in names if (folder / name).is_file()), PROCESSOR_NAME)
-    videos = (VIDEO_PROCESSOR_NAME,) if (folder / VIDEO_PROCESSOR_NAME).is_file() else ()
+    videos = (_VIDEO_PROCESSOR_NAME,) if (folder / _VIDEO_PROCESSOR_NAME).is_file() else ()
     return CONFIG_NAME, TOKENIZER_NAME, processor, *videos
 
 
 def find_video_processor(folder: Path) -> JsonFile | None:
     """As `read_processor`; None where nothing is said of videos."""
-    own, all_of_them = folder / VIDEO_PROCESSOR_NAME, folder / ALL_PROCESSORS_NAME
+    own, all_of_them = folder / _VIDEO_PROCESSOR_NAME, folder / ALL_PROCESSORS_NAME
     if not own.is_file() and not (all_of_them.is_file() and "video_processor" in JsonFile.read(all_of_them).record):
         return None
-    return read_processor(folder, VIDEO_PROCESSOR_NAME, "video_processor")
+    return read_processor(folder, _VIDEO_PROCESSOR_NAME, "video_processor")
 
 
 def read_processor(folder: Path, name: str, section: str) -> JsonFile:

@@ -102,7 +102,7 @@ def test_a_record_becomes_what_the_family_wants(
     assert (pack.image_patches.shape[1], pack.video_patches.shape[1]) == (patch_bytes, 2 * patch_bytes)
     assert not verify(outcome.folder, quick=False, workers=0, on_shard=lambda _: None)
     [segment] = cut_segments(pack, manifest.model)
-    pieces = Transcriber(outcome.folder).pieces(pack, segment)
+    pieces = Transcriber.beside(outcome.folder).pieces(pack, segment)
     assert [piece.kind for piece in pieces].count("visual") == text.count("<|vision_start|>")
     batch = load_padded(open_shards(outcome.folder), 0, BatchShape.of(manifest)).batch
     assert len(batch.tower) == {"qwen2_5_vl": 3, "qwen2_vl": 0, "qwen3_vl": 2}[family]

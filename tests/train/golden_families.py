@@ -22,6 +22,7 @@ from tests.train.golden_case import (
     shape_for,
     write_golden_model,
 )
+from train.models import family_of
 from train.models.trained import TrainedModel
 
 from golden_families_models_case import (  # isort: skip  (tests.train.golden_case makes scripts/ importable)
@@ -60,6 +61,10 @@ class GoldenFamily:
     def constants(self) -> ModelConstants:
         grid = POSITION_GRID if self.name == "qwen3_vl" else 0
         return replace(CONSTANTS, model_type=self.name, window_size=0, tokens_per_second=0, position_grid=grid)
+
+    def parse(self) -> Any:
+        """Its `ModelConfig`."""
+        return family_of(self.name).FAMILY.reader.parse(self.config)
 
     @cached_property
     def samples(self) -> dict[str, Sample]:

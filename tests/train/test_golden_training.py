@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shards import ModelConstants
 from shards.order import PackOrder
 from tests.train.golden_adapter import START, TRAINED, golden_training
-from tests.train.golden_case import CONSTANTS, PACK_LENGTH, pack_samples, write_golden_model
+from tests.train.golden_case import CONSTANTS, PACK_LENGTH, Sample, pack_samples, write_golden_model
+from tests.train.golden_families import FAMILIES, GoldenFamily, golden_families
 from tests.train.tiny_run import write_tiny_shards
 from train.__main__ import main
 from train.adapters.files import find_adapter
@@ -34,6 +36,7 @@ from golden_training_case import (  # isort: skip  (tests.train.golden_case make
     make_packs,
 )
 
+COMPARED = ("loss", "grad_norm", "learning_rate")
 LOSS_TOLERANCE = 1e-3  # at every step; README.md has the differences found
 
 
@@ -42,9 +45,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model/, and shards/ whose packs a run of one epoch takes in the order of `make_packs`."""
     root = tmp_path_factory.mktemp("golden_training")
     write_golden_model(root / "model")
+    write_in_order(root, make_packs(), CONSTANTS)
+    return root
+
+
+def write_in_order(root: Path, packs_of_samples: list[list[Sample]], constants: ModelConstants) -> None:
     packs = [
-        pack_samples(samples, [f"golden:{i}.{k}" for k in range(len(samples))])
-        for i, samples in enumerate(make_packs())
+        pack_samples(samples, [f"golden:{i}.{k}" for k in range(len(samples))], constants)
+        for i, samples in enumerate(packs_of_samples)
     ]
     order = PackOrder(
         num_packs=len(packs),
@@ -55,8 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = [place for step in range(NUM_STEPS) for place in order.packs_of_step(step)]
     assert sorted(places) == list(range(len(packs))) != places
     stored = [pack for _, pack in sorted(zip(places, packs, strict=True), key=lambda pair: pair[0])]
-    write_tiny_shards(root / "shards", stored, CONSTANTS, pack_length=PACK_LENGTH)
-    return root
+    write_tiny_shards(root / "shards", stored, constants, pack_length=PACK_LENGTH)
 
 
 def arguments_of(root: Path, name: str) -> TrainArguments:
@@ -89,19 +96,11 @@ def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path, monkey
     positions = record_first_positions(monkeypatch)
     log: list[str] = []
     train(arguments, open_inputs(arguments), log.append, StopRequest())
-
-    lines = (arguments.output_dir / "metrics.jsonl").read_text().splitlines()
-    ours = {key: np.array([json.loads(line)[key] for line in lines]) for key in ("loss", "grad_norm", "learning_rate")}
-    theirs = {key: golden_training()[f"{name}/{key}"] for key in ours}
-    assert len(ours["loss"]) == NUM_STEPS
+    theirs = {key: golden_training()[f"{name}/{key}"] for key in COMPARED}
     assert theirs["loss"][-1] < 0.65 * theirs["loss"][0], "the curve falls"
     clipped = theirs["grad_norm"] > MAX_GRAD_NORM
     assert clipped.any() and (name == "full" or not clipped.all())
-    differences = np.abs(ours["loss"] - theirs["loss"])
-    print(f"{name}: largest difference of the loss {differences.max():.1e}, in step {differences.argmax() + 1}")
-    assert differences.max() <= LOSS_TOLERANCE
-    np.testing.assert_allclose(ours["learning_rate"], theirs["learning_rate"], rtol=1e-6)
-    np.testing.assert_allclose(ours["grad_norm"], theirs["grad_norm"], rtol=1e-2)
+    assert_curves_are_equal(name, arguments.output_dir, theirs)
 
     if name == "lora":
         assert any(line.startswith("LoRA on 13 layers (q_proj, ") and "all else is frozen" in line for line in log)
@@ -110,6 +109,29 @@ def test_every_loss_of_fifty_steps_equals_pytorchs(name: str, root: Path, monkey
         for folder in (arguments.output_dir, arguments.output_dir / f"checkpoint-{NUM_STEPS}"):
             assert (folder / "adapter_model.safetensors").exists()
             assert not (folder / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_loss_of_fifty_steps_of_the_other_families_equals_pytorchs(name: str, tmp_path: Path) -> None:
+    family = GoldenFamily(name)
+    family.write(tmp_path / "model")
+    write_in_order(tmp_path, family.training_packs(), family.constants)
+    arguments = arguments_of(tmp_path, "full")
+    train(arguments, open_inputs(arguments), lambda line: None, StopRequest())
+    theirs = {key: golden_families()[f"{name}/training/{key}"] for key in COMPARED}
+    assert theirs["loss"][-1] < 0.65 * theirs["loss"][0], "the curve falls"
+    assert_curves_are_equal(name, arguments.output_dir, theirs)
+
+
+def assert_curves_are_equal(name: str, output_dir: Path, theirs: dict[str, np.ndarray]) -> None:
+    lines = (output_dir / "metrics.jsonl").read_text().splitlines()
+    ours = {key: np.array([json.loads(line)[key] for line in lines]) for key in COMPARED}
+    assert len(ours["loss"]) == NUM_STEPS
+    differences = np.abs(ours["loss"] - theirs["loss"])
+    print(f"{name}: largest difference of the loss {differences.max():.1e}, in step {differences.argmax() + 1}")
+    assert differences.max() <= LOSS_TOLERANCE
+    np.testing.assert_allclose(ours["learning_rate"], theirs["learning_rate"], rtol=1e-6)
+    np.testing.assert_allclose(ours["grad_norm"], theirs["grad_norm"], rtol=1e-2)
 
 
 def record_first_positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -73,7 +73,7 @@ def describe_flags() -> str:
     return help_text(
         TrainArguments,
         usage=f"{_PROGRAM} --config FILE [--flag value ...]",
-        about="Train Qwen2.5-VL from a folder of shards. Whole numbers may be products: 4*8.",
+        about="Train Qwen2-VL, Qwen2.5-VL or Qwen3-VL from a folder of shards. Whole numbers may be products: 4*8.",
     )
 
 

@@ -1,4 +1,7 @@
-"""Models, a folder a family, chosen by the `model_type` of config.json. Importing this loads no MindSpore."""
+"""Models, a folder a family, chosen by the `model_type` of config.json; `qwen_vl` is what Qwen's families share.
+
+Importing this loads no MindSpore.
+"""
 
 from __future__ import annotations
 

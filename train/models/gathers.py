@@ -54,11 +54,6 @@ def inverse_of(index_M: ms.Tensor, is_real_M: ms.Tensor, num_rows: int) -> ms.Te
     return inverse[:num_rows]
 
 
-def places_that_agree(index: ms.Tensor, inverse_N: ms.Tensor) -> ms.Tensor:
-    """(N,) bool: whether `index` (flattened) leads back from where `inverse_N` leads: not so for rows of padding."""
-    return _equal(_gather(_reshape(index, (-1,)), inverse_N, 0), _count_up(inverse_N.shape[0]))
-
-
 @constexpr
 def _count_up(length: int) -> ms.Tensor:
     return ms.Tensor(np.arange(length, dtype=np.int32))

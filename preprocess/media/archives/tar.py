@@ -24,13 +24,13 @@ def looks_like_tar(start: bytes) -> bool:
 def list_tar(archive: str, read_at: ReadAt) -> Listing:
     """Raises ArchiveError."""
     listing = Listing(archive)
-    offset = 0
+    offset = begun = end = 0  # of the next header; of the last member
     named: dict[bytes, bytes] = {}  # what was said about the next member
     while True:
         header = read_at(offset, BLOCK)
         if not header or header == bytes(BLOCK):
-            if not header and named:
-                raise _cut(archive, offset)
+            if not header and (named or (end and not read_at(end - 1, 1))):
+                raise _cut(archive, offset if named else begun)
             listing.resolve_links()
             return listing
         if len(header) < BLOCK:
@@ -58,8 +58,6 @@ def list_tar(archive: str, read_at: ReadAt) -> Listing:
         name = named.get(b"path") or _ustar_name(header)
         if kind in (_HARD_LINK, _SYMBOLIC_LINK, _FOLDER, b"3", b"4", b"6"):
             size = 0 if b"size" not in named else size
-        if size and len(read_at(data + size - 1, 1)) < 1:
-            raise _cut(archive, data)
         if kind == _FOLDER or (kind == b"\0" and name.endswith(b"/")):
             pass
         elif any(key.startswith(b"GNU.sparse") for key in named) or kind not in (*_REGULAR, _HARD_LINK, _SYMBOLIC_LINK):
@@ -70,7 +68,7 @@ def list_tar(archive: str, read_at: ReadAt) -> Listing:
             listing.add(name, 0, 0, Packing.LINK)
         else:
             listing.add(name, data, size, Packing.PLAIN)
-        named = {}
+        named, begun, end = {}, data, data + size
         offset = data + _padded(size)
 
 
@@ -94,9 +92,10 @@ def _has_checksum(header: bytes) -> bool:
         said = int(_text(header[148:156]).strip() or b"x", 8)
     except ValueError:
         return False
-    others = header[:148] + header[156:]
-    unsigned = sum(others) + 8 * 32
-    return said in (unsigned, unsigned - 256 * sum(byte > 127 for byte in others))
+    unsigned = sum(header) - sum(header[148:156]) + 8 * 32
+    if said == unsigned:
+        return True
+    return said == unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
 
 
 def _number(archive: str, field: bytes) -> int:

@@ -29,21 +29,22 @@ def list_zip(archive: str, reader: PartsReader) -> Listing:
     num_entries, offset, num_bytes = _directory(archive, reader)
     if num_entries * _ENTRY_BYTES > num_bytes:
         raise _damaged(archive, f"its directory says {num_entries:,} members and has {num_bytes:,} bytes")
-    directory, buffer, places = offset, b"", []
+    directory, buffer, position, places = offset, b"", 0, []
     for number in range(num_entries):
-        if len(buffer) < _ENTRY_BYTES + 3 * 0xFFFF:
+        if len(buffer) - position < _ENTRY_BYTES + 3 * 0xFFFF and num_bytes:
             more = min(_READ_BYTES, num_bytes)
-            buffer += reader.read_at(offset, more)
+            buffer, position = buffer[position:] + reader.read_at(offset, more), 0
             offset, num_bytes = offset + more, num_bytes - more
-        if buffer[:4] != _ENTRY or len(buffer) < _ENTRY_BYTES:
+        entry = buffer[position : position + _ENTRY_BYTES]
+        if entry[:4] != _ENTRY or len(entry) < _ENTRY_BYTES:
             raise _damaged(archive, f"member {number:,} of {num_entries:,} is missing in its directory")
         (made_by, _, flags, method, _, checksum, stored, size, name_bytes, extra_bytes, comment_bytes, disk, _, mode,
-         start) = struct.unpack("<4xHHHHIIIIHHHHHII", buffer[:_ENTRY_BYTES])  # fmt: skip
-        end = _ENTRY_BYTES + name_bytes + extra_bytes
-        if end + comment_bytes > len(buffer):
+         start) = struct.unpack("<4xHHHHIIIIHHHHHII", entry)  # fmt: skip
+        name_end = position + _ENTRY_BYTES + name_bytes
+        name, extra = buffer[position + _ENTRY_BYTES : name_end], buffer[name_end : name_end + extra_bytes]
+        position = name_end + extra_bytes + comment_bytes
+        if position > len(buffer):
             raise _damaged(archive, f"member {number:,} of {num_entries:,} is cut short in its directory")
-        name, extra = buffer[_ENTRY_BYTES : _ENTRY_BYTES + name_bytes], buffer[_ENTRY_BYTES + name_bytes : end]
-        buffer = buffer[end + comment_bytes :]
         size, stored, start = _zip64(archive, extra, size, stored, start)
         if disk not in (0, 0xFFFF):
             raise _spanned(archive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.errors import AnnotationError, Reason, SampleError
+from preprocess.media.media_columns import is_bytes_of, media_within, replaced
 from preprocess.media.parquet_cells import EmbeddedMedium
 from preprocess.read.columns import roots
 from preprocess.read.forms.table import keys_to_read
@@ -19,7 +20,6 @@ from preprocess.read.index import AnnotationIndex, Checkpoints
 from shards.files.paths import LONGEST_PATH
 
 _READ_BYTES = 1 << 20
-_BYTES = {pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()}
 _ROWS_A_BYTE, _FEW_ROWS = 8, 1 << 20  # more than records can be compressed to, unless there are few
 
 
@@ -55,8 +55,8 @@ class ParquetRows:
             raise AnnotationError(
                 f"{path} has two columns of one name among {', '.join(f.name for f in known)}; keep one"
             )
-        self._media = {field.name for field in known if _is_medium(_value_type(field.type))}
-        self._leaves = [leaf for leaf in leaves if self._is_read(*leaf.split("."))]
+        self._media = {field.name: paths for field in known if (paths := media_within(field.type))}
+        self._leaves = [leaf for leaf in leaves if self._is_read(leaf)]
         self._others = dict.fromkeys(name for name in schema.names if name not in self._known)
 
     def __len__(self) -> int:
@@ -107,8 +107,9 @@ class ParquetRows:
             f"{self._path}: its footer says {self._num_rows:,} rows, its columns hold {found:,}; write it again"
         )
 
-    def _is_read(self, column: str, *below: str) -> bool:
-        return column in self._known and not (column in self._media and below[-1] == "bytes")
+    def _is_read(self, leaf: str) -> bool:
+        is_known = any(leaf == name or leaf.startswith(f"{name}.") for name in self._known)
+        return is_known and not any(is_bytes_of(column, paths, leaf) for column, paths in self._media.items())
 
     def _records(self, batch: pa.RecordBatch, first_row: int) -> Iterator[dict[str, Any] | SampleError]:
         try:
@@ -127,12 +128,14 @@ class ParquetRows:
 
     def _locate_media(self, record: dict[str, Any], row: int) -> dict[str, Any]:
         """With the place of each media cell for its value, which here is `{path}` or null."""
-        for column in self._media:
-            value = record[column]
-            if isinstance(value, list):
-                record[column] = [self._locate(one, row, column, item) for item, one in enumerate(value)]
-            else:
-                record[column] = self._locate(value, row, column, 0)
+        for column, paths in self._media.items():
+            numbers = count()
+
+            def locate(cell: Any, column: str = column, numbers: Iterator[int] = numbers) -> EmbeddedMedium | None:
+                return self._locate(cell, row, column, next(numbers))
+
+            for path in paths:
+                record[column] = replaced(record[column], path, locate)
         return record
 
     def _locate(self, cell: dict[str, Any] | None, row: int, column: str, item: int) -> EmbeddedMedium | None:
@@ -142,15 +145,3 @@ class ParquetRows:
         if isinstance(written, str):  # Parquet may give a million rows one text of a megabyte: each takes a copy of it
             written = written[: LONGEST_PATH + 1]
         return EmbeddedMedium(path=str(self._path), row=row, column=column, item=item, written=written)
-
-
-def _value_type(type_: pa.DataType) -> pa.DataType:
-    """Of the items of a list, or of the values of a dictionary; else the type itself."""
-    return getattr(type_, "value_type", type_)
-
-
-def _is_medium(type_: pa.DataType) -> bool:
-    """Whether its values are `{bytes, path}` structs."""
-    if not pa.types.is_struct(type_) or {field.name for field in type_} != {"bytes", "path"}:
-        return False
-    return _value_type(type_.field("bytes").type) in _BYTES

@@ -62,6 +62,17 @@ def spell_parts(content: Sequence[Any], where: str) -> SpelledParts:
     )
 
 
+def written_parts(content: Any) -> Any:
+    """The list of parts that a text holds as JSON, as tables have it; any other content as it is."""
+    if not isinstance(content, str) or '"type"' not in content:
+        return content
+    parts = as_written_list(content)
+    if not isinstance(parts, list) or not parts:
+        return content
+    are_parts = all(isinstance(part, dict) and part.get("type") in ("text", *_KIND_OF_TYPE) for part in parts)
+    return parts if are_parts else content
+
+
 def in_order(turns: Sequence[SpelledParts], top_level: Sequence[WrittenMedium]) -> tuple[WrittenMedium, ...]:
     """The media of a record, those of each kind in the order of its tags; what no tag asks for comes last."""
     slots = [slot for turn in turns for slot in turn.slots]

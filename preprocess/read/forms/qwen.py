@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.read.forms.content_lists import SpelledParts, in_order, spell_parts
+from preprocess.read.forms.content_lists import SpelledParts, in_order, spell_parts, written_parts
 from preprocess.read.forms.tool_turns import CALL_ROLES, CALLS_KEY, RESULT_ROLES, calls_in_text, calls_of
 from preprocess.read.forms.training_flags import FLAG_KEYS, REASONING_KEY, is_trained, reasoning_of
 from preprocess.read.forms.written import (
@@ -63,7 +63,7 @@ def _turn(number: int, raw: Any) -> tuple[tuple[WrittenTurn, ...], SpelledParts]
     content = raw["value"] if raw.get("value") is not None else raw.get("content")
     where = f"turn {number}"
     calls = calls_of(raw, where) if role in ("gpt", "assistant") else ()
-    content = "" if content is None and calls else content
+    content = "" if content is None and calls else written_parts(content)
     if not isinstance(role, str) or not isinstance(content, str | list):
         raise SampleError(
             Reason.BAD_JSON,

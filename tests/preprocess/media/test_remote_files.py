@@ -63,6 +63,16 @@ def test_a_medium_is_read_whole_or_in_pieces(
     assert store.local_path(source) is None
 
 
+def test_a_list_of_remote_frames_is_a_video(workshop: Workshop, memory: fsspec.AbstractFileSystem) -> None:
+    for number in range(4):
+        content = (workshop.media / workshop.image(f"{number}.png")).read_bytes()
+        memory.pipe(f"memory://bucket/media/{number}.png", content)
+    records = [talk("<video>", video=[[f"{number}.png" for number in range(4)]])]
+    workshop.dataset(records, data_path="memory://bucket/media")
+    outcome = workshop.run()
+    assert outcome.code == 0 and outcome.keys == ["d:0"], outcome.rejects
+
+
 def test_a_changed_file_has_another_stamp(memory: fsspec.AbstractFileSystem) -> None:
     source = located("a.bin")
     before = store.stamp_of(source)
@@ -118,6 +128,7 @@ def test_a_url_that_can_not_be_read_is_refused_before_the_run(
     workshop: Workshop, memory: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "data_path memory://bucket/none is not an existing folder" in refused(workshop, "memory://bucket/none")
+    assert "archives are read on this machine: download it" in refused(workshop, "memory://bucket/x.tar.gz")
     assert "https:// is not read; download it first" in refused(workshop, "https://host/x")
     assert "say the path without file://" in refused(workshop, "file:///tmp")
     assert "no kind of address that fsspec knows" in refused(workshop, "sthree://bucket/x")

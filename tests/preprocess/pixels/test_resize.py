@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from PIL import Image, ImageOps
 
 from preprocess.arithmetic.patches import patchify_image, patchify_video
 from preprocess.pixels.kernel import VARIABLE
-from preprocess.pixels.passes import by_pillow
+from preprocess.pixels.passes import by_pillow, is_columns_first
 from preprocess.pixels.resize import resize, resize_to_patches, resize_video, turn_and_resize_to_patches
 from shards import ModelConstants
 from tests.preprocess.pixels.conftest import KERNELS
@@ -84,6 +85,21 @@ def test_a_video_becomes_the_patches_of_its_planes(
     frames = np.random.default_rng(0).integers(0, 256, (num_frames, 90, 70, 3), dtype=np.uint8)
     expected = patchify_video([by_pillow(frame, size) for frame in frames], constants)
     np.testing.assert_array_equal(resize_video(frames, num_frames, size, constants), expected)
+
+
+def test_a_family_may_have_the_rows_first_in_frames(constants: ModelConstants) -> None:
+    """Where Pillow has the columns first; of images it keeps Pillow's order."""
+    qwen3 = replace(constants, model_type="qwen3_vl")
+    source, size = (300, 70), (84, 56)
+    assert is_columns_first(source, size)
+    frame = np.random.default_rng(0).integers(0, 256, (*source, 3), dtype=np.uint8)
+    rows = Image.fromarray(frame).resize((size[1], source[0]), Image.Resampling.BICUBIC)
+    expected = patchify_video([by_pillow(rows, size)] * 3, constants)
+    found = resize_video([frame] * 3, 3, size, qwen3)
+    np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(found, resize_video([frame] * 3, 3, size, constants))
+    image = resize_to_patches(frame, size, constants)
+    np.testing.assert_array_equal(resize_to_patches(frame, size, qwen3), image)
 
 
 def test_frames_may_be_views(constants: ModelConstants) -> None:

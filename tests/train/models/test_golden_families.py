@@ -1,8 +1,9 @@
-"""Against PyTorch (scripts/golden/golden_families_models.py): loss and every gradient of Qwen2-VL and Qwen3-VL."""
+"""Qwen2-VL and Qwen3-VL against PyTorch (scripts/golden/golden_families_models.py), and that packing is invisible."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ def family(request: pytest.FixtureRequest) -> GoldenFamily:
 
 @pytest.fixture(scope="module")
 def compiled(family: GoldenFamily) -> CompiledModel:
-    return family.compile([family.pack(sample) for sample in family.samples.values()])
+    """With room for all samples in one pack."""
+    whole = family.pack(*family.samples.values())
+    return family.compile([whole], pack_length=whole.num_tokens + 20)
 
 
 def assert_equal_to_golden(compiled: CompiledModel, family: GoldenFamily, sample: str, case: str) -> None:
@@ -72,3 +75,52 @@ def test_golden_values_cover_what_they_should(family: GoldenFamily) -> None:
         assert set(family.golden_names(sample)) == every_name
     assert not any("visual." in name for name in family.golden_names("text"))
     assert family.samples["video"].video_grid_thw[0, 0] > 1 and len(family.samples["mixed"].video_grid_thw) == 2
+
+
+def test_logits_in_a_pack_equal_those_alone(family: GoldenFamily, compiled: CompiledModel) -> None:
+    whole = family.pack(*family.samples.values())
+    packed = np.split(compiled.logits(whole), whole.cu_seqlens[1:-1])
+    for (name, sample), ours in zip(family.samples.items(), packed, strict=True):
+        alone = compiled.logits(family.pack(sample))
+        assert np.ptp(alone) > 1
+        np.testing.assert_allclose(ours, alone, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("changed", ["image", "mixed"])
+def test_other_pixels_of_a_sample_leave_the_others_bit_identical(
+    changed: str, family: GoldenFamily, compiled: CompiledModel
+) -> None:
+    before = family.pack(*family.samples.values())
+    sample = family.samples[changed]
+    inverted = replace(sample, image_patches=255 - sample.image_patches, video_patches=255 - sample.video_patches)
+    after = family.pack(*{**family.samples, changed: inverted}.values())
+    logits = [np.split(compiled.logits(pack), pack.cu_seqlens[1:-1]) for pack in (before, after)]
+    for name, old, new in zip(family.samples, *logits, strict=True):
+        assert np.array_equal(old, new) == (name != changed), name
+
+
+def test_loss_and_gradients_of_a_pack_are_the_sums_of_its_samples(
+    family: GoldenFamily, compiled: CompiledModel
+) -> None:
+    loss_sum, gradients = compiled.step(family.pack(*family.samples.values()))
+    alone = [compiled.step(family.pack(sample)) for sample in family.samples.values()]
+    assert loss_sum == pytest.approx(sum(loss for loss, _ in alone), rel=1e-6)
+    for name, gradient in gradients.items():
+        total = sum(each[name].astype(np.float64) for _, each in alone)
+        assert relative_error(gradient, total) <= 2e-5, name
+
+
+def test_a_pack_of_nothing_has_no_loss_and_no_gradient(compiled: CompiledModel) -> None:
+    loss_sum, gradients = compiled.step(None)
+    assert loss_sum == 0
+    assert all(not gradient.any() for gradient in gradients.values())  # NaN would be true
+
+
+def test_recomputed_layers_give_the_same_bits(family: GoldenFamily, compiled: CompiledModel) -> None:
+    recomputed = CompiledModel(family.build(), compiled.shape, family.constants)
+    recomputed.model.recompute_layers()
+    pack = family.pack(family.samples["mixed"])
+    (loss, gradients), (again, others) = (each.step(pack) for each in (compiled, recomputed))
+    assert loss == again
+    for name, gradient in gradients.items():
+        assert gradient.any() and gradient.tobytes() == others[name].tobytes(), name

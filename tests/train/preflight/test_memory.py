@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from shards.architecture.qwen2_5_vl import READER, ModelConfig, VisionConfig
+from shards.architecture.qwen_vl import QWEN2
 from shards.batch import BatchShape
 from tests.train.golden_case import CONFIG, build_golden_model
 from train.adapters.lora import add_adapters
 from train.arguments import TrainArguments
 from train.models import cross_entropy
 from train.models.qwen2_5_vl import sizes
-from train.models.qwen2_5_vl.config import READER, ModelConfig, VisionConfig
-from train.models.qwen_vl.config import QWEN2
 from train.models.sizes import ModelSizes
 from train.preflight import memory
 from train.preflight.memory import GB, count_parameters, lowest_stage, memory_of, state_bytes

@@ -1,6 +1,5 @@
 """Qwen2.5-VL: most layers of its vision tower attend within windows. Importing this loads no MindSpore.
 
-config.py      `vision_config` of config.json -> VisionConfig
 sizes.py       VisionConfig -> shapes of the tower's weights; pairs of patches in its attention
 vision.py      uint8 patches -> visual embeddings
 
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.models.qwen2_5_vl.config import READER, ModelConfig
+from shards.architecture.qwen2_5_vl import READER, ModelConfig
 from train.models.qwen2_5_vl.sizes import patch_pairs, tower_shapes
 from train.models.qwen_vl.family import QwenFamily
 from train.models.qwen_vl.names import FLAT_NAMES

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from shards.architecture.qwen2_5_vl import VisionConfig
 from shards.batch import Batch
-from train.models.qwen2_5_vl.config import VisionConfig
 from train.models.qwen_vl.flops import frame_pairs, pairs_of
 from train.models.qwen_vl.sizes import TowerShapes, gated, linear
 from train.models.sizes import Shapes

@@ -10,10 +10,10 @@ import mindspore as ms
 from mindspore import nn
 
 from shards import ModelConstants
+from shards.architecture.qwen2_5_vl import VisionConfig
 from train.models.attention import WindowAttention, sequence_attention
 from train.models.layers import RMSNorm, SwiGLU
 from train.models.precision import Precision
-from train.models.qwen2_5_vl.config import VisionConfig
 from train.models.qwen_vl.tower import (
     NORM_EPS,
     PatchAngles,

@@ -1,6 +1,5 @@
 """Qwen2-VL: a vision tower of LayerNorm and quick GELU, without windows. Importing this loads no MindSpore.
 
-config.py      `vision_config` of config.json -> VisionConfig
 sizes.py       VisionConfig -> shapes of the tower's weights
 vision.py      uint8 patches -> visual embeddings
 
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.models.qwen2_vl.config import READER, ModelConfig
+from shards.architecture.qwen2_vl import READER, ModelConfig
 from train.models.qwen2_vl.sizes import tower_shapes
 from train.models.qwen_vl.family import QwenFamily
 from train.models.qwen_vl.flops import all_frame_pairs

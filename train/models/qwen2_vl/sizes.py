@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.models.qwen_vl.config import VisionConfig
+from shards.architecture.qwen2_vl import VisionConfig
 from train.models.qwen_vl.sizes import TowerShapes, linear, norms
 
 

@@ -10,10 +10,10 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from shards import ModelConstants
+from shards.architecture.qwen2_vl import VisionConfig
 from train.models.attention import sequence_attention
 from train.models.layers import LayerNorm, Linear
 from train.models.precision import Precision
-from train.models.qwen_vl.config import VisionConfig
 from train.models.qwen_vl.tower import (
     NORM_EPS,
     PatchAngles,

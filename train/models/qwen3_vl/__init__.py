@@ -1,6 +1,5 @@
 """Qwen3-VL, dense: learned positions, DeepStack, interleaved mrope. Importing this loads no MindSpore.
 
-config.py      `vision_config` of config.json -> VisionConfig
 names.py       how weights are called on disk
 sizes.py       VisionConfig -> shapes of the tower's weights
 vision.py      uint8 patches -> visual embeddings
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.models.qwen3_vl.config import READER, ModelConfig
+from shards.architecture.qwen3_vl import READER, ModelConfig
 from train.models.qwen3_vl.names import MODEL_NAMES
 from train.models.qwen3_vl.sizes import tower_shapes
 from train.models.qwen_vl.family import QwenFamily

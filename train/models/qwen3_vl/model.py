@@ -10,9 +10,9 @@ from mindspore import nn, ops
 from mindspore.ops.primitive import constexpr
 
 from shards import ModelConstants
+from shards.architecture.qwen3_vl import ModelConfig, VisionConfig
 from train.models.gathers import GatherOnce, inverse_of
 from train.models.precision import Precision
-from train.models.qwen3_vl.config import ModelConfig, VisionConfig
 from train.models.qwen3_vl.vision import VisionTower
 from train.models.qwen_vl.family import QwenFamily
 from train.models.qwen_vl.language import LanguageModel, TokenEmbedding

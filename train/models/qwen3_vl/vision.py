@@ -11,10 +11,10 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from shards import ModelConstants
+from shards.architecture.qwen3_vl import VisionConfig
 from train.models.attention import sequence_attention
 from train.models.layers import LayerNorm, Linear
 from train.models.precision import Precision
-from train.models.qwen3_vl.config import VisionConfig
 from train.models.qwen_vl.tower import NORM_EPS, PatchAngles, PatchEmbed, TowerOrder, VisionAttention, VisionBlock
 from train.models.sharing import gathering, zeros_weight
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
+from shards.architecture.qwen_vl import ConfigReader, ModelConfig, Vision
 from shards.batch import Batch
 from shards.files.names import CONFIG_NAME
-from train.models.qwen_vl.config import ConfigReader, ModelConfig, Vision
+from shards.model_folder import ModelFolderError
+from train.errors import ModelConfigError
 from train.models.qwen_vl.names import ModelNames
 from train.models.qwen_vl.sizes import TowerShapes, num_matrix_values, sizes_of
 from train.models.sizes import ModelSizes
@@ -25,7 +27,10 @@ class QwenFamily(Generic[Vision]):
     patch_pairs: Callable[[Vision, Batch, int], int]  # `Counts.patch_pairs` of a batch with so many real patches
 
     def read_config(self, folder: Path) -> ModelConfig[Vision]:
-        return self.reader.read(folder / CONFIG_NAME)
+        try:
+            return self.reader.read(folder / CONFIG_NAME)
+        except ModelFolderError as error:
+            raise ModelConfigError(str(error)) from None
 
     def num_matrix_values(self, config: ModelConfig[Vision]) -> int:
         return num_matrix_values(config, self.tower_shapes(config.vision))

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shards.architecture.qwen_vl import ModelConfig, VisionConfig
 from shards.batch import Batch, Int32
-from train.models.qwen_vl.config import ModelConfig, VisionConfig
 from train.models.qwen_vl.sizes import TowerShapes, layer_shapes, matrix_values
 
 FORWARD_AND_BACKWARD = 3

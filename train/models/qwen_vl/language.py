@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import nn, ops
 
+from shards.architecture.qwen_vl import ModelConfig
 from train.models.attention import sequence_attention
 from train.models.layers import Linear, RMSNorm, SwiGLU, rotary_frequencies, rotate
-from train.models.qwen_vl.config import ModelConfig
 from train.models.sharing import gathering, zeros_weight
 
 

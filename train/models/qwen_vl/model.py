@@ -18,11 +18,11 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from shards import PaddedPack
+from shards.architecture.qwen_vl import ModelConfig
 from train.models.cross_entropy import HeadLoss, head_losses
 from train.models.gathers import GatherOnce, inverse_of
 from train.models.layers import Linear
 from train.models.precision import Precision
-from train.models.qwen_vl.config import ModelConfig
 from train.models.qwen_vl.family import QwenFamily
 from train.models.qwen_vl.flops import count_real, training_flops
 from train.models.qwen_vl.language import LanguageModel, TokenEmbedding

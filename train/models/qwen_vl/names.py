@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from train.models.qwen_vl.config import ModelConfig
+from shards.architecture.qwen_vl import ModelConfig
 from train.weights.names import WeightNames
 
 

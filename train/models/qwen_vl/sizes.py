@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.models.qwen_vl.config import ModelConfig
+from shards.architecture.qwen_vl import ModelConfig
 from train.models.qwen_vl.names import ModelNames
 from train.models.sizes import ModelSizes, Shapes, Stack
 

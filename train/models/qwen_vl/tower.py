@@ -12,10 +12,10 @@ from mindspore import nn, ops
 from mindspore.ops.primitive import constexpr
 
 from shards import ModelConstants
+from shards.architecture.qwen_vl import VisionConfig
 from train.models.gathers import GatherOnce, inverse_of
 from train.models.layers import Linear, rotary_frequencies, rotate, zeros_parameter
 from train.models.precision import Precision
-from train.models.qwen_vl.config import VisionConfig
 from train.models.sharing import gathering, zeros_weight
 
 # Neither is in config.json: transformers 4.57.1 has them in its code, the same for all families (the norms of

@@ -47,3 +47,9 @@ def split(path: Path, num_parts: int, suffix: str = "_part{}", first: int = 1) -
         part.write_bytes(content[number * size : (number + 1) * size])
     path.unlink()
     return parts
+
+
+def with_checksum(header: bytes) -> bytes:
+    """Of a tar, with the sum that it should have."""
+    blank = header[:148] + b" " * 8 + header[156:]
+    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]

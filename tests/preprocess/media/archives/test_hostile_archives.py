@@ -19,7 +19,7 @@ from preprocess.media.archives import listing, members, unpack
 from preprocess.media.archives.listing import ArchiveError
 from preprocess.media.archives.prepare import prepare_archives
 from preprocess.media.places import Archives
-from tests.preprocess.media.archives.packing import split, write_tar, write_tar_gz, write_zip
+from tests.preprocess.media.archives.packing import split, with_checksum, write_tar, write_tar_gz, write_zip
 
 CONTENT = bytes(range(256)) * 40
 PLAIN = {"a.jpg": CONTENT, "b/c.jpg": CONTENT[::-1]}
@@ -52,11 +52,6 @@ def patched(path: Path, *changes: tuple[int, bytes]) -> Path:
         content[place : place + len(new)] = new
     path.write_bytes(content)
     return path
-
-
-def with_checksum(header: bytes) -> bytes:
-    blank = header[:148] + b" " * 8 + header[156:]
-    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
 
 
 def header_of(name: bytes, size: int, kind: bytes = b"0", size_field: bytes | None = None) -> bytes:

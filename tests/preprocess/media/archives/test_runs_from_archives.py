@@ -11,8 +11,8 @@ import decord
 import pytest
 from demo_clips import write_clip
 
-from preprocess.media import video
 from preprocess.media.archives import members
+from preprocess.media.videos import video
 from tests.preprocess.media.archives.packing import contents_of, split, write_tar, write_tar_gz, write_zip
 from tests.preprocess.workshop import Workshop, published, talk
 

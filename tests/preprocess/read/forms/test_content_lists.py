@@ -66,6 +66,26 @@ def test_turns_and_media_may_stand_in_a_table_as_json(key: str) -> None:
     assert sample({key: json.dumps(turns), "images": json.dumps(["a.png"])}) == sample(ONE)
 
 
+def test_a_content_may_stand_in_a_table_as_json() -> None:
+    record = messages(json.dumps([{"type": "image", "image": "a.png"}, COLOUR]), json.dumps(RED))
+    assert sample(record) == sample(ONE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"bbox_2d": [1, 2, 3, 4], "label": "text"}]',
+        '[{"type": "cat", "text": "x"}]',
+        '["type"]',
+        '[{"type": "text", "text": "x"}, 3]',
+        '[] "type"',
+        '[{"type": "text"',
+    ],
+)
+def test_an_answer_in_json_stays_text(text: str) -> None:
+    assert sample(messages("Find.", text)).turns[1].text == text
+
+
 def test_nested_structs_of_parquet_are_parts(tmp_path: Path) -> None:
     record = messages([{"type": "image", "image": "a.png"}, COLOUR], RED)
     pq.write_table(pa.Table.from_pylist([record]), tmp_path / "d.parquet")

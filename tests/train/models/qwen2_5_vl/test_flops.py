@@ -8,9 +8,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from shards import ModelConstants, Pack, PackMaxima, measure_pack
+from shards.architecture.qwen2_5_vl import READER, ModelConfig
 from shards.batch import BatchShape, make_batch
 from tests.train.tiny_run import PACK_LENGTH, make_packs, write_tiny_model
-from train.models.qwen2_5_vl.config import READER, ModelConfig
 from train.models.qwen2_5_vl.sizes import patch_pairs, tower_shapes
 from train.models.qwen_vl.flops import Counts, count_real, training_flops
 

@@ -1,4 +1,4 @@
-"""`vision_config` of a Qwen2-VL's config.json; the rest is `train.models.qwen_vl.config`.
+"""`vision_config` of a Qwen2-VL's config.json; the rest is `shards.architecture.qwen_vl`.
 
 Its keys are others than those of later families: `embed_dim` is the width of the tower, `hidden_size` that of its
 visual embeddings, and `mlp_ratio` gives the inner width.
@@ -6,17 +6,29 @@ visual embeddings, and `mlp_ratio` gives the inner width.
 
 from __future__ import annotations
 
-from train.models.qwen_vl import config
-from train.models.qwen_vl.config import QWEN2, ConfigReader, VisionConfig, read_colours
-from train.models.qwen_vl.config_values import Values
+from collections.abc import Mapping
+from typing import ClassVar
+
+from shards.architecture import qwen_vl
+from shards.architecture.qwen_vl import QWEN2, ConfigReader, read_colours
+from shards.architecture.values import Values
 
 HIDDEN_ACT = "quick_gelu"
 
-ModelConfig = config.ModelConfig[VisionConfig]
+
+class VisionConfig(qwen_vl.VisionConfig):
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "embed_dim",
+        "intermediate_size": "mlp_ratio",
+        "out_hidden_size": "hidden_size",
+    }
+
+
+ModelConfig = qwen_vl.ModelConfig[VisionConfig]
 
 
 def read_vision(values: Values) -> VisionConfig:
-    """Raises ModelConfigError naming the key."""
+    """Raises ModelFolderError naming the key."""
     # Published files leave it out: it is the default of transformers 4.57.1's Qwen2VLVisionConfig.
     values.only("hidden_act", HIDDEN_ACT, default=HIDDEN_ACT)
     read_colours(values)

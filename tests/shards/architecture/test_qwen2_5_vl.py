@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from train.errors import ModelConfigError
-from train.models.qwen2_5_vl.config import READER, ModelConfig
+from shards.architecture.qwen2_5_vl import READER, ModelConfig
+from shards.model_folder import ModelFolderError
 
 # As published with Qwen2.5-VL-3B-Instruct.
 FLAT: dict[str, Any] = {
@@ -158,7 +158,7 @@ REQUIRED = [
 def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(changed(path, ...)))
-    with pytest.raises(ModelConfigError) as raised:
+    with pytest.raises(ModelFolderError) as raised:
         READER.read(file)
     assert str(file) in str(raised.value) and f"{path} is missing" in str(raised.value)
 
@@ -201,7 +201,7 @@ def test_a_missing_key_is_an_error_that_names_file_and_key(path: str, tmp_path: 
     ],
 )
 def test_an_unsupported_value_is_an_error_that_names_the_key(path: str, value: Any) -> None:
-    with pytest.raises(ModelConfigError) as raised:
+    with pytest.raises(ModelFolderError) as raised:
         READER.parse(changed(path, value))
     key = "rope_scaling" if isinstance(value, dict) else path
     assert str(raised.value).startswith(key)
@@ -213,13 +213,13 @@ def test_an_unsupported_value_is_an_error_that_names_the_key(path: str, value: A
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("9" * 5_000, "is not JSON"),
-        ("[1]", "is not a JSON object"),
-        (None, "does not exist"),
+        ("[1]", "does not hold a JSON object"),
+        (None, "No such file"),
     ],
 )
 def test_a_file_that_is_no_config(content: str | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ModelConfigError, match=message):
+    with pytest.raises(ModelFolderError, match=message):
         READER.read(file)

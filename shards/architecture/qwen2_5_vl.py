@@ -1,18 +1,18 @@
-"""`vision_config` of a Qwen2.5-VL's config.json; the rest is `train.models.qwen_vl.config`."""
+"""`vision_config` of a Qwen2.5-VL's config.json; the rest is `shards.architecture.qwen_vl`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.models.qwen_vl import config
-from train.models.qwen_vl.config import QWEN2, ConfigReader, read_colours
-from train.models.qwen_vl.config_values import Values
+from shards.architecture import qwen_vl
+from shards.architecture.qwen_vl import QWEN2, ConfigReader, read_colours
+from shards.architecture.values import Values
 
 HIDDEN_ACT = "silu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionConfig(config.VisionConfig):
+class VisionConfig(qwen_vl.VisionConfig):
     """The vision tower and its merger. Sizes in pixels where said so."""
 
     window_size: int  # pixels
@@ -33,11 +33,11 @@ class VisionConfig(config.VisionConfig):
         return len(set(self.fullatt_block_indexes))
 
 
-ModelConfig = config.ModelConfig[VisionConfig]
+ModelConfig = qwen_vl.ModelConfig[VisionConfig]
 
 
 def read_vision(values: Values) -> VisionConfig:
-    """Raises ModelConfigError naming the key."""
+    """Raises ModelFolderError naming the key."""
     values.only("hidden_act", HIDDEN_ACT)
     read_colours(values)
     return VisionConfig(

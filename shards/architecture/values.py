@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from train.errors import ModelConfigError
+from shards.model_folder import ModelFolderError
 
 _MOST_NUMBER = 1e30  # float32 holds it
 _MOST_SIZE = (1 << 31) - 1
@@ -14,7 +14,7 @@ _MOST_SIZE = (1 << 31) - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """An object of a parsed config.json. Every method raises ModelConfigError."""
+    """An object of a parsed config.json. Every method raises ModelFolderError."""
 
     record: Mapping[str, Any]
     kind: str  # of the model, for messages: Qwen2.5-VL
@@ -66,7 +66,7 @@ class Values:
 
     def _need(self, key: str) -> Any:
         if self.record.get(key) is None:
-            raise ModelConfigError(f"{self.prefix}{key} is missing; is this a {self.kind} model?")
+            raise ModelFolderError(f"{self.prefix}{key} is missing; is this a {self.kind} model?")
         return self.record[key]
 
     def _require(self, holds: bool, key: str, message: str) -> None:
@@ -74,9 +74,9 @@ class Values:
 
 
 def require(holds: bool, key: str, message: str) -> None:
-    """Raises ModelConfigError."""
+    """Raises ModelFolderError."""
     if not holds:
-        raise ModelConfigError(f"{key} {message}")
+        raise ModelFolderError(f"{key} {message}")
 
 
 def _is_index(value: Any) -> bool:

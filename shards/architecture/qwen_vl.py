@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+from shards.architecture.values import Values, require
 from shards.model_folder import ModelFolderError, language_values, read_rope
-from train.errors import ModelConfigError
-from train.models.config_file import read_config_file
-from train.models.qwen_vl.config_values import Values, require
+from shards.model_folder.json_file import JsonFile
 
 HIDDEN_ACT = "silu"
 FULL_ATTENTION = "full_attention"
@@ -25,6 +24,8 @@ VISION = "vision_config"
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
     """What every vision tower has. Sizes in pixels where said so."""
+
+    KEYS: ClassVar[Mapping[str, str]] = {}  # of config.json, where they are not called like the fields
 
     depth: int
     hidden_size: int
@@ -40,7 +41,11 @@ class VisionConfig:
         self._require(self.head_dim % 4 == 0, "hidden_size", "gives heads whose size is not a multiple of 4")
 
     def _require(self, holds: bool, key: str, message: str) -> None:
-        require(holds, f"{VISION}.{key}", message)
+        require(holds, self.key(key), message)
+
+    def key(self, field: str) -> str:
+        """Where config.json has it."""
+        return f"{VISION}.{self.KEYS.get(field, field)}"
 
     @property
     def head_dim(self) -> int:
@@ -115,7 +120,7 @@ class ModelConfig(Generic[Vision]):
         )
         require(
             self.vision.out_hidden_size == self.hidden_size,
-            f"{VISION}.out_hidden_size",
+            self.vision.key("out_hidden_size"),
             f"is not hidden_size ({self.hidden_size})",
         )
 
@@ -140,24 +145,23 @@ class ConfigReader(Generic[Vision]):
     read_vision: Callable[[Values], Vision]  # of `vision_config`
 
     def read(self, path: Path) -> ModelConfig[Vision]:
-        """A config.json in any layout. Raises ModelConfigError naming `path` and the key."""
-        record = read_config_file(path)
+        """A config.json in any layout. Raises ModelFolderError naming `path` and the key."""
+        record = JsonFile.read(path).record
         try:
             return self.parse(record)
-        except ModelConfigError as error:
-            raise ModelConfigError(f"{path}: {error}") from None
+        except ModelFolderError as error:
+            raise ModelFolderError(f"{path}: {error}") from None
 
     def parse(self, record: Mapping[str, Any]) -> ModelConfig[Vision]:
-        """The configuration in a parsed config.json. Raises ModelConfigError naming the key."""
+        """The configuration in a parsed config.json. Raises ModelFolderError naming the key."""
         whole = Values(record=record, kind=self.kind)
         whole.only("model_type", self.model_type)
-        try:
-            text = Values(record=language_values(record), kind=self.kind)
-            _refuse_what_is_not_implemented(text, self.generation)
-            rope = read_rope(text.record)
-        except ModelFolderError as error:
-            raise ModelConfigError(str(error)) from None
+        text = Values(record=language_values(record), kind=self.kind)
+        _refuse_what_is_not_implemented(text, self.generation)
         heads = text.size("num_attention_heads")
+        # The rope is of that many channels, too: what is missing here would be found wrong there.
+        head_dim = text.size("head_dim") if self.generation.qk_norm else text.size("hidden_size") // heads
+        rope = read_rope(text.record)
         return ModelConfig(
             generation=self.generation,
             vocab_size=text.size("vocab_size"),
@@ -166,7 +170,7 @@ class ConfigReader(Generic[Vision]):
             num_hidden_layers=text.size("num_hidden_layers"),
             num_attention_heads=heads,
             num_key_value_heads=text.size("num_key_value_heads"),
-            head_dim=text.size("head_dim") if self.generation.qk_norm else text.size("hidden_size") // heads,
+            head_dim=head_dim,
             rms_norm_eps=text.number("rms_norm_eps"),
             rope_theta=rope.theta,
             mrope_section=rope.sections,
