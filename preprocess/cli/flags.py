@@ -46,12 +46,24 @@ def _data_flatten(setting: Setting) -> tuple[None, str]:
     return None, f"{setting.name} False has no effect: the samples of a row always stand one after another, unpadded"
 
 
+def _video_pixels(setting: Setting) -> tuple[None, str]:
+    """Of the newer scripts, which hand it to the processor, whichever way that counts."""
+    of_all = setting.written("video_total_pixels" if "max" in setting.flag else "video_min_total_pixels")
+    of_each = setting.written(setting.flag.replace("_pixels", "_frame_pixels"))
+    raise FlagError(
+        f"{setting.name} {setting.text}: say {of_all} for all frames together, as Qwen3-VL's processor counts, or "
+        f"{of_each} for each of them"
+    )
+
+
 ELSEWHERE: Elsewhere = MappingProxyType(
     {
         "model_name_or_path": Alias("model"),
         "model_max_length": Alias("pack_length"),
         "data_packing": Translated(_data_packing),
         "data_flatten": Translated(_data_flatten),
+        "video_max_pixels": Translated(_video_pixels),
+        "video_min_pixels": Translated(_video_pixels),
         "cache_dir": Ignored("nothing is downloaded, the model is a folder"),
         **dict.fromkeys(TRAINING_FLAGS, Translated(_training)),
         **dict.fromkeys(PLAN_FLAGS, Translated(_plan)),

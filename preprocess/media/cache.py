@@ -14,6 +14,7 @@ from pathlib import Path
 
 from preprocess.errors import FatalError
 from shards.files.atomic import write_atomically
+from shards.look.readable import readable_bytes
 
 SUFFIX = ".media"  # of the folder's name by default, which begins as that of the output folder
 _SIZE_NAME = "bytes"  # what was put there, in bytes, as a number in a file that is locked while it changes
@@ -48,7 +49,7 @@ class MediaCache:
             return None
         if not held:
             return None
-        return f"{self.folder} holds {held / 1e9:,.1f} GB of media that were compressed; it may be removed"
+        return f"{self.folder} holds {readable_bytes(held)} of media that were compressed; it may be removed"
 
     def recount(self) -> None:
         """By what stands there: processes that were killed had reserved more."""

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def list_of(frames: Sequence[MediaSource]) -> MediaSource:
     return MediaSource(path=json.dumps([frame.to_json() for frame in frames], separators=(",", ":")))
 
 
-@lru_cache(maxsize=16)  # asked several times for one sample
+@lru_cache(maxsize=4)  # asked several times for one sample
 def frames_of(source: MediaSource) -> tuple[MediaSource, ...]:
     """Of a list, its frames."""
     return tuple(MediaSource.from_record(Record(frame)) for frame in json.loads(source.path))
@@ -53,7 +54,7 @@ def frames_of(source: MediaSource) -> tuple[MediaSource, ...]:
 def names_in_folder(written: str, data_path: DataPath, *, follow_links: bool) -> list[str] | None:
     """Frames in the folder that a text in an annotation names, in the order of their names, numbers as numbers.
 
-    As an annotation would name them. None where it names no folder. Raises SampleError (missing_file,
+    As an annotation would name them. None where it names no folder. Raises SampleError (missing_file, unsupported,
     unsupported_location).
     """
     for spelled in spellings_of(written):
@@ -69,9 +70,12 @@ def names_in_folder(written: str, data_path: DataPath, *, follow_links: bool) ->
 def _names_in(written: str, place: Path | None, follow_links: bool) -> list[str] | None:
     """None for what is no folder, and where that is for others to say."""
     try:
-        names = os.listdir(resolve_path(written, place, follow_links=follow_links))
+        with os.scandir(resolve_path(written, place, follow_links=follow_links)) as entries:
+            names = [entry.name for entry in islice(entries, MOST_FRAMES + 1)]
     except (SampleError, OSError, ValueError):
         return None
+    if len(names) > MOST_FRAMES:
+        raise SampleError(Reason.UNSUPPORTED, f"{written!r} is a folder of more than {MOST_FRAMES:,} files")
     return [name for name in names if is_picture(name) and not name.startswith(".")]
 
 

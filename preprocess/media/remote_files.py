@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import IO, Any
 
 from preprocess.errors import ConfigError, FatalError, Reason, SampleError
+from preprocess.media.archives.parts import is_archive
 from preprocess.media.places import Place, RemoteFolder
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.paths import path_flaw
@@ -59,7 +60,8 @@ def check_folder(place: RemoteFolder) -> None:
     try:
         with _naming_the_machine(place.url):
             if not _file_system(scheme).isdir(place.url):
-                raise ConfigError(f"data_path {place} is not an existing folder")
+                advice = "; archives are read on this machine: download it" if is_archive(place.url) else ""
+                raise ConfigError(f"data_path {place} is not an existing folder{advice}")
     except FatalError as error:
         raise ConfigError(f"data_path {error}") from None
     except SampleError as error:

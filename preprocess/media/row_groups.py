@@ -33,6 +33,7 @@ import numpy.typing as npt
 from preprocess.media import cache
 from preprocess.media.media_columns import FieldPath, is_bytes_of, media_within, slots_of
 from shards.files.atomic import open_atomically
+from shards.look.readable import readable_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -266,7 +267,7 @@ def cost_line(dataset: str, paths: Sequence[Path], used: cache.MediaCache) -> st
         return None
     rest = "; that is too little for all, and the rest will be read slowly: raise it" if too_little else ""
     return (
-        f"{dataset}: its Parquet files ({num_bytes / 1e9:,.1f} GB) hold media compressed, which are expanded once, "
-        f"into {used.folder}; it may hold {used.most_bytes / 1e9:,.0f} GB (media_cache, media_cache_bytes) and may be "
-        f"removed after the run{rest}"
+        f"{dataset}: its Parquet files ({readable_bytes(num_bytes)}) hold media compressed, which are expanded once, "
+        f"into {used.folder}; it may hold {readable_bytes(used.most_bytes)} (media_cache, media_cache_bytes) and may "
+        f"be removed after the run{rest}"
     )

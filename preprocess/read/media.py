@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from preprocess.errors import Reason, SampleError
-from preprocess.media.frame_lists import MOST_FRAMES, list_of, names_in_folder
+from preprocess.media.frame_lists import list_of, names_in_folder
 from preprocess.media.store import locate
 from preprocess.read.forms.frame_lists import FrameFiles, rate_of
 from preprocess.read.forms.written import MediumKind, Written, WrittenMedium, kind_of
@@ -57,8 +57,6 @@ def _frames(medium: WrittenMedium, dataset: Dataset) -> tuple[Any, ...] | None:
     if not isinstance(value, str) or not value:
         return None
     names = names_in_folder(value, dataset.data_path, follow_links=dataset.follow_links)
-    if names is not None and len(names) > MOST_FRAMES:
-        raise SampleError(Reason.UNSUPPORTED, f"{value!r} holds {len(names):,} pictures; at most {MOST_FRAMES:,}")
     return None if names is None else tuple(names)
 
 

@@ -16,13 +16,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench_ranks import run_ranks
+
 os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 
 NUM_RANKS = 4
 STAGES = (0, 3)
-_RESULT = "loaded "
 
 
 def main() -> None:
@@ -56,23 +57,8 @@ def main() -> None:
 
 def start_ranks(folder: Path, stage: int) -> tuple[int, int]:
     """The largest of all ranks: bytes of the peak beyond what was there before loading, and of all that is its own."""
-    from train.cluster.launch.job import read_job
-    from train.cluster.launch.launcher import launch
-
-    logs = folder / f"logs-{stage}"
-    job = read_job({}, NUM_RANKS, lambda: 0)
     command = [sys.executable, __file__, "as_rank", str(folder / "model"), str(stage)]
-    out = os.dup(1)
-    with open(os.devnull, "wb") as nowhere:  # where the first rank is shown
-        os.dup2(nowhere.fileno(), 1)
-    try:
-        code = launch(job, command, logs, lambda line: None)
-    finally:
-        os.dup2(out, 1)
-    lines = [line for rank in range(NUM_RANKS) for line in (logs / f"rank_{rank}.log").read_text().splitlines()]
-    results = [json.loads(line.removeprefix(_RESULT)) for line in lines if line.startswith(_RESULT)]
-    if code or len(results) != NUM_RANKS:
-        raise SystemExit("\n".join(lines))
+    results = run_ranks(NUM_RANKS, folder / f"logs-{stage}", command)
     return max(beyond for beyond, _ in results), max(own for _, own in results)
 
 
@@ -96,7 +82,7 @@ def load(model: Path, stage: int) -> None:
         model_in_ranks = build_model(model)
     peak = status("VmHWM")
     assert model_in_ranks
-    print(_RESULT + json.dumps([peak - before, peak - status("RssFile")]), flush=True)
+    print("result", json.dumps([peak - before, peak - status("RssFile")]), flush=True)
     world.barrier()
     say_done()
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from demo_clips import write_clip
 from PIL import Image, ImageOps
 
 from preprocess.arithmetic.geometry import seconds_per_grid
 from preprocess.media.frame_lists import frames_of
+from preprocess.media.videos import containers
 from preprocess.pixels import resize_video
-from tests.preprocess.workshop import Workshop, samples_of, talk
+from tests.preprocess.workshop import MEDIUM, TURNS, Workshop, samples_of, talk
 
 LIMITS = ("--video_max_frame_pixels=50176", "--video_min_frame_pixels=784", "--pack_length=1024")
 
@@ -50,6 +55,38 @@ def test_a_list_a_nested_list_and_a_folder_give_the_same(workshop: Workshop) -> 
         "3 videos are frames that no fps or times tell of"
         in workshop.command("plan", *workshop.flags(*LIMITS, out="other")).out
     )
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_frames_may_lie_in_an_archive(workshop: Workshop, suffix: str) -> None:
+    names = frames(workshop, "f", 4)
+    archive = workshop.root / f"frames{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name in names:
+                packed.write(workshop.media / name, name)
+    else:
+        with tarfile.open(archive, "w") as unpacked:
+            for name in names:
+                unpacked.add(workshop.media / name, name)
+    workshop.dataset([ask(videos=[names])], "d")
+    workshop.dataset([ask(videos=[names])], "e", data_path=str(archive))
+    outcome = workshop.run("--dataset_use=d,e", "--packing=none", *LIMITS)
+    of_files, of_members = sorted(outcome.packs, key=lambda pack: pack.sample_keys)
+    np.testing.assert_array_equal(of_members.video_patches, of_files.video_patches)
+
+
+def test_a_frame_may_be_a_cell_of_a_parquet_file(workshop: Workshop) -> None:
+    names = frames(workshop, "f", 4)
+    cells = [{"bytes": (workshop.media / name).read_bytes(), "path": name} for name in names]
+    turns = ask(video=names)["conversations"]
+    columns = {"conversations": pa.array([turns], TURNS), "videos": pa.array([[cells]], pa.list_(pa.list_(MEDIUM)))}
+    pq.write_table(pa.table(columns), workshop.root / "d.parquet")
+    workshop.register("d", workshop.root / "d.parquet")
+    workshop.dataset([ask(videos=[names])], "e")
+    outcome = workshop.run("--dataset_use=d,e", "--packing=none", *LIMITS)
+    of_cells, of_files = sorted(outcome.packs, key=lambda pack: pack.sample_keys)
+    np.testing.assert_array_equal(of_cells.video_patches, of_files.video_patches)
 
 
 def test_one_frame_fills_its_temporal_patch(workshop: Workshop) -> None:
@@ -124,6 +161,14 @@ def test_faults_of_frames_are_rejects_that_name_the_frame(workshop: Workshop) ->
     assert "g/1.jpg is 56x56 pixels, the first frame 112x84; frames of a video are of one size" in said[0]
     assert "gone.jpg" in said[1] and "cut.jpg" in said[2]
     assert "a still picture, not a video; name it as an image" in said[3]
+
+
+def test_frames_are_as_large_as_those_of_videos(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.dataset([ask(video=frames(workshop, "f", 2))])
+    monkeypatch.setattr(containers, "MOST_FRAME_PIXELS", 112 * 84 - 1)
+    outcome = workshop.run("--max_reject_share=1", *LIMITS)
+    assert [each["reason"] for each in outcome.rejects] == ["decompression_bomb"]
+    assert "f/0.jpg and 1 more frames: frames of 112x84 pixels" in outcome.rejects[0]["detail"]
 
 
 def test_a_frame_that_changed_after_planning_stops_the_run(workshop: Workshop) -> None:

@@ -76,3 +76,24 @@ def test_compressed_patches_take_less_and_are_read_fast_enough(tmp_path: Path) -
     assert 588 <= result["bytes_per_patch_raw"] < 600
     assert result["bytes_per_patch_compressed"] < 0.6 * result["bytes_per_patch_raw"]
     assert result["read_mb_per_s_compressed"] > 41  # what a 7B on 8 NPUs takes, as the benchmark says
+
+
+@pytest.mark.slow
+def test_ranks_load_their_parts_alone(tmp_path: Path) -> None:
+    result = run_quickly("loading", tmp_path)
+    assert set(result) == {"bytes_of_weights", "peak_stage0", "peak_stage3", "peak_share", "peak_share_of_loading"}
+    assert result["peak_share_of_loading"] <= 0.4  # a quarter, and the largest weight as it is read
+
+
+@pytest.mark.slow
+def test_gathered_weights_live_while_they_are_used(tmp_path: Path) -> None:
+    result = run_quickly("gathered", tmp_path)
+    assert result["num_weights"] == 52
+    assert result["alive"] <= 10
+
+
+@pytest.mark.slow
+def test_a_long_run_keeps_its_memory_and_its_ranks_equal(tmp_path: Path) -> None:
+    result = run_quickly("endurance", tmp_path)
+    assert (result["steps"], result["drift"]) == (30, False)
+    assert result["memory_growth"] <= 0.01

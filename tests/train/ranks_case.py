@@ -33,8 +33,11 @@ CASES = {
     "checkpointing": "--gradient_checkpointing True",
     "untied": "",  # the tiny model's head is its embedding; this one has its own
     "drifting": "--check_replicas 2",  # rank 1 of several makes a mistake in its second step
+    "killed": "--save_steps 3",  # goes on in one folder with any number of ranks; killed:STAGE:STEP in that step
+    "whole": "--save_steps 3",  # the same without an end
     "stopped": "--log_samples True",  # rank 1 of several gets a signal in its second step
 }
+OF_SIX = ("killed", "whole")  # have six packs a step, which 1, 2 and 3 ranks can share
 FAMILIES = ("qwen2_vl", "qwen3_vl")  # more cases, each with a folder of its own in ROOT: model and shards
 AGAIN = "again"  # the state of a checkpoint, written by other ranks; the case is again:STAGE, or with :gather behind
 
@@ -53,10 +56,11 @@ def write_untied_model(root: Path) -> None:
 def train_case(
     root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
 ) -> int:
-    name = case.partition(":")[0]
-    is_second = rank() == 1
+    name, _, *kill_at = case.split(":")
+    is_second, is_last = rank() == 1, rank() in (None, num_ranks - 1)
     with (
         in_step(2, get_signal) if name == "stopped" and is_second else nullcontext(),
+        in_step(int(kill_at[0]), kill_itself) if kill_at and is_last else nullcontext(),
         in_step(2, change_a_norm) if name == "drifting" and is_second else nullcontext(),
     ):
         return main(flags_of(root, case, num_ranks, steps=steps, accumulated=accumulated, output_dir=output_dir))
@@ -65,7 +69,7 @@ def train_case(
 def flags_of(
     root: Path, case: str, num_ranks: int, *, steps: int, accumulated: int = 1, output_dir: Path | None = None
 ) -> list[str]:
-    name, _, stage = case.partition(":")
+    name, stage, *_ = case.split(":")
     inputs = root / name if name in FAMILIES else root
     flags = {
         "shards": inputs / "shards",
@@ -79,6 +83,10 @@ def flags_of(
         "per_device_train_batch_size": PACKS_PER_STEP // num_ranks // accumulated,
         "gradient_accumulation_steps": accumulated,
     }
+    if name in OF_SIX:
+        # Of two ranks: with more or fewer, the second follows.
+        flags |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3, "save_strategy": "steps"}
+        flags |= {"output_dir": root / name}
     return [*(f"--{key}={value}" for key, value in flags.items()), *CASES.get(name, "").split()]
 
 
@@ -89,6 +97,10 @@ def rank() -> int | None:
 
 def get_signal(optimizer: Any) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def kill_itself(optimizer: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def change_a_norm(optimizer: Any) -> None:
@@ -147,9 +159,10 @@ def folder_of(root: Path, case: str, num_ranks: int) -> Path:
 
 
 if __name__ == "__main__":
-    root, num_ranks, steps = Path(sys.argv[1]), int(os.environ["MS_WORKER_NUM"]), int(sys.argv[2])
+    root, num_ranks, steps = Path(sys.argv[1]), int(os.environ.get("MS_WORKER_NUM", "1")), int(sys.argv[2])
+    accumulated = 2 if num_ranks == 1 else 1
     for case in sys.argv[3:]:
         if case.startswith(AGAIN):
             write_again(root, case, num_ranks)
-        elif train_case(root, case, num_ranks, steps=steps) != (case.startswith("drifting")):
+        elif train_case(root, case, num_ranks, steps=steps, accumulated=accumulated) != (case.startswith("drifting")):
             sys.exit(1)

@@ -1,32 +1,26 @@
-"""Ranks that share packs, and what zero_stage says, train what one process trains."""
+"""Ranks that share packs, and what zero_stage says, train what one process trains. More of it: `test_ranks_long.py`."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.train import ranks_case
-from tests.train.cluster.starting import ROOT, run_launcher
 from tests.train.golden_families import PACK_LENGTH, GoldenFamily
-from tests.train.ranks_case import CASES, FAMILIES, folder_of, train_case, write_again, write_untied_model
+from tests.train.ranks_case import FAMILIES, folder_of, train_case, write_again
+from tests.train.ranks_runs import TOLERANCE, assert_equal_files, assert_equal_runs, start_ranks
 from tests.train.tiny_run import write_tiny_inputs, write_tiny_shards
 
-STEPS, LONG = 4, 20
-TOLERANCE = 1e-5
-NEARLY_ZERO = 1e-3  # k_proj.bias, whose gradient is zero but for rounding, which Adam magnifies
+STEPS = 4
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     write_tiny_inputs(folder, num_packs=8)
-    write_untied_model(folder)
     return folder
 
 
@@ -42,37 +36,6 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         write_tiny_shards(folder / name / "shards", packs, family.constants, pack_length=PACK_LENGTH)
     return folder
-
-
-def start_ranks(root: Path, num_ranks: int, cases: list[str], *, steps: int) -> None:
-    command = [sys.executable, ranks_case.__file__, str(root), str(steps), *cases]
-    done = run_launcher(num_ranks, root, command, scheduler=None)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def assert_equal_runs(one: Path, other: Path, *, steps: int) -> None:
-    records, others = (
-        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (one, other)
-    )
-    assert len(records) == len(others) == steps
-    for mine, theirs in zip(records, others, strict=True):
-        assert mine["num_label_tokens"] == theirs["num_label_tokens"] > 0
-        for name in ("loss", "grad_norm"):
-            assert theirs[name] == pytest.approx(mine[name], rel=TOLERANCE)
-    (path,), (other_path,) = (list(folder.glob("*.safetensors")) for folder in (one, other))
-    weights, other_weights = load_file(path), load_file(other_path)
-    assert weights.keys() == other_weights.keys()
-    for name, values in weights.items():
-        limit = NEARLY_ZERO if name.endswith("k_proj.bias") else TOLERANCE
-        np.testing.assert_allclose(other_weights[name], values, rtol=0, atol=limit, err_msg=name)
-
-
-def assert_equal_files(one: Path, other: Path) -> None:
-    """But for the state, which names their folders."""
-    names = sorted(path.name for path in one.iterdir())
-    assert names == sorted(path.name for path in other.iterdir())
-    for name in set(names) - {"trainer_state.json"}:
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def test_two_ranks_equal_one_and_stop_together(root: Path) -> None:
@@ -126,25 +89,3 @@ def test_two_ranks_equal_one_in_every_family(name: str, stages: tuple[int, ...],
     assert alone.exists() or train_case(families, f"{name}:0", 1, steps=STEPS) == 0
     for stage in stages:
         assert_equal_runs(alone, folder_of(families, f"{name}:{stage}", 2), steps=STEPS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_ranks", [2, 4])
-def test_every_stage_equals_one_process(root: Path, num_ranks: int) -> None:
-    names = [name for name in CASES if name not in ("stopped", "drifting")]
-    start_ranks(root, num_ranks, [f"{name}:{stage}" for name in names for stage in range(4)], steps=LONG)
-    for name in names:
-        alone = f"{name}:0"
-        if not folder_of(root, alone, 1).exists():
-            command = [sys.executable, "-c", _ALONE, str(root), str(LONG), alone]
-            subprocess.run(command, cwd=ROOT, check=True)
-        for stage in range(4):
-            assert_equal_runs(folder_of(root, alone, 1), folder_of(root, f"{name}:{stage}", num_ranks), steps=LONG)
-
-
-_ALONE = """
-import sys
-from pathlib import Path
-from tests.train.ranks_case import train_case
-sys.exit(train_case(Path(sys.argv[1]), sys.argv[3], 1, steps=int(sys.argv[2]), accumulated=2))
-"""

@@ -17,6 +17,7 @@ from preprocess.media.archives.listing import ArchiveError, Listing
 from preprocess.media.archives.parts import PartsReader
 from preprocess.media.archives.tar import list_tar
 from preprocess.media.cache import MediaCache
+from shards.look.readable import readable_bytes
 
 _MAGIC = b"\x1f\x8b\x08"  # of gzip, RFC 1952, with deflate
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -37,9 +38,9 @@ def cost_line(archive: str, num_files: int, num_bytes: int, cache: MediaCache) -
     parts = f"{num_files} parts, " if num_files > 1 else ""
     minutes = max(num_bytes / _BYTES_A_SECOND / 60, 1)
     return (
-        f"{archive} ({parts}{num_bytes / 1e9:,.1f} GB) is compressed, and is unpacked once: that takes about "
-        f"{minutes:,.0f} min and at least {num_bytes / 1e9:,.1f} GB in {cache.folder}, which may hold "
-        f"{cache.most_bytes / 1e9:,.0f} GB (media_cache, media_cache_bytes) and may be removed after the run"
+        f"{archive} ({parts}{readable_bytes(num_bytes)}) is compressed, and is unpacked once: that takes about "
+        f"{minutes:,.0f} min and at least {readable_bytes(num_bytes)} in {cache.folder}, which may hold "
+        f"{readable_bytes(cache.most_bytes)} (media_cache, media_cache_bytes) and may be removed after the run"
     )
 
 
@@ -160,5 +161,5 @@ class _Unpacked:
             rest = rest[os.write(self._file, rest) :]
         if time.monotonic() - self._said > _SAY_SECONDS:
             self._said = time.monotonic()
-            gigabytes = f"{self._num_read / 1e9:,.1f} of {self._reader.num_bytes / 1e9:,.1f} GB"
-            self._tell(f"{self._archive}: {gigabytes} unpacked")
+            far = f"{readable_bytes(self._num_read)} of {readable_bytes(self._reader.num_bytes)}"
+            self._tell(f"{self._archive}: {far} unpacked")

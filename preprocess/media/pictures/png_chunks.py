@@ -19,6 +19,7 @@ LONGEST_KEYWORD = max(map(len, ORIENTATION_KEYWORDS))
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _PROFILE = b"iCCP"
 _MOST_TEXT_BYTES = 1 << 20  # inflated: what Pillow takes
+_MOST_RANGES = 1 << 16  # of a file; what is behind them stays, and is for Pillow to judge
 _Range = tuple[int, int]  # first byte, and the one after the last
 
 
@@ -42,10 +43,13 @@ def _shown(file: IO[bytes]) -> list[_Range]:
         if end > num_bytes or kind == b"IEND":
             break
         if kind == _PROFILE or (kind in _TEXTS and not _may_have_orientation(file, kind, length)):
-            shown.append((first, position))
+            if first < position:
+                shown.append((first, position))
             first = end
+            if len(shown) == _MOST_RANGES:
+                break
         position = end
-    return [*((start, end) for start, end in shown if start < end), (first, num_bytes)]
+    return [*shown, (first, num_bytes)]
 
 
 def _may_have_orientation(file: IO[bytes], kind: bytes, length: int) -> bool:

@@ -24,13 +24,12 @@ from preprocess.sample import MediaSource, MediaStamp
 
 SCHEME = "inline:"
 MOST_BYTES = 1 << 26  # of the text of a medium
-_LEAST_CHARACTERS = 64  # of a bare text; anything that is a medium has more
+LEAST_CHARACTERS = 64  # of a bare text; anything that is a medium has more
 _HEAD = re.compile(r"data:[^,\s]{0,200};base64,", re.IGNORECASE)
 # How JPEG, PNG, GIF, WebP (AVI), BMP, TIFF, Matroska and MP4 files begin in base64.
 _STARTS = r"/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk[0-3]|SUkqA|TU0AK|GkXfo|AAAA[A-Za-z0-9+/]{2}Z0eX"
 _BARE = re.compile(rf"(?:{_STARTS})[A-Za-z0-9+/\s]*={{0,2}}\s*")
-_ANYWHERE = re.compile(rf';base64,|["\s,](?:{_STARTS})')
-_ANYWHERE_IN_BYTES = re.compile(_ANYWHERE.pattern.encode())
+MARK = ";base64,"  # which is in every data: URI that is read
 _UNESCAPED = re.compile(rb"\\+[nrt]|[\\\s]")  # what is no part of the base64: line ends, and escapes in JSON
 
 
@@ -52,20 +51,16 @@ class InlineMedium:
         return MediaSource(path=f"{SCHEME}{self.path}", row=self.offset, column=self.sha256, item=self.num_bytes)
 
 
-def may_hold_media(written: str | bytes, start: int = 0, end: int | None = None) -> bool:
-    """Whether what stands there in an annotation file may hold media as text."""
-    end = len(written) if end is None else end
-    if isinstance(written, bytes):
-        return _ANYWHERE_IN_BYTES.search(written, start, end) is not None
-    return _ANYWHERE.search(written, start, end) is not None
-
-
 def payload_of(text: str) -> str | None:
     """What of a text is a medium in base64, if it is one."""
     if (head := _HEAD.match(text)) is not None:
         return text[head.end() :]
-    is_bare = len(text) >= _LEAST_CHARACTERS and _BARE.fullmatch(text[:_LEAST_CHARACTERS]) is not None
-    return text if is_bare and _BARE.fullmatch(text) is not None else None
+    return text if is_bare(text) and _BARE.fullmatch(text) is not None else None
+
+
+def is_bare(text: str) -> bool:
+    """Whether a text begins as a medium in base64 does that stands for itself."""
+    return len(text) >= LEAST_CHARACTERS and _BARE.fullmatch(text[:LEAST_CHARACTERS]) is not None
 
 
 def place_in(raw: bytes, payload: str, path: str, offset: int) -> InlineMedium:

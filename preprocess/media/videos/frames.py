@@ -12,6 +12,7 @@ from preprocess.media.frame_lists import frames_of, is_list, list_of
 from preprocess.media.images import measure_picture, read_picture
 from preprocess.media.pictures.rules import PictureRules
 from preprocess.media.store import describe, naming, reject_of
+from preprocess.media.videos.containers import check_frame_pixels
 from preprocess.media.videos.upright import Frame
 from preprocess.media.videos.video import Decoder, Times, VideoHeader, decode_frames, probe_video
 from preprocess.sample import MeasuredVideo, MediaSource
@@ -26,6 +27,7 @@ def probe(
     frames = frames_of(source)
     with naming(source):
         (height, width, _), _ = measure_picture(frames[0], rules=rules)
+        check_frame_pixels(height, width)
     return VideoHeader(num_frames=len(frames), fps=fps, height=height, width=width)
 
 

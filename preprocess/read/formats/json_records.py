@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from preprocess.errors import AnnotationError, Reason, SampleError
-from preprocess.media.values.inline import may_hold_media
-from preprocess.read.formats.inline_media import with_places
+from preprocess.media.values.inline import MARK
+from preprocess.read.formats.inline_media import holds_bare, with_places
 from preprocess.read.index import RECORDS_APART, AnnotationIndex, Checkpoints
 
 _BOM = "\ufeff"
@@ -160,7 +160,7 @@ class _Window:
 
     def with_places(self, value: Any, path: Path) -> Any:
         """The value that came last, with places for the media that stand in it."""
-        if not may_hold_media(self._text, self._value_start, self._position):
+        if self._text.find(MARK, self._value_start, self._position) < 0 and not holds_bare(value):
             return value
         return with_places(value, self._text[self._value_start : self._position].encode(), path, self.value_offset())
 

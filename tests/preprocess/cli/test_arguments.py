@@ -121,6 +121,21 @@ def test_a_renamed_flag_works_and_a_note_says_its_name(flag: str) -> None:
     assert line.startswith(note)
 
 
+@pytest.mark.parametrize(
+    ("flag", "of_all", "of_each"),
+    [
+        ("video_max_pixels", "video_total_pixels", "video_max_frame_pixels"),
+        ("video_min_pixels", "video_min_total_pixels", "video_min_frame_pixels"),
+    ],
+)
+def test_limits_of_the_newer_scripts_are_told_apart(flag: str, of_all: str, of_each: str, tmp_path: Path) -> None:
+    expected = (
+        f": say --{of_all} for all frames together, as Qwen3-VL's processor counts, or --{of_each} for each of them"
+    )
+    assert refusal(*REQUIRED, f"--{flag}=784") == f"--{flag} 784{expected}"
+    assert of_all in refusal(*REQUIRED, "--config", write(tmp_path, f"{flag}: 784\n"))
+
+
 @pytest.mark.parametrize("flag", REFUSED)
 def test_a_flag_about_training_is_refused_with_where_it_went(flag: str) -> None:
     words = [f"--{flag}", REFUSED[flag]] if REFUSED[flag] else [f"--{flag}"]
@@ -404,14 +419,14 @@ def test_the_demo_configuration_is_read(demo: Demo) -> None:
     assert {field.name for field in fields(EncodingConfig)} < {field.name for field in fields(config)}
 
 
-def test_registries_are_several_words_several_flags_or_a_list_in_a_file(tmp_path: Path) -> None:
+def test_registries_are_several_words_or_a_list_in_a_file(tmp_path: Path) -> None:
     rest = [word for word in REQUIRED if not word.startswith("--datasets")]
     file = tmp_path / "run.yaml"
     file.write_text("datasets: [a.yaml, sub/b.py]")
     in_file = (tmp_path / "a.yaml", tmp_path / "sub" / "b.py")
     for words, expected in (
         (["--datasets", "a.yaml", "b.yaml"], (Path("a.yaml"), Path("b.yaml"))),
-        (["--datasets=a.yaml", "--datasets", "b.yaml"], (Path("a.yaml"), Path("b.yaml"))),
+        (["--datasets=a.yaml", "--datasets", "b.yaml"], (Path("b.yaml"),)),
         ([f"--config={file}"], in_file),
         ([f"--config={file}", "--datasets=c.yaml"], (Path("c.yaml"),)),
     ):

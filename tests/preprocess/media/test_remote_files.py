@@ -128,6 +128,7 @@ def test_a_url_that_can_not_be_read_is_refused_before_the_run(
     workshop: Workshop, memory: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "data_path memory://bucket/none is not an existing folder" in refused(workshop, "memory://bucket/none")
+    assert "archives are read on this machine: download it" in refused(workshop, "memory://bucket/x.tar.gz")
     assert "https:// is not read; download it first" in refused(workshop, "https://host/x")
     assert "say the path without file://" in refused(workshop, "file:///tmp")
     assert "no kind of address that fsspec knows" in refused(workshop, "sthree://bucket/x")

@@ -139,7 +139,7 @@ def test_what_it_costs_is_said_where_it_is_much(tmp_path: Path, monkeypatch: pyt
     assert row_groups.cost_line("d", [compressed], used) is None
     monkeypatch.setattr(row_groups, "_WORTH_SAYING_BYTES", 1000)
     line = row_groups.cost_line("d", [compressed, compressed], used)
-    assert line is not None and line.startswith("d: its Parquet files (0.0 GB)") and "1,100 GB" in line
+    assert line is not None and line.startswith("d: its Parquet files (") and "may hold 1.0 TiB" in line
     assert row_groups.cost_line("d", [plain], used) is None
     small = cache.MediaCache(folder=tmp_path / "cache", most_bytes=1000)
     assert "too little for all" in str(row_groups.cost_line("d", [compressed], small))
@@ -153,7 +153,10 @@ def test_shards_are_the_same_with_and_without_room(workshop: Workshop) -> None:
     assert kept.code == without.code == 0 and len(kept.keys) == 6
     assert published(kept.folder) == published(without.folder)
     assert num_bytes(workshop.root / "kept.media") and not num_bytes(workshop.root / "without.media")
-    assert f"{workshop.root}/kept.media holds 0.0 GB of media that were compressed; it may be removed" in kept.out
+    assert (
+        f"{workshop.root}/kept.media holds " in kept.out
+        and " of media that were compressed; it may be removed" in kept.out
+    )
     assert "may be removed" not in without.out
 
 

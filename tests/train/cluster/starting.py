@@ -43,8 +43,18 @@ def start_launcher(
 
 
 def run_launcher(
-    nproc: int, folder: Path, command: Sequence[str], scheduler: Sequence[str] | None = SLEEPING, **variables: str
+    nproc: int,
+    folder: Path,
+    command: Sequence[str],
+    scheduler: Sequence[str] | None = SLEEPING,
+    *,
+    most_seconds: float = 300,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     process = start_launcher(nproc, folder, command, scheduler, **variables)
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=most_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the ranks end with it
+        raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from preprocess.arithmetic.geometry import PixelLimits
 from preprocess.errors import Reason, SampleError
 from preprocess.media.images import encode_image, measure_image
+from preprocess.media.pictures import png_chunks
 from preprocess.media.pictures.opening import open_image
 from preprocess.media.pictures.rules import PictureRules
 from preprocess.media.pictures.upright import decode, upright_header
@@ -59,6 +60,7 @@ BROKEN_FIELDS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
 @pytest.mark.parametrize("field", BROKEN_FIELDS)
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_broken_fields_beside_the_orientation_do_not_matter(
@@ -118,6 +120,19 @@ def test_metadata_of_any_size_is_skipped(text: str, is_behind: bool, tmp_path: P
         with pytest.raises((ValueError, SyntaxError, OSError)):
             Image.open(odd).load()
     assert np.array_equal(patches_of(odd, constants), patches_of(plain, constants))
+
+
+def test_a_png_of_many_texts_takes_little_memory(
+    tmp_path: Path, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(png_chunks, "_MOST_RANGES", 3)
+    plain = write(tmp_path / "plain.png", photo()).read_bytes()
+    few, many = tmp_path / "few.png", tmp_path / "many.png"
+    few.write_bytes(plain[:33] + 1000 * TEXTS["a compressed text"] + plain[33:])  # one after another: one gap
+    many.write_bytes(plain[:33] + 4 * (TEXTS["a profile"] + chunk(b"pHYs", bytes(9))) + plain[33:])
+    assert len(patches_of(few, constants))
+    with pytest.raises(SampleError):  # by Pillow, of the fourth
+        patches_of(many, constants)
 
 
 @pytest.mark.parametrize("is_behind", [False, True])

@@ -107,6 +107,21 @@ def test_media_in_csv_are_placed(tmp_path: Path) -> None:
     assert second == {"text": None, "image": "b.png", "messages": None}
 
 
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"image": TEXTS[PNG]}, {"image": PNG}),
+        ({"images": ["a.png", TEXTS[JPEG]]}, {"images": ["a.png", JPEG]}),
+        ([{"n": "0"}, {"image": TEXTS[JPEG]}], [{"n": "0"}, {"image": JPEG}]),
+    ],
+)
+def test_bare_base64_is_found_without_any_uri(tmp_path: Path, record: Any, expected: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    for text in (as_lines([record, {}]), escaped_slashes([record, {}]), as_array([record, {}])):
+        path.write_text(text)
+        assert contents(list(open_annotations(path))) == [expected, {}]
+
+
 def test_base64_in_lines_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     for text in (

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from preprocess.errors import Reason, SampleError
+from preprocess.media import frame_lists
 from preprocess.media.frame_lists import frames_of, is_list
 from preprocess.media.store import describe
 from preprocess.read.records import ReadRecord, read_record
@@ -156,6 +157,16 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match="'f' is a folder without pictures; name a video") as raised:
         read_in(tmp_path)
     assert raised.value.reason is Reason.MISSING_FILE
+
+
+def test_a_folder_of_too_many_files_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path / "f", ["0.png", "1.png", "2.png"])
+    monkeypatch.setattr(frame_lists, "MOST_FRAMES", 3)
+    assert len(frames_of(read_in(tmp_path).sample.videos[0])) == 3
+    monkeypatch.setattr(frame_lists, "MOST_FRAMES", 2)
+    with pytest.raises(SampleError, match="'f' is a folder of more than 2 files") as raised:
+        read_in(tmp_path)
+    assert raised.value.reason is Reason.UNSUPPORTED
 
 
 def test_a_folder_behind_a_link_is_refused_where_links_are(tmp_path: Path) -> None:
