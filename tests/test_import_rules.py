@@ -47,7 +47,7 @@ WINGS = {
         __main__
         loop
         run
-        building
+        building  graph_cache
         inputs  cli
         doctor  preflight
         checkpoints

@@ -20,7 +20,8 @@ from train.stop import StopRequest
 from train.terminal import log, prepare_streams, say
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], *, is_process: bool = False) -> int:
+    """`is_process`: nothing else runs in this process."""
     merges, launches, looks_ahead, examines = (
         argv[:1] == [name] for name in ("merge", "launch", "preflight", "doctor")
     )
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if launches:
             end = launch_command.run(argv[1:], say)
-            return end if isinstance(end, int) else main(end)
+            return end if isinstance(end, int) else main(end, is_process=is_process)
         if examines:
             end_or_device = doctor_command.run(argv[1:], say)
             return end_or_device if isinstance(end_or_device, int) else _examine(end_or_device)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         with StopRequest(second_ends=not has_launcher) as stop:
             from train.loop import train  # loads MindSpore, which takes seconds: wrong flags get their answer first
 
-            train(arguments, inputs, log, stop)
+            train(arguments, inputs, log, stop, keeps_graphs=is_process)
         say_done()
     except TrainError as error:
         say(f"{error.kind}: {error}")
@@ -105,7 +106,7 @@ def _examine(device: str) -> int:
 def run() -> int:
     """The command vl-train."""
     prepare_streams()
-    return main(sys.argv[1:])
+    return main(sys.argv[1:], is_process=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ OPTIMIZER = "adamw_mindspore"
 DEVICES = ("auto", "Ascend", "CPU")
 STAGES = (0, 1, 2, 3)  # `train.steps.zero`
 CHECKPOINT_WRITERS = ("shared", "gather")  # `train.checkpoints.writers`
+JIT_LEVELS = ("O0", "O1")
 STRATEGIES = ("no", "steps", "epoch")
 REPORTERS = ("tensorboard",)  # besides metrics.jsonl and the log, which every run has
 
@@ -75,6 +76,8 @@ class TrainArguments:
     seed: int = _flag(42, "order of the packs, start of the adapters")
     logging_steps: int = _flag(1, "steps between two lines of the log")
     disable_tqdm: bool = _flag(False, "log lines instead of a progress bar on a terminal")
+    deterministic: bool = _flag(True, "the same run gives the same bits; False: operators may add in any order, faster")
+    jit_level: str = _flag(JIT_LEVELS[0], f"of MindSpore's compiler: {', '.join(JIT_LEVELS)}, which fuses operators")
     log_samples: bool = _flag(False, "name the samples of every step in OUTPUT_DIR/samples.jsonl")
     profile_steps: str | None = _flag(None, "A-B: write MindSpore's profile of these steps to OUTPUT_DIR/profile")
     report_to: str = _flag("none", "none, tensorboard or all: event files in OUTPUT_DIR/runs")
@@ -147,6 +150,7 @@ class TrainArguments:
         self._require(self.seed >= 0, "seed", "must not be negative")
         self._require_known("lr_scheduler_type", SCHEDULES)
         self._require_known("device", DEVICES)
+        self._require_known("jit_level", JIT_LEVELS)
         self._require_known("save_strategy", STRATEGIES)
         self._require_known("checkpoint_writer", CHECKPOINT_WRITERS)
         self._require_known("eval_strategy", STRATEGIES)

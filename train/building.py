@@ -23,6 +23,8 @@ from train.preflight.memory import lowest_stage
 from train.preflight.report import table
 from train.steps.groups import freeze
 
+_deterministic: list[bool] = []  # what this process was told: MindSpore takes it once
+
 
 def choose_device(wanted: str) -> str:
     """Make `wanted` MindSpore's device. Its own choice (auto) is Ascend where its libraries load, CPU elsewhere."""
@@ -33,6 +35,15 @@ def choose_device(wanted: str) -> str:
     if device != found:
         ms.set_device(device)
     return device
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Whether operators and collectives give the same bits each time. To be called before ranks are connected."""
+    if not _deterministic:
+        ms.set_deterministic(wanted)
+        _deterministic.append(wanted)
+    elif _deterministic != [wanted]:
+        raise UsageError(f"deterministic {wanted}: this process runs with {not wanted} already; start another one")
 
 
 def choose_stage(arguments: TrainArguments, inputs: Inputs, world: World) -> tuple[int, str]:

@@ -11,11 +11,12 @@ import math
 
 from shards.batch import BatchShape
 from train.arguments import TrainArguments
-from train.building import build, choose_device, choose_stage, require_one_start
+from train.building import build, choose_device, choose_stage, require_one_start, set_deterministic
 from train.checkpoints.folder import remove_left_behind
 from train.checkpoints.saving import describe_failure
 from train.cluster.world import World, connect
 from train.errors import TrainingFailed, UsageError
+from train.graph_cache import cache_folder
 from train.inputs import Inputs
 from train.models import sizes_in
 from train.models.attention import uses_flash_attention
@@ -24,17 +25,22 @@ from train.models.trained import TrainedModel
 from train.preflight.report import report, segments_flaw
 from train.reports.reporting import Log, Reporting
 from train.run import Run, write_run_state
+from train.steps.graphs import set_jit_level
 from train.steps.zero import SHARED
 from train.stop import StopRequest
 
 
-def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest) -> None:
+def train(
+    arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest, *, keeps_graphs: bool = False
+) -> None:
     """Train and write output_dir. `inputs` are those of `train.inputs.open_inputs`, with something left to do.
 
     Raises UsageError before anything is written, TrainingFailed after. Once `stop` is set, the step at hand is finished
-    and saved, and the function returns.
+    and saved, and the function returns. `keeps_graphs`: for a process that compiles nothing before (`graph_cache`).
     """
     device = choose_device(arguments.device)
+    set_deterministic(arguments.deterministic)
+    set_jit_level(arguments.jit_level)
     world = connect()
     order, start = inputs.order, inputs.start
     precision = choose_precision(bf16=arguments.bf16, device=device)
@@ -59,7 +65,10 @@ def train(arguments: TrainArguments, inputs: Inputs, log: Log, stop: StopRequest
             reporting.say("gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
         if start.checkpoint:
             reporting.say(f"going on after step {start.step}, from {start.checkpoint.folder}")
-        run = Run(arguments, inputs, model, adapters, reporting, world, stage)
+        if not arguments.deterministic:
+            reporting.say("deterministic False: a run that goes on, or is made again, differs in the last bits")
+        graphs = cache_folder(arguments, inputs, world, stage) if keeps_graphs else None
+        run = Run(arguments, inputs, model, adapters, reporting, world, stage, graphs)
         try:
             if run.make_steps(stop):
                 run.finish()

@@ -36,6 +36,7 @@ from train.reports.reporting import Reporting
 from train.steps.dealing import Dealing
 from train.steps.due import epoch_after, is_due
 from train.steps.evaluate import Evaluation
+from train.steps.graphs import keeping_graphs
 from train.steps.groups import describe, group_parameters, indices_of
 from train.steps.optimizer import AccumulateGradients, AdamW
 from train.steps.peaks import peak_flops
@@ -63,8 +64,11 @@ class Run:
         reporting: Reporting,
         world: World,
         zero_stage: int,
+        graphs: Path | None = None,
     ) -> None:
+        """`graphs`: the folder in which those of this run are kept."""
         self.world = world
+        self._graphs = graphs
         self.arguments = arguments
         self.inputs = inputs
         self.order = inputs.order
@@ -78,6 +82,8 @@ class Run:
         self.groups = [group for group in groups if group.trained]
         is_alone = world.size == 1
         self.accumulate = AccumulateGradients(model) if is_alone else AccumulateOnRanks(model, world, zero_stage)
+        if adapters is not None:
+            self.accumulate.reads(adapters.state)
         parameters = model.trainable_params()
         self.optimizer = AdamW(
             parameters,
@@ -91,6 +97,8 @@ class Run:
         if not is_alone:
             reporting.say(f"model state: {sum(4 * each.size for each in held):,} bytes in this process")
         self.evaluation = Evaluation(model, inputs.eval_shards, world) if inputs.eval_shards else None
+        if self.evaluation and adapters is not None:
+            self.evaluation.forward.reads(adapters.state)
         self.writer = choose_writer(arguments.checkpoint_writer, world)
         checkpoint = inputs.start.checkpoint
         self.saver = Saver(
@@ -164,10 +172,13 @@ class Run:
         self.reporting.say(f"saved {output_dir} in {time.perf_counter() - begin:.1f} s")
 
     def _compile_and_restore(self) -> None:
-        seconds = compile_graphs(self.accumulate, self.optimizer, self._empty_batch())
-        if self.evaluation:
-            seconds += self.evaluation.compile()
-        self.reporting.say(f"compiled in {seconds:.1f} s")
+        is_kept = self._graphs is not None and any(self._graphs.rglob("*.mindir"))
+        with keeping_graphs(self._graphs):
+            seconds = compile_graphs(self.accumulate, self.optimizer, self._empty_batch())
+            if self.evaluation:
+                seconds += self.evaluation.compile()
+        where = f", from {self._graphs}" if is_kept else ""
+        self.reporting.say(f"compiled in {seconds:.1f} s{where}")
         if checkpoint := self.inputs.start.checkpoint:
             restore_optimizer(self.optimizer, checkpoint.folder, step=checkpoint.state.step)
 

@@ -21,6 +21,7 @@ from preprocess.media.places import archives_of_places
 from preprocess.read.annotation_files import annotation_files
 from preprocess.read.annotations import open_all
 from preprocess.read.dataset_use import choose_datasets
+from preprocess.read.formats.inline_media import with_places
 from preprocess.read.registry import Dataset, read_registries
 from preprocess.report.trial import TrialJob
 from shards.errors import FlagError
@@ -119,7 +120,8 @@ def _named(what: str, config: RunConfig) -> tuple[Dataset, int, int | None]:
 
 def _read_file(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        raw = path.read_bytes()
+        return with_places(json.loads(raw.decode("utf-8-sig")), raw, path, 0)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"try {path}: not a JSON record: {error}; for a dataset say its name") from None
 

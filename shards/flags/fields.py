@@ -28,7 +28,7 @@ def read_fields(
 ) -> Read:
     """The values for `owner`, a dataclass. Every setting must be right, also one that a later one outdoes.
 
-    A field that takes several values has those of a file, or of the command line, together; one alone stays alone.
+    A field that takes several values has those of one list, or of the words after one flag; one alone stays alone.
 
     Raises FlagError of one line; a name that is not known gets the nearest one, or is sent to the help of `program`.
     """
@@ -43,7 +43,10 @@ def read_fields(
             raise FlagError(_unknown(resolved, [*kinds, *elsewhere, CONFIG], program))
         if resolved is not None and item_of(kinds[resolved.flag]) is not None:
             before = several.get(resolved.flag, [])
-            several[resolved.flag] = [*(each for each in before if each.file == resolved.file), resolved]
+            several[resolved.flag] = [
+                *(each for each in before if (each.file, each.word) == (resolved.file, resolved.word)),
+                resolved,
+            ]
         elif resolved is not None:
             values[resolved.flag] = convert(resolved, kinds[resolved.flag])
     for flag, given in several.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Setting:
     flag: str  # its words are joined by underscores, however it was written
     value: Any  # text; None for a flag that stands alone; a list or a mapping, which no field takes, in a file
     file: str = ""  # "": it stands on the command line
+    word: int = field(default=0, compare=False)  # of the command line, which word its flag is
 
     @property
     def name(self) -> str:
@@ -57,7 +58,7 @@ def split_flags(words: Sequence[str], lists: Collection[str] = ()) -> Iterator[S
     """
     position = 0
     while position < len(words):
-        word = words[position]
+        word, number = words[position], position
         position += 1
         if not word.startswith("--") or word == "--":
             is_file = word.lower().endswith((".yaml", ".yml"))
@@ -69,7 +70,7 @@ def split_flags(words: Sequence[str], lists: Collection[str] = ()) -> Iterator[S
         while position < len(words) and not words[position].startswith("--") and (flag in lists or not values):
             values.append(words[position])
             position += 1
-        yield from (Setting(flag=flag, value=each) for each in values or (None,))
+        yield from (Setting(flag=flag, value=each, word=number) for each in values or (None,))
 
 
 def convert(setting: Setting, kind: Any) -> Any:

@@ -157,6 +157,8 @@ def test_faults_of_frames_are_rejects_that_name_the_frame(workshop: Workshop) ->
         (2, "undecodable"),
         (3, "no_frames_or_rate"),
     ]
+    # Another size is seen in headers, while planning; missing pixels only where they are decoded.
+    assert outcome.plan.rejects == {"d": {"missing_file": 1, "no_frames_or_rate": 1, "undecodable": 1}}
     said = [each["detail"] for each in outcome.rejects]
     assert "g/1.jpg is 56x56 pixels, the first frame 112x84; frames of a video are of one size" in said[0]
     assert "gone.jpg" in said[1] and "cut.jpg" in said[2]

@@ -143,6 +143,8 @@ def test_the_list_holds_every_flag_that_is_not_our_own() -> None:
         "device",
         "checkpoint_writer",
         "check_replicas",
+        "deterministic",
+        "jit_level",
         "log_samples",
         "profile_steps",
         "datasets",

@@ -134,6 +134,11 @@ class Adapters:
     def parameters(self) -> list[ms.Parameter]:
         return [each for adapter in self.modules.values() for each in (adapter.lora_A, adapter.lora_B)]
 
+    @property
+    def state(self) -> tuple[ms.Parameter, ...]:
+        """What graphs read that belongs to no module."""
+        return (self.dropout.state,) if self.dropout else ()
+
     def seeded(self, accumulate: Callable[..., ms.Tensor], positions: Iterable[int]) -> Callable[..., ms.Tensor]:
         """`accumulate(*batch)` with dropout on, for the packs at these positions of the run, one a call."""
         if self.dropout is None:

@@ -8,7 +8,7 @@ a run that was stopped before a checkpoint     the run starts again at step 0
 anything else                                  an error
 
 A run goes on only with the shards, the model and the arguments that it began with, but for those that may differ
-(`trainer_state._MAY_DIFFER`). A length that changed is allowed: the learning rates of the steps to come are those of a
+(`trainer_state.MAY_DIFFER`). A length that changed is allowed: the learning rates of the steps to come are those of a
 run of the new length.
 """
 

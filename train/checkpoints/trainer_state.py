@@ -33,13 +33,13 @@ _SAMPLE_BYTES = 1 << 20
 
 # What may differ between a run and its continuation: places, what is shown and kept, what is computed twice, and the
 # length of the run.
-_MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
-_MAY_DIFFER |= {"gradient_checkpointing"}
-_MAY_DIFFER |= {"log_samples", "profile_steps"}
-_MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
-_MAY_DIFFER |= {"checkpoint_writer", "check_replicas"}
-_MAY_DIFFER |= {"zero_stage", "deepspeed", "device_memory"}
-_MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
+MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
+MAY_DIFFER |= {"gradient_checkpointing"}
+MAY_DIFFER |= {"log_samples", "profile_steps", "jit_level", "deterministic"}
+MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
+MAY_DIFFER |= {"checkpoint_writer", "check_replicas"}
+MAY_DIFFER |= {"zero_stage", "deepspeed", "device_memory"}
+MAY_DIFFER |= {"eval_shards", "eval_strategy", "eval_steps", "num_train_epochs", "max_steps"}
 # Only their product counts.
 _PACKS_PER_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
@@ -205,7 +205,7 @@ def hash_model(folder: Path) -> str:
 
 
 def _determining(identity: RunIdentity) -> dict[str, Any]:
-    kept = {name: value for name, value in identity.arguments.items() if name not in (*_MAY_DIFFER, *_PACKS_PER_STEP)}
+    kept = {name: value for name, value in identity.arguments.items() if name not in (*MAY_DIFFER, *_PACKS_PER_STEP)}
     return {**kept, " * ".join(_PACKS_PER_STEP) + " * ranks": identity.packs_per_step}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import mindspore as ms
 import numpy as np
@@ -21,6 +21,7 @@ from shards.segments import dataset_of
 from train.cluster.world import World
 from train.models.trained import TrainedModel
 from train.reports.metrics import DatasetLoss, EvaluationResult
+from train.steps.graphs import Graph, compiled
 from train.steps.step import MicroBatch, micro_batches_of, to_device
 from train.steps.stream import ReadAhead
 from train.stop import StopRequest
@@ -40,7 +41,7 @@ class Evaluation:
         self._world = world
         self._work_of = model.work_of
         self._shape = BatchShape.of(shards.manifest)
-        self._losses_of_batch = _compile_forward(model)
+        self.forward = Forward(model)
         names = list(shards.manifest.datasets)
         self._datasets = names if len(names) > 1 else []
 
@@ -82,7 +83,7 @@ class Evaluation:
         return make_batch(None, self._shape, self.shards.manifest.model)
 
     def _losses(self, batch: Batch) -> npt.NDArray[np.float32]:
-        losses: npt.NDArray[np.float32] = self._losses_of_batch(*to_device(batch)).asnumpy()
+        losses: npt.NDArray[np.float32] = self.forward(*to_device(batch)).asnumpy()
         return losses
 
 
@@ -107,9 +108,12 @@ def sums_of(
     return sums
 
 
-def _compile_forward(model: TrainedModel) -> Callable[..., ms.Tensor]:
-    @ms.jit
-    def losses(*batch: ms.Tensor) -> ms.Tensor:
-        return model.losses(*batch)
+class Forward(Graph):
+    def __init__(self, model: TrainedModel) -> None:
+        super().__init__()
+        self.reads(model.get_parameters())
+        self.losses = model.losses
 
-    return losses
+    @compiled
+    def construct(self, *batch: ms.Tensor) -> ms.Tensor:
+        return self.losses(*batch)

@@ -18,11 +18,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mindspore as ms
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, ops
 
 from train.models.trained import TrainedModel
+from train.steps.graphs import Graph, compiled
 from train.steps.groups import is_decayed
 
 # As the kernel sees them: corrections made of 0.999 for moments made of float32(0.999) would be off by 1.3e-5.
@@ -89,16 +89,17 @@ def zero_at_run_time(scale: Tensor) -> Tensor:
     return ops.minimum(scale * scale, 0.0)
 
 
-class AccumulateGradients(nn.Cell):
+class AccumulateGradients(Graph):
     """`accumulate(*batch)` returns the model's loss (a sum over tokens) and adds its gradients to `sums`."""
 
     def __init__(self, model: TrainedModel) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
+        self.reads(model.get_parameters())
         self.sums = zeros_like_parameters(model.trainable_params(), "gradient_sum")
         self.for_each = ops.HyperMap()
         self.loss_and_gradients = model.loss_and_gradients()
 
-    @ms.jit
+    @compiled
     def construct(self, *batch: Tensor) -> Tensor:
         loss_sum, gradients = self.loss_and_gradients(*batch)
         self.for_each(add_to, self.sums, gradients)
@@ -161,7 +162,7 @@ class AdamW:
         return float(norm.asnumpy())
 
 
-class Update(nn.Cell):
+class Update(Graph):
     def __init__(
         self,
         parameters: ParameterTuple,
@@ -170,7 +171,7 @@ class Update(nn.Cell):
         decayed: tuple[bool, ...],
         max_grad_norm: float,
     ) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.weights = parameters
         self.sums = gradient_sums
         self.exp_avg = zeros_like_parameters(parameters, "exp_avg")
@@ -180,7 +181,7 @@ class Update(nn.Cell):
         self.max_grad_norm = max_grad_norm
         self.for_each = ops.HyperMap()
 
-    @ms.jit
+    @compiled
     def construct(self, scale: Tensor, epsilon: Tensor, *step_sizes_and_kept: Tensor) -> Tensor:
         # One tensor each, since a tuple passed to a graph is a constant, and a new one would compile it again.
         num_groups = len(step_sizes_and_kept) // 2

@@ -22,11 +22,12 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, ops
 
 from train.cluster.collectives import all_gather, all_reduce, reduce_scatter
 from train.cluster.world import World
 from train.models.trained import TrainedModel
+from train.steps.graphs import Graph, compiled
 from train.steps.optimizer import (
     BETA1,
     BETA2,
@@ -180,11 +181,12 @@ def _update_my_part(
     return True
 
 
-class AccumulateOnRanks(nn.Cell):
+class AccumulateOnRanks(Graph):
     """`AccumulateGradients` of a rank; `sums` hold what its stage keeps."""
 
     def __init__(self, model: TrainedModel, world: World, zero_stage: int) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
+        self.reads(model.get_parameters())
         parameters = model.trainable_params()
         self.sums = zeros_for(parameters, world, "gradient_sum", in_parts=zero_stage >= 2)
         self.shared, self.small = _indices(parameters)
@@ -197,7 +199,7 @@ class AccumulateOnRanks(nn.Cell):
         self.for_each = ops.HyperMap()
         self.loss_and_gradients = model.loss_and_gradients()
 
-    @ms.jit
+    @compiled
     def construct(self, *batch: Tensor) -> Tensor:
         loss_sum, gradients = self.loss_and_gradients(*batch)
         shared = self.for_each(ops.partial(_at, gradients), self.shared)
@@ -209,7 +211,7 @@ class AccumulateOnRanks(nn.Cell):
         return loss_sum
 
 
-class UpdateOnRanks(nn.Cell):
+class UpdateOnRanks(Graph):
     """The update of a rank. Its arguments are those of `train.steps.optimizer.Update`; give `world` and stage first."""
 
     def __init__(
@@ -222,7 +224,7 @@ class UpdateOnRanks(nn.Cell):
         decayed: tuple[bool, ...],
         max_grad_norm: float,
     ) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.exp_avg = zeros_for(parameters, world, "exp_avg", in_parts=zero_stage >= 1)
         self.exp_avg_sq = zeros_for(parameters, world, "exp_avg_sq", in_parts=zero_stage >= 1)
         shared, small = _indices(parameters)
@@ -246,7 +248,7 @@ class UpdateOnRanks(nn.Cell):
         self.all_reduce, self.gather, self.scatter = all_reduce(world), all_gather(world), reduce_scatter(world)
         self.for_each = ops.HyperMap()
 
-    @ms.jit
+    @compiled
     def construct(self, scale: Tensor, epsilon: Tensor, *step_sizes_and_kept: Tensor) -> Tensor:
         num_groups = len(step_sizes_and_kept) // 2
         step_sizes, kept = step_sizes_and_kept[:num_groups], step_sizes_and_kept[num_groups:]

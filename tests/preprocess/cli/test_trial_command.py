@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_a_file_with_one_record_needs_nothing_but_a_model(workshop: Workshop) ->
     outcome = workshop.command("try", str(path), "--model", str(workshop.model))
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("record:0\n")
+
+
+def test_a_medium_in_base64_is_shown_from_the_file_and_of_several_files(workshop: Workshop) -> None:
+    content = base64.b64encode((workshop.media / workshop.image()).read_bytes()).decode()
+    record = talk("<image>", image=f"data:image/png;base64,{content}")
+    file = workshop.root / "one.json"
+    file.write_text(json.dumps(record))
+    for name in ("a", "b"):
+        (workshop.root / f"{name}.jsonl").write_text(json.dumps(record if name == "b" else talk()))
+    workshop.register("d", workshop.root / "?.jsonl")
+    for what in (str(file), "d:1"):
+        outcome = tried(workshop, what)
+        assert outcome.code == 0, outcome.out
+        assert "(base64 at byte " in outcome.out
 
 
 def test_a_file_is_read_as_a_record_of_a_dataset_that_is_named(workshop: Workshop) -> None:

@@ -22,7 +22,7 @@ from tests.train.golden_case import (
     shape_for,
 )
 from train.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from train.adapters.lora import AdapterDropout, Adapters, initial_a
+from train.adapters.lora import AdapterDropout, Adapters, add_adapters, initial_a
 from train.errors import UsageError, WeightsError
 from train.models.qwen2_5_vl import NAMES
 from train.steps.optimizer import AccumulateGradients
@@ -250,3 +250,18 @@ def test_an_adapter_of_another_base_is_refused_and_changes_nothing() -> None:
 
 def assert_untrained(adapters: Adapters) -> None:
     assert not any(adapter.lora_B.asnumpy().any() for adapter in adapters.modules.values())
+
+
+@pytest.mark.parametrize(("device", "kind"), [("CPU", "a hash"), ("Ascend", "DropoutGenMaskExt")])
+def test_the_log_says_where_masks_come_from(device: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.adapters.lora.ms.get_context", lambda name: device)
+    model = build_golden_model()
+    dropping = add_adapters(model, "q_proj", base_model="m", r=2, alpha=4, dropout=0.5, seed=0)
+    assert f"dropout 0.5 (masks by {kind})" in dropping.to_line()
+    assert dropping.dropout.has_generator == (device == "Ascend")
+
+
+def test_without_dropout_there_is_no_mask_to_tell_of() -> None:
+    adapters = add_adapters(build_golden_model(), "q_proj", base_model="m", r=2, alpha=4, dropout=0.0, seed=0)
+    assert "masks" not in adapters.to_line()
+    assert adapters.state == ()
