@@ -161,7 +161,7 @@ def test_the_fingerprint_is_of_what_determines_the_bytes_and_nothing_else(worksh
         "max_pixels": 28 * 28 * 30,
         "base_interval": 1.0,
         "supervise_newline": False,
-        "video_decoder": "pyav",
+        "video_decoder": "decord",
         "dataset_use": "d%50",
         "shard_bytes": 12345,
     }
