@@ -7,6 +7,7 @@ FOLDER/task.json says what every sample is of, in the words of the annotations; 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -124,6 +125,8 @@ def find_oracle(given: Path | None) -> Path:
 
 def run_reference(folder: Path, oracle: Path) -> None:
     """Fills `folder`/reference. Raises FatalError."""
-    done = subprocess.run([oracle, REFERENCE, folder], check=False)
+    # Neither our packages nor our rules for finding some hold there.
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    done = subprocess.run([oracle, REFERENCE, folder], check=False, env=environment)
     if done.returncode:
         raise FatalError(f"{oracle} {REFERENCE} ended with exit code {done.returncode}; it says why above")

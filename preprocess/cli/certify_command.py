@@ -62,9 +62,9 @@ def parse_certify(words: Sequence[str], note: Note) -> CertifyArguments:
     """Raises ConfigError in one line."""
     try:
         settings = read_settings(words, LISTS)
-        own = {setting.flag: setting for setting in settings if setting.flag in _OWN and not setting.file}
-        config = config_of([setting for setting in settings if own.get(setting.flag) is not setting], note)
-        values = {name: convert(setting, _OWN[name]) for name, setting in own.items()}
+        own = [setting for setting in settings if setting.flag in _OWN and not setting.file]
+        config = config_of([setting for setting in settings if setting not in own], note)
+        values = {setting.flag: convert(setting, _OWN[setting.flag]) for setting in own}
     except FlagError as error:
         raise ConfigError(str(error)) from None
     arguments = CertifyArguments(config=config, **values)
