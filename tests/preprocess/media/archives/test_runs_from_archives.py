@@ -167,6 +167,15 @@ def test_an_archive_beside_a_missing_folder_is_named(workshop: Workshop) -> None
     assert f"beside it lies {workshop.media}/coco.zip: say that" in workshop.run(out="other").error
 
 
+def test_an_archive_of_another_name_near_a_missing_folder_is_named(workshop: Workshop) -> None:
+    (workshop.media / "laion").mkdir()
+    split(write_tar_gz(workshop.media / "laion" / "chunk.tar.gz", {"images/a.png": b""}), 2)
+    workshop.dataset([talk("<image>", image="laion/images/a.png"), talk("<image>", image="laion/b.png")])
+    missing, beside = (reject["detail"] for reject in workshop.run("--max_reject_share=1").rejects)
+    assert f"near it there is {workshop.media}/laion/chunk.tar.gz: if it is in an archive" in missing
+    assert beside.endswith("No such file or directory")
+
+
 def test_a_large_video_in_an_archive_is_not_read_whole(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(workshop.media / "clip.mp4", size=(112, 84), fps=10, num_frames=20)
     write_tar(workshop.root / "a.tar", contents_of(workshop.media))
