@@ -49,8 +49,18 @@ def test_shards_are_byte_for_byte_those_of_a_folder(workshop: Workshop, name: st
     said = outcome.err.splitlines()
     assert outcome.code == 0 and len(said) == name.endswith("gz"), said
     assert not said or f"{workshop.root}/archive.media, which may hold" in said[0]
+    assert not said or "is unpacked once: that takes less than a minute and at least" in said[0]
     assert len(outcome.keys) == 8 and not outcome.rejects
     assert published(outcome.folder) == from_folder
+
+
+def test_nothing_is_unpacked_for_annotations_that_are_not_there(workshop: Workshop) -> None:
+    write_tar_gz(workshop.root / "media.tar.gz", contents_of(workshop.media))
+    workshop.register("d", workshop.root / "gone", data_path=str(workshop.root / "media.tar.gz"))
+    outcome = workshop.run()
+    assert outcome.code == 2
+    assert "check annotation_path" in outcome.error
+    assert not (workshop.root / "out.media").exists()
 
 
 def test_places_are_tried_in_order(workshop: Workshop) -> None:
