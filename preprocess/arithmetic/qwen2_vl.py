@@ -7,38 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.arithmetic import tools
-from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, choose_frames, resized_frame, smart_resize
+from preprocess.arithmetic.qwen_vl import DEFAULT_SYSTEM, frame_size, image_size, sample_frames, spell_tools
 from preprocess.arithmetic.runs import VisualRun
-from preprocess.sample import Turn
 from shards import ModelConstants
 
-DEFAULT_SYSTEM = "You are a helpful assistant."
+__all__ = [
+    "box_sides",
+    "default_system",
+    "frame_size",
+    "frames_rows_first",
+    "image_size",
+    "sample_frames",
+    "spell_tools",
+    "temporal_positions",
+    "video_pieces",
+]
 
 
 def default_system() -> str:
     return DEFAULT_SYSTEM
-
-
-def spell_tools(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """As in Qwen2.5; the template of Qwen2-VL has nothing for tools."""
-    return tools.spell_tools(turns)
-
-
-def sample_frames(num_frames: int, fps: float, sampling: FrameSampling) -> tuple[int, ...]:
-    return choose_frames(num_frames, fps, sampling)
-
-
-def image_size(height: int, width: int, limits: PixelLimits, constants: ModelConstants) -> tuple[int, int]:
-    """Raises SampleError (aspect_ratio)."""
-    return smart_resize(height, width, constants.grid_factor, limits)
-
-
-def frame_size(
-    num_sampled: int, height: int, width: int, limits: PixelLimits, constants: ModelConstants
-) -> tuple[int, int]:
-    """Raises SampleError (aspect_ratio; unsupported where the limits are over all frames)."""
-    return resized_frame(num_sampled, height, width, limits, constants)
 
 
 def frames_rows_first() -> bool:

@@ -51,7 +51,7 @@ from shards.look.transcript import Transcriber
 
 USAGE = """usage: python -m preprocess COMMAND ...
 
-  plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing but indexes behind
+  plan --config run.yaml [flags]   measure and pack; decodes no image, leaves nothing but `media_cache` behind
        --sweep max_pixels=200704,451584 pack_length=4096,8192     compare configurations, a line each
        --rejects FILE              write what is rejected, and why, a line each
   run --config run.yaml [flags]    plan, then write the shards into output_dir
@@ -207,6 +207,9 @@ def _try(arguments: Sequence[str]) -> int:
         marks = COLOUR if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else PLAIN
         for position, trial in enumerate(trials):
             print(("\n" if position else "") + trial_text(trial, constants, transcriber, marks))
+    held = None if options.has_folder else config.media_cache_of_run.held_line()
+    if held is not None:  # in a folder that no run will look into
+        _note(held)
     return 1 if any(trial.error for trial in trials) else 0
 
 

@@ -17,7 +17,7 @@ TRAINING_FLAGS = (  # what `python -m train` knows and this command does not, be
     *("learning_rate", "mm_projector_lr", "vision_tower_lr", "optim", "weight_decay", "max_grad_norm"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "min_lr", "min_lr_rate", "warmup_ratio", "warmup_steps"),
     *("logging_steps", "disable_tqdm", "report_to", "run_name", "dataloader_num_workers"),
-    *("check_replicas", "log_samples", "profile_steps"),
+    *("check_replicas", "log_samples", "profile_steps", "deterministic", "jit_level"),
     *("save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint", "checkpoint_writer"),
     *("eval_shards", "eval_strategy", "eval_steps", "per_device_eval_batch_size"),
 )

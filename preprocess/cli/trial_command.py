@@ -31,7 +31,8 @@ from shards.flags.settings import Setting, read_settings
 TRY_USAGE = """usage: python -m preprocess try WHAT --config run.yaml [--html FILE] [flags of run]
 
 One record on its way: the form that was recognised, its media and their sizes, tokens, what is supervised, or why it is
-a reject. Writes nothing but the page, and an index of an archive that has none yet.
+a reject. Writes nothing but the page, and what a run would keep of archives: in `media_cache`, or beside output_dir,
+or else in ./try.media.
 
   WHAT          DATASET, DATASET:INDEX or DATASET:INDEX.MEMBER as in rejects.jsonl, INDEX from 0;
                 or a JSON file that holds one record: with --dataset_use NAME it is read as one of that dataset, else
@@ -47,6 +48,11 @@ class TryArguments:
     page: Path | None
     config: RunConfig
     is_given: frozenset[str]  # flags
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether archives are kept where a run will look for them."""
+        return not self.is_given.isdisjoint({"output_dir", "media_cache"})
 
 
 def parse_try(words: Sequence[str], note: Note) -> TryArguments:

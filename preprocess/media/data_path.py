@@ -54,6 +54,8 @@ def _find(where: str, place: Place) -> Place:
         return place
     if is_archive(path) and files_of(archive_of(path)):
         return Archives(pattern=path, archives=(archive_of(path),))
+    if is_archive(path) and not _PATTERN.search(path):
+        raise ConfigError(f"{where}: data_path {path}: there is no such archive, whole or in parts; fetch it")
     if _PATTERN.search(path):
         found = archives_like(path)
         if not found:

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from preprocess.errors import FatalError, Reason, SampleError
-from preprocess.media.archives.parts import archive_beside
+from preprocess.media.archives.parts import archive_beside, archive_near
 from preprocess.media.paths import resolve_path
 from preprocess.media.places import Place
 from preprocess.sample import MediaSource, MediaStamp
@@ -126,15 +126,20 @@ def _check_plain(status: os.stat_result, medium: str) -> None:
 
 
 def _archive_hint(path: str) -> str:
-    """Where a folder on the way is missing, and an archive of that name lies beside it."""
+    """Where a folder on the way is missing, and an archive lies beside it, of that name or another."""
     missing = ""
     while path != (folder := os.path.dirname(path)) and not os.path.isdir(folder):
         path = missing = folder
-    archive = _archive_beside(missing) if missing else None
-    return f"; there is {archive}: add that to data_path, or unpack it" if archive else ""
+    return _hint_for(missing) if missing else ""
 
 
-_archive_beside = lru_cache(maxsize=256)(archive_beside)  # of folders that are missing, mostly for many files
+@lru_cache(maxsize=256)  # folders that are missing are so mostly for many files
+def _hint_for(missing: str) -> str:
+    if archive := archive_beside(missing):
+        return f"; there is {archive}: add that to data_path, or unpack it"
+    if archive := archive_near(missing):
+        return f"; near it there is {archive}: if it is in an archive, data_path must name that"
+    return ""
 
 
 @cache

@@ -165,15 +165,16 @@ def open_sources(config: RunConfig, share: Share = EVERYTHING, tell: Callable[[s
     uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
     for use in uses:
         check_allowed(use.dataset.allow_tokens, loaded, constants, f"dataset {use.dataset.name!r}")
-    archives = [group for use in uses for group in archives_of_places(use.dataset.data_path)]
     use_cache(config.media_cache_of_run)
-    prepare_archives(archives, config.media_cache_of_run, share, tell)
     paths = {use.dataset.name: annotation_files(use.dataset) for use in uses}
     everything = {path: use.dataset.annotation_format for use in uses for path in paths[use.dataset.name]}
     indexes = shared_indexes(config.output_dir, everything, share) if share.of > 1 else {}
     annotations = {name: [_hash_annotations(path, indexes) for path in files] for name, files in paths.items()}
     hashed = {each.path: each for of_dataset in annotations.values() for each in of_dataset}
     tokenizer = [HashedInput.of(config.model / name) for name in tokenizer_files(config.model)]
+    # Unpacking may take hours, so it comes after what is soon found to be wrong.
+    archives = [group for use in uses for group in archives_of_places(use.dataset.data_path)]
+    prepare_archives(archives, config.media_cache_of_run, share, tell)
     inputs = {
         "config": config.determining(constants),
         "datasets": {

@@ -51,9 +51,7 @@ def _files_of(path: Path, where: str, format: AnnotationFormat) -> list[Path]:
         files = _annotations_in(path, format)
         if not files:
             inner = [each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")]
-            deeper = (
-                f"; its folders are {_some(inner)}: name them, or {path}/**/*{_suffixes(format)[0]}" if inner else ""
-            )
+            deeper = f"; its folders are {_some(inner)}: name them, or {_deeper(path, inner, format)}" if inner else ""
             raise AnnotationError(f"{where}: the folder {path} holds no file {_named(format)}{deeper}; {_ADVICE}")
         return _one_kind(path, files, where)
     if not glob.has_magic(str(path)) or os.path.lexists(path):
@@ -66,6 +64,12 @@ def _files_of(path: Path, where: str, format: AnnotationFormat) -> list[Path]:
         matches = f"; it finds {_some(found)}" if found else ""
         raise AnnotationError(f"{where}: no file {_named(format)} fits {path}{matches}; {_ADVICE}")
     return _one_kind(path, sorted(set(files), key=str), where)
+
+
+def _deeper(path: Path, inner: Iterable[Path], format: AnnotationFormat) -> str:
+    """A glob of files that are there, if its folders hold some."""
+    found = [file.suffix for folder in sorted(inner) for file in _annotations_in(folder, format)]
+    return f"{path}/**/*{[*found, _suffixes(format)[0]][0]}"
 
 
 def _annotations_in(folder: Path, format: AnnotationFormat) -> list[Path]:

@@ -13,7 +13,7 @@ from preprocess.read.forms.near_miss import ignored_keys, named, refuse_near_mis
 from preprocess.read.forms.objects import with_objects
 from preprocess.read.forms.table import read_form
 from preprocess.read.forms.training_flags import with_loss_turns
-from preprocess.read.forms.written import WrittenTurn, kind_of
+from preprocess.read.forms.written import WrittenTurn, keys_in_words, kind_of
 from preprocess.read.media import locate_media
 from preprocess.read.registry import Dataset
 from preprocess.read.tags import before_first_question, mean_videos, with_video_tags
@@ -63,7 +63,7 @@ def read_record(record: Any, dataset: Dataset, index: int, member: int | None) -
         notes.append("image_tags_for_videos")
     if written.is_untagged or dataset.media_position == "start":
         turns = before_first_question(turns, len(images), len(videos))
-    _check_tags(turns, len(images), len(videos))
+    _check_tags(turns, len(images), len(videos), record)
     sample = Sample(
         dataset=dataset.name,
         index=index,
@@ -135,7 +135,7 @@ def _check_tool_roles(spoken: tuple[Turn, ...], num_before: int) -> None:
         raise SampleError(Reason.ROLE_ORDER, f"the last turn is {spoken[-1].role}'s; there is no answer to it")
 
 
-def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> None:
+def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int, record: Mapping[str, Any]) -> None:
     image_tags = video_tags = 0
     for number, turn in enumerate(turns):
         images, videos = count_tags(turn.text)
@@ -144,4 +144,9 @@ def _check_tags(turns: tuple[Turn, ...], num_images: int, num_videos: int) -> No
         image_tags, video_tags = image_tags + images, video_tags + videos
     for kind, tags, given in (("image", image_tags, num_images), ("video", video_tags, num_videos)):
         if tags != given:
-            raise SampleError(Reason.TAG_COUNT, f"{tags} <{kind}> tags for {given} {kind}s")
+            advice = ""
+            if not num_images + num_videos and ignored_keys(record):
+                advice = f"{keys_in_words(record)}. Media under other names can be mapped by `columns`"
+            elif not image_tags + video_tags:
+                advice = "; `media_position: start` in the registry puts media before the first question"
+            raise SampleError(Reason.TAG_COUNT, f"{tags} <{kind}> tags for {given} {kind}s{advice}")

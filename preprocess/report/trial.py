@@ -51,7 +51,7 @@ class TrialStage:
     load_encoder: Callable[[Path, RunConfig], SampleEncoder] = SampleEncoder.load
 
     def load(self) -> LoadedTrialStage:
-        use_cache(self.config.media_cache_of_run)
+        use_cache(replace(self.config.media_cache_of_run, keeps_cells=False))
         encoder = self.load_encoder(self.config.model, self.config)
         return LoadedTrialStage(self.config, replace(encoder, most_text_tokens=self.config.pack_length))
 

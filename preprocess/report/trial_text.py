@@ -23,7 +23,7 @@ def trial_lines(trial: Trial, constants: ModelConstants) -> list[tuple[str, str]
     lines = [("form", trial.form or "none was recognised"), ("keys", _named(trial.keys))]
     if trial.read is not None:
         if trial.read.ignored_keys:
-            lines.append(("ignored", _named(trial.read.ignored_keys)))
+            lines.append(("ignored", _named(tuple(dict.fromkeys(trial.read.ignored_keys)))))
         lines += [("note", NOTES[note].format(number=1)) for note in trial.read.notes]
         turns = trial.read.sample.turns
         lines += [(turn.role, _turn_words(turn)) for turn in turns[:_MOST_TURNS]]

@@ -361,6 +361,7 @@ def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"--{name}" in text for name in FIELDS)
     assert all(field.metadata["help"] for field in FIELDS.values())
     assert text.startswith("usage: python -m train ")
+    assert all(f"{command} (" in text for command in ("launch", "preflight", "doctor", "merge"))
 
 
 def test_wrong_usage_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,9 @@ def describe_flags() -> str:
     return help_text(
         TrainArguments,
         usage=f"{_PROGRAM} --config FILE [--flag value ...]",
-        about="Train Qwen2-VL, Qwen2.5-VL or Qwen3-VL from a folder of shards. Whole numbers may be products: 4*8.",
+        about="Train Qwen2-VL, Qwen2.5-VL or Qwen3-VL from a folder of shards. Whole numbers may be products: 4*8.\n"
+        "Other commands, each with its own --help: launch (several processes), preflight (does it fit?),\n"
+        "doctor (does this machine compute right?), merge (a LoRA adapter into its model).",
     )
 
 

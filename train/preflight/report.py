@@ -29,7 +29,8 @@ def report(sizes: ModelSizes, manifest: Manifest, arguments: TrainArguments, num
         f"{-(-manifest.num_packs // packs):,} steps an epoch"
     )
     flaw = segments_flaw(shape)
-    yield flaw or f"segments: at most {max(shape.segments, shape.temporal_slices) + 1} of {MAX_SEGMENTS}"
+    most = max(shape.segments, shape.temporal_slices) + 1
+    yield flaw or f"segments: at most {most} a pack, of {MAX_SEGMENTS} that the attention kernel of Ascend takes"
     yield disk_line(arguments.output_dir, parameters)
     yield from table(sizes, shape, arguments, num_ranks)
 
@@ -68,7 +69,7 @@ def segments_flaw(shape: BatchShape) -> str | None:
 
 def disk_line(output_dir: Path, parameters: Parameters) -> str:
     """A checkpoint: float32 weights and two moments of what is trained."""
-    existing = next(folder for folder in (output_dir, *output_dir.absolute().parents) if folder.exists())
+    existing = next(folder for folder in (output_dir.absolute(), *output_dir.absolute().parents) if folder.exists())
     needed, free = 4 * parameters.all + 8 * parameters.trained, shutil.disk_usage(existing).free
     enough = "" if free > 2 * needed else ": TOO LITTLE for two, of which one is written while the other stays"
     return f"a checkpoint takes {needed / GB:.1f} GB; {existing} has {free / GB:.1f} GB free{enough}"

@@ -94,6 +94,16 @@ def archive_beside(folder: str) -> str | None:
     return min((each for each in found if called.fullmatch(os.path.basename(each))), default=None)
 
 
+def archive_near(folder: str) -> str | None:
+    """One of the archives that lie where a folder is missing."""
+    parent = os.path.dirname(folder)
+    try:
+        found = [name for name in os.listdir(parent) if is_archive(name)]
+    except OSError:
+        return None
+    return archive_of(os.path.join(parent, min(found))) if found else None
+
+
 class PartsReader:
     """Bytes at any place of the files as of one. They stay open."""
 

@@ -36,10 +36,11 @@ def looks_compressed(start: bytes) -> bool:
 
 def cost_line(archive: str, num_files: int, num_bytes: int, cache: MediaCache) -> str:
     parts = f"{num_files} parts, " if num_files > 1 else ""
-    minutes = max(num_bytes / _BYTES_A_SECOND / 60, 1)
+    minutes = num_bytes / _BYTES_A_SECOND / 60
+    time_taken = f"about {minutes:,.0f} min" if minutes >= 1 else "less than a minute"
     return (
-        f"{archive} ({parts}{readable_bytes(num_bytes)}) is compressed, and is unpacked once: that takes about "
-        f"{minutes:,.0f} min and at least {readable_bytes(num_bytes)} in {cache.folder}, which may hold "
+        f"{archive} ({parts}{readable_bytes(num_bytes)}) is compressed, and is unpacked once: that takes "
+        f"{time_taken} and at least {readable_bytes(num_bytes)} in {cache.folder}, which may hold "
         f"{readable_bytes(cache.most_bytes)} (media_cache, media_cache_bytes) and may be removed after the run"
     )
 

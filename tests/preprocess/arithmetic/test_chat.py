@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from preprocess.arithmetic.chat import ChatEncoder, EncodedText
-from preprocess.arithmetic.qwen2_5_vl import DEFAULT_SYSTEM
+from preprocess.arithmetic.qwen_vl import DEFAULT_SYSTEM
 from preprocess.arithmetic.runs import TextRun, VisualRun
 from preprocess.arithmetic.tokenizer import load_tokenizer
 from preprocess.sample import Turn

@@ -6,9 +6,12 @@ import base64
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.preprocess.workshop import Outcome, Workshop, talk
+from tests.preprocess.media.archives.packing import write_tar_gz
+from tests.preprocess.workshop import MEDIUM, TURNS, Outcome, Workshop, talk
 
 
 def tried(workshop: Workshop, what: str, *more: str) -> Outcome:
@@ -69,6 +72,35 @@ def test_the_keys_of_a_record_without_a_form_are_named(workshop: Workshop) -> No
     lines = tried(workshop, "d").out.splitlines()
     assert "  form       none was recognised" in lines
     assert "  keys       dialogue, picture" in lines
+
+
+def test_a_key_that_several_turns_have_is_named_once(workshop: Workshop) -> None:
+    texts = [{"user": "Q", "assistant": "A", "source": "s"}] * 3
+    workshop.dataset([{"texts": texts}])
+    assert "  ignored    turn.source" in tried(workshop, "d").out.splitlines()
+
+
+def test_what_is_unpacked_for_no_run_is_said(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tar_gz(workshop.root / "m.tar.gz", {"a.png": (workshop.media / workshop.image()).read_bytes()})
+    workshop.dataset([talk("<image>", image="a.png")], data_path=str(workshop.root / "m.tar.gz"))
+    monkeypatch.chdir(workshop.root)
+    flags = ["--model", str(workshop.model), "--datasets", str(workshop.registry)]
+    assert "of media that were compressed; it may be removed" in workshop.command("try", "d", *flags).err
+    assert (workshop.root / "try.media").is_dir()
+    outcome = tried(workshop, "d")
+    assert "may be removed after the run" in outcome.error  # and is kept for it
+
+
+def test_media_of_parquet_are_left_where_they_are(workshop: Workshop) -> None:
+    picture = {"bytes": (workshop.media / workshop.image()).read_bytes(), "path": None}
+    columns = {
+        "image": pa.array([picture], MEDIUM),
+        "conversations": pa.array([talk("<image>")["conversations"]], TURNS),
+    }
+    pq.write_table(pa.table(columns), workshop.root / "d.parquet")
+    workshop.register("d", workshop.root / "d.parquet")
+    assert tried(workshop, "d").code == 0
+    assert not (workshop.root / "out.media").exists()
 
 
 def test_a_file_with_one_record_needs_nothing_but_a_model(workshop: Workshop) -> None:

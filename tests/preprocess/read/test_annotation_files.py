@@ -63,7 +63,8 @@ def test_files_folders_globs_and_lists_of_them(folder: Path, written: list[str],
     ("written", "expected"),
     [
         (["empty"], r"dataset 'd': the folder .*/empty holds no file with a name in \.json, .*; check annotation_path"),
-        (["outer"], r"its folders are inner: name them, or .*/outer/\*\*/\*\.json"),
+        (["outer"], r"its folders are inner: name them, or .*/outer/\*\*/\*\.json;"),
+        (["parent"], r"its folders are empty, full: name them, or .*/parent/\*\*/\*\.parquet;"),
         (["data/*.md"], r"no file with a name in .* fits .*/data/\*\.md; it finds README\.md; check"),
         (["nothing*"], r"fits .*/nothing\*; check annotation_path"),
         (["a.json", "*.json"], r"names .*/a\.json twice"),
@@ -73,6 +74,9 @@ def test_files_folders_globs_and_lists_of_them(folder: Path, written: list[str],
 def test_what_names_no_file_or_one_twice_is_an_error(folder: Path, written: list[str], expected: str) -> None:
     (folder / "empty").mkdir()
     (folder / "outer" / "inner").mkdir(parents=True)
+    for inner in ("empty", "full"):
+        (folder / "parent" / inner).mkdir(parents=True)
+    (folder / "parent" / "full" / "x.parquet").touch()
     (folder / "c.parquet").touch()
     with pytest.raises(AnnotationError, match=expected):
         names(folder, *written)

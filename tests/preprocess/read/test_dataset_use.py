@@ -96,17 +96,22 @@ def test_a_wrong_dataset_use_is_refused(text: str, expected: str) -> None:
 def test_a_chosen_dataset_has_its_folder_of_media(tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     (tmp_path / "file").touch()
-    entries = {"here": "media", "gone": "elsewhere", "file": "file", "absolute": ""}
+    entries = {"here": "media", "gone": "elsewhere", "file": "file", "absolute": "", "archive": "none.tar.gz"}
     lines = [f"{name}: {{annotation_path: a.json, data_path: '{path}'}}\n" for name, path in entries.items()]
     path = tmp_path / "datasets.yaml"
     path.write_text("".join(lines))
     registry = read_registry(path)
     assert len(choose_datasets(registry, "here,absolute")) == 2
-    for name, flaw in (("gone", "not an existing folder"), ("file", "a file, and no archive")):
+    flaws = {
+        "gone": " is not an existing folder",
+        "file": " is a file, and no archive",
+        "archive": ": there is no such",
+    }
+    for name, flaw in flaws.items():
         with pytest.raises(ConfigError) as raised:
             choose_datasets(registry, f"here,{name}%50")
         folder = tmp_path / entries[name]
-        assert f"{path}: dataset {name!r}: data_path {folder} is {flaw}" in str(raised.value)
+        assert f"{path}: dataset {name!r}: data_path {folder}{flaw}" in str(raised.value)
 
 
 # --- the choice of records -------------------------------------------------------------------------------------------

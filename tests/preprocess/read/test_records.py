@@ -268,17 +268,21 @@ def test_exactly_the_orders_of_the_format_are_accepted(roles: list[str]) -> None
 
 # --- tags ----------------------------------------------------------------------------------------------------------
 
+PLACED = "; `media_position: start` in the registry puts media before the first question"
+KEYS, MAPPED = "'conversations', 'img'", "Media under other names can be mapped by `columns`"
+
 
 @pytest.mark.parametrize(
     ("record", "detail"),
     [
         (talk("<image>"), "1 <image> tags for 0 images"),
-        (talk("Hi", image="a.png"), "0 <image> tags for 1 images"),
+        (talk("Hi", image="a.png"), f"0 <image> tags for 1 images{PLACED}"),
+        ({**talk("<image>"), "img": "a.png"}, f"1 <image> tags for 0 images; its keys are {KEYS}. {MAPPED}"),
         (talk("<image><image>", image="a.png"), "2 <image> tags for 1 images"),
         (talk("<image>", image=["a.png", "b.png"]), "1 <image> tags for 2 images"),
         (talk("<video>", image="a.png"), "0 <image> tags for 1 images"),
         (talk("<image><video><video>", image="a.png", video="b.mp4"), "2 <video> tags for 1 videos"),
-        (talk("<Image>", image="a.png"), "0 <image> tags for 1 images"),
+        (talk("<Image>", image="a.png"), f"0 <image> tags for 1 images{PLACED}"),
     ],
 )
 def test_tags_are_as_many_as_the_media(record: Any, detail: str) -> None:

@@ -178,7 +178,14 @@ def test_rejects_of_a_shard_name_the_record(workshop: Workshop) -> None:
     workshop.dataset([talk(), [talk("member"), talk("member")]])
     sidecar = PlannedRun(workshop, failing={1}).write_shard(0)
     assert sorted(map(Reject.from_json, sidecar.rejects), key=lambda reject: reject.member or 0) == [
-        Reject(dataset="d", index=1, member=member, reason="undecodable", detail="record 1 is broken")
+        Reject(
+            dataset="d",
+            index=1,
+            member=member,
+            reason="undecodable",
+            detail="record 1 is broken",
+            text="user: member\nassistant: A picture.",
+        )
         for member in (0, 1)
     ]
 

@@ -49,8 +49,18 @@ def test_shards_are_byte_for_byte_those_of_a_folder(workshop: Workshop, name: st
     said = outcome.err.splitlines()
     assert outcome.code == 0 and len(said) == name.endswith("gz"), said
     assert not said or f"{workshop.root}/archive.media, which may hold" in said[0]
+    assert not said or "is unpacked once: that takes less than a minute and at least" in said[0]
     assert len(outcome.keys) == 8 and not outcome.rejects
     assert published(outcome.folder) == from_folder
+
+
+def test_nothing_is_unpacked_for_annotations_that_are_not_there(workshop: Workshop) -> None:
+    write_tar_gz(workshop.root / "media.tar.gz", contents_of(workshop.media))
+    workshop.register("d", workshop.root / "gone", data_path=str(workshop.root / "media.tar.gz"))
+    outcome = workshop.run()
+    assert outcome.code == 2
+    assert "check annotation_path" in outcome.error
+    assert not (workshop.root / "out.media").exists()
 
 
 def test_places_are_tried_in_order(workshop: Workshop) -> None:
@@ -155,6 +165,15 @@ def test_an_archive_beside_a_missing_folder_is_named(workshop: Workshop) -> None
     assert all("add that" not in detail for detail in details[2:]) and len(details) == 4
     workshop.register("d", workshop.root / "d.jsonl", data_path=str(workshop.media / "coco"))
     assert f"beside it lies {workshop.media}/coco.zip: say that" in workshop.run(out="other").error
+
+
+def test_an_archive_of_another_name_near_a_missing_folder_is_named(workshop: Workshop) -> None:
+    (workshop.media / "laion").mkdir()
+    split(write_tar_gz(workshop.media / "laion" / "chunk.tar.gz", {"images/a.png": b""}), 2)
+    workshop.dataset([talk("<image>", image="laion/images/a.png"), talk("<image>", image="laion/b.png")])
+    missing, beside = (reject["detail"] for reject in workshop.run("--max_reject_share=1").rejects)
+    assert f"near it there is {workshop.media}/laion/chunk.tar.gz: if it is in an archive" in missing
+    assert beside.endswith("No such file or directory")
 
 
 def test_a_large_video_in_an_archive_is_not_read_whole(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,7 +245,7 @@ def test_frames_that_were_given_are_not_kept(name: str, files: dict[str, Path]) 
     try:
         most_alive = 0
         for _ in decode_frames(source(files[name]), range(2, 38), "pyav"):
-            most_alive = max(most_alive, sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()))
+            most_alive = max(most_alive, sum(type(each) is av.VideoFrame for each in gc.get_objects()))
     finally:
         gc.enable()
     assert 0 < most_alive < 10
