@@ -12,12 +12,14 @@ packages() {
     "$python" - "$root/setup.cfg" <<'EOT'
 import configparser
 import sys
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 
 config = configparser.ConfigParser()
 config.read(sys.argv[1])
 print(*config["options.extras_require"]["oracle"].split(), sep="\n")
-print(*(f"{name}=={version(name)}" for name in ("numpy", "pillow", "decord2")), sep="\n")
+there = {each.name for each in distributions()}
+names = ("numpy", "pillow", "decord2", *{"pillow_heif", "pillow-heif"}.intersection(there))
+print(*(f"{name}=={version(name)}" for name in names), sep="\n")
 EOT
 }
 

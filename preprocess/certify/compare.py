@@ -24,6 +24,7 @@ from shards.segments import VisualSpan, cut_segments
 FRAME_LEVELS = 2  # of 255
 FUSED_ERROR = 1e-6  # of torchvision's processors, which rescale and normalise in one step
 Array = npt.NDArray[Any]
+Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,9 @@ class Shown:
 
     part: str
     ours: Array
-    theirs: Array  # as the processor has them; () where their grid is another
-    grid_thw: tuple[int, int, int]
+    theirs: Array  # as the processor has them
+    grid_thw: Grid
+    their_grid: Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +146,9 @@ def _compare_medium(
     part, name = f"{span.kind} {span.index}", f"{span.kind}{span.index}"
     ours = _patches(pack, span, constants)
     alternatives = record["media"][name]
-    first = arrays[f"{name}.0"]
+    first, first_grid = _alternative(arrays, f"{name}.0")
     for number, alternative in enumerate(alternatives):
-        theirs, grid = arrays[f"{name}.{number}"], tuple(arrays[f"{name}.{number}.grid"].tolist())
+        theirs, grid = _alternative(arrays, f"{name}.{number}")
         if grid != span.grid_thw or theirs.shape != ours.shape or not _same_seconds(span, alternative):
             continue
         choices = list(alternative["choices"])
@@ -161,9 +163,12 @@ def _compare_medium(
             continue
         if not choices:
             return [], []
-        found = Difference(part=part, what="pixels", choices=tuple(choices), detail=_pixels_in_words(ours, first))
-        picture = Shown(part=part, ours=ours, theirs=first, grid_thw=span.grid_thw)
-        return [found], [picture] if first.shape == ours.shape and _levels_off(ours, first) else []
+        same_grid = first_grid == span.grid_thw
+        detail = _pixels_in_words(ours, first) if same_grid else f"{first_grid} patches, ours {span.grid_thw}"
+        picture = Shown(part=part, ours=ours, theirs=first, grid_thw=span.grid_thw, their_grid=first_grid)
+        is_other = not same_grid or _levels_off(ours, first)
+        found = Difference(part=part, what="pixels", choices=tuple(choices), detail=detail)
+        return [found], [picture] if is_other else []
     return _unexplained_medium(part, span, ours, alternatives[-1], arrays, f"{name}.{len(alternatives) - 1}")
 
 
@@ -171,7 +176,7 @@ def _unexplained_medium(
     part: str, span: VisualSpan, ours: Array, last: Mapping[str, Any], arrays: Mapping[str, Array], name: str
 ) -> tuple[list[Difference], list[Shown]]:
     """Beside the alternative in which all choices are applied."""
-    theirs, grid = arrays[name], tuple(arrays[f"{name}.grid"].tolist())
+    theirs, grid = _alternative(arrays, name)
     found: list[tuple[str, str]] = []
     if grid != span.grid_thw:
         found.append(("grid", f"ours {span.grid_thw}, the processor's {grid}"))
@@ -179,15 +184,19 @@ def _unexplained_medium(
         found.append(
             ("seconds", f"ours {span.second_per_grid!r} a temporal patch, the reference's {last['seconds']!r}")
         )
-    if theirs.shape == ours.shape and not np.array_equal(ours, theirs):
+    if grid == span.grid_thw and not np.array_equal(ours, theirs):
         found.append(("pixels", _pixels_in_words(ours, theirs)))
     if last["float_error"] and not found:
         found.append(("pixels", f"its values are {last['float_error']:.3g} from those of any pixels"))
     if not found:
         found.append(("pixels", "each of its alternatives agrees in something else"))
-    can_be_shown = theirs.shape == ours.shape
-    pictures = [Shown(part=part, ours=ours, theirs=theirs, grid_thw=span.grid_thw)] if can_be_shown else []
-    return [Difference(part=part, what=what, choices=(), detail=detail) for what, detail in found], pictures
+    picture = Shown(part=part, ours=ours, theirs=theirs, grid_thw=span.grid_thw, their_grid=grid)
+    return [Difference(part=part, what=what, choices=(), detail=detail) for what, detail in found], [picture]
+
+
+def _alternative(arrays: Mapping[str, Array], name: str) -> tuple[Array, Grid]:
+    t, h, w = arrays[f"{name}.grid"].tolist()
+    return arrays[name], (t, h, w)
 
 
 def _patches(pack: Pack, span: VisualSpan, constants: ModelConstants) -> Array:
@@ -212,10 +221,8 @@ def _levels_off(ours: Array, theirs: Array) -> int:
 
 
 def _pixels_in_words(ours: Array, theirs: Array) -> str:
-    if ours.shape != theirs.shape:
-        return "the processor's image has another grid"
-    share = np.count_nonzero(ours != theirs) / ours.size
-    return f"{share:.3%} of the values differ, by up to {_levels_off(ours, theirs)} of 255"
+    number = np.count_nonzero(ours != theirs)
+    return f"{number:,} of {ours.size:,} values differ, by up to {_levels_off(ours, theirs)} of 255"
 
 
 def _compare_text(

@@ -33,10 +33,13 @@ def data_section(
         "rows": [_row("images", found), _row("videos", found), _row("texts", found)],
         "choices": dict(choices.most_common()),
         "num_unexplained": num_unexplained,
-        "differences": [
-            *({"key": "", **asdict(each)} for each in of_all),
-            *({"key": each.key, **asdict(difference)} for each in found for difference in each.differences),
-        ],
+        "differences": sorted(  # unexplained ones first
+            [
+                *({"key": "", **asdict(each)} for each in of_all),
+                *({"key": each.key, **asdict(difference)} for each in found for difference in each.differences),
+            ],
+            key=lambda each: bool(each["choices"]),
+        ),
         "keys": [each.key for each in found],
         "pictures": list(_pictures(found, constants)),
         "template": reference.record["template"],
@@ -70,8 +73,7 @@ def _pictures(found: Sequence[Found], constants: ModelConstants) -> Iterable[dic
             ranked.append(((bool(choices), seen[choices]), each.key, choices, shown))
             seen[choices] += 1
     for _, key, choices, shown in sorted(ranked, key=lambda entry: entry[0])[:_MOST_PICTURES]:
-        ours, theirs, marked = _frames(shown, constants)
-        views = {"ours": ours, "the processor's": theirs, "where they differ": marked}
+        views = _views(shown, constants)
         yield {
             "key": key,
             "part": shown.part,
@@ -80,15 +82,18 @@ def _pictures(found: Sequence[Found], constants: ModelConstants) -> Iterable[dic
         }
 
 
-def _frames(shown: Shown, constants: ModelConstants) -> tuple[Pixels, Pixels, Pixels]:
+def _views(shown: Shown, constants: ModelConstants) -> dict[str, Pixels]:
     """(H, W, 3) each, of the frame that differs most; patches in which any value differs are red."""
-    ours, theirs = (rebuild_frames(patches, shown.grid_thw, constants) for patches in (shown.ours, shown.theirs))
+    ours = rebuild_frames(shown.ours, shown.grid_thw, constants)
+    theirs = rebuild_frames(shown.theirs, shown.their_grid, constants)
+    if shown.grid_thw != shown.their_grid:
+        return {"ours": ours[0], "the processor's": theirs[0]}
     off = np.abs(ours.astype(np.int16) - theirs.astype(np.int16)).max(axis=3)  # (F, H, W)
     frame = int(off.sum(axis=(1, 2)).argmax())
     side = constants.patch_size
     height, width = off.shape[1:]
     by_patch = off[frame].reshape(height // side, side, width // side, side).max(axis=(1, 3))
     differs = np.kron(by_patch > 0, np.ones((side, side), bool))[..., None]
-    pale = 160 + ours[frame].mean(axis=2, keepdims=True) * 0.35
+    pale = np.broadcast_to(160 + ours[frame].mean(axis=2, keepdims=True) * 0.35, ours[frame].shape)
     marked = np.where(differs, (pale + 2 * _RED) / 3, pale).astype(np.uint8)
-    return ours[frame], theirs[frame], np.broadcast_to(marked, ours[frame].shape)
+    return {"ours": ours[frame], "the processor's": theirs[frame], "where they differ": marked}

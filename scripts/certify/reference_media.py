@@ -5,6 +5,7 @@
 | exif | nothing | turns the image as its EXIF orientation says |
 | transparency | drops the alpha channel | lays the image on white |
 | grey_16 | clips 16 bits at 255 | takes the high bits, by the range of the values |
+| png_chunks | refuses PNG files with large texts or profiles | skips these |
 | lenient | refuses files without their end | `decoder: lenient` reads them |
 | pillow_resize | resizes with torchvision (where asked; all videos of Qwen3-VL) | resizes with Pillow's filter |
 | frame_choice | other frames, by its own count or rule | the frames of the plan |
@@ -13,19 +14,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, PngImagePlugin
 from transformers import logging
 from transformers.image_utils import ChannelDimension
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor, smart_resize
 from transformers.models.qwen2_vl.image_processing_qwen2_vl_fast import Qwen2VLImageProcessorFast
 
 ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+Image.MAX_IMAGE_PIXELS = None  # what is too large was refused before
+with suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 logging.set_verbosity_error()  # it warns that videos have a processor of their own now
 
 
@@ -172,30 +188,50 @@ class MediaReference:
 def pictures(path: str, rules: dict[str, Any]) -> list[tuple[list[str], Image.Image]]:
     """(choices, RGB) by the usual way, and by that of the specification where it differs. Raises UnreadableMedium."""
     found: list[tuple[list[str], Image.Image]] = []
-    try:
-        with Image.open(path) as image:
-            found.append(([], image.convert("RGB")))
-        with Image.open(path) as image:
-            choices, chosen = as_specified(image, rules["grey_16"])
-    except (OSError, ValueError, SyntaxError) as error:
-        if rules["decoder"] != "lenient":
-            raise UnreadableMedium(f"{path}: {error}") from None
-        ImageFile.LOAD_TRUNCATED_IMAGES = True
+    ways: list[tuple[list[str], Any]] = [([], nullcontext), (["png_chunks"], any_chunks)]
+    ways += [(["lenient"], without_end)] if rules["decoder"] == "lenient" else []
+    for number, (names, way) in enumerate(ways):
         try:
-            with Image.open(path) as image:
-                choices, chosen = as_specified(image, rules["grey_16"])
-            choices.append("lenient")
-        except (OSError, ValueError, SyntaxError) as again:
-            raise UnreadableMedium(f"{path}: {again}") from None
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
-    return [*found, (choices, chosen)] if choices else found
+            with way():
+                if not number:
+                    with Image.open(path) as image:
+                        found.append(([], image.convert("RGB")))
+                with Image.open(path) as image:
+                    choices, chosen = as_specified(image, rules["grey_16"])
+        except Exception as error:  # Pillow's plugins raise a dozen kinds
+            if number == len(ways) - 1:
+                raise UnreadableMedium(f"{path}: {error}") from None
+            continue
+        choices = [*names, *choices]
+        return [*found, (choices, chosen)] if choices else found
+    raise AssertionError("the last way returns or raises")
+
+
+@contextmanager
+def any_chunks() -> Iterator[None]:
+    before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 30
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
+
+
+@contextmanager
+def without_end() -> Iterator[None]:
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def as_specified(image: Image.Image, grey_16: str) -> tuple[list[str], Image.Image]:
     choices: list[str] = []
-    if image.getexif().get(ORIENTATION, 1) in range(2, 9):
-        image = ImageOps.exif_transpose(image)
+    image.load()
+    turn = TURNS.get(orientation_of(image))
+    if turn is not None:
+        image = image.transpose(turn)
         choices.append("exif")
     if image.mode in SIXTEEN_BITS:
         values = np.asarray(image).astype(np.int64)
@@ -211,6 +247,14 @@ def as_specified(image: Image.Image, grey_16: str) -> tuple[list[str], Image.Ima
         image = Image.fromarray(((sums >> 8) + sums >> 8).astype(np.uint8))
         choices.append("transparency")
     return choices, image.convert("RGB")
+
+
+def orientation_of(image: Image.Image) -> Any:
+    """1 where the EXIF can't be read. (`ImageOps.exif_transpose` fails where any of its fields is broken.)"""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # of half a dozen kinds
+        return 1
 
 
 def without_repeats(made: Sequence[Made], path: str) -> list[Made]:

@@ -27,6 +27,7 @@ CHOICES = {  # what a certificate calls the specification's choices -> in words
     "exif": "images are turned as their EXIF orientation says",
     "transparency": "transparent images are laid on white",
     "grey_16": "grey of 16 bits is taken by the range of its values",
+    "png_chunks": "large texts and profiles of PNG files are skipped",
     "lenient": "decoder: lenient reads files without their end",
     "pillow_resize": "resized with Pillow's filter, not torchvision's",
     "video_decoding": "the decoder's frames are up to 2 of 255 off",
