@@ -69,6 +69,12 @@ What a finished run holds: samples, tokens and rejects of each dataset, and the 
   --html FILE   write it as one page, with pictures, packs and distributions"""
 
 
+DOCTOR_USAGE = """usage: python -m preprocess doctor
+
+This machine: versions, whether the fast ways to pixels work and give Pillow's bytes, how fast they are. Exit code 1
+where a byte differs."""
+
+
 def main(arguments: Sequence[str]) -> int:
     commands = {"plan": _plan, "run": _run, "try": _try, "report": _report, "doctor": _doctor}
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -79,7 +85,10 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print({"report": REPORT_USAGE, "try": TRY_USAGE, "doctor": USAGE}.get(command) or describe_flags(command))
+            print(
+                {"report": REPORT_USAGE, "try": TRY_USAGE, "doctor": DOCTOR_USAGE}.get(command)
+                or describe_flags(command)
+            )
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:

@@ -22,9 +22,9 @@ _MOST_KEYS = 20
 NOTES: Mapping[str, str] = {
     "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
     "answers_with_boxes": "{number} answers hold boxes",
-    "boxes_rewritten": "{number} boxes and points follow the size of their image",
+    "boxes_rewritten": "{number} boxes and points were rewritten to what the model speaks of",
     "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
-    "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
+    "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them rewritten",
     "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
     "assumed_rates": "{number} videos are frames that no fps or times tell of; one a second was assumed",
     "grey_as_is": "{number} images of 16-bit grey have values below 256, which were taken as they are",
