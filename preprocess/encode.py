@@ -223,6 +223,11 @@ class SampleEncoder:
             sample.allow_tokens,
         )
 
+    def spelled_turns(self, measured: MeasuredSample) -> Sequence[Turn]:
+        """The conversation as its template has it: coordinates rewritten, tools as turns of the three plain roles."""
+        turns, *_ = self._conversation(measured.sample, measured.images, measured.videos)
+        return family_of(self.constants.model_type).spell_tools(turns)
+
     def num_special_as_text(self, sample: Sample) -> int:
         """How many special tokens of the model stand in its texts and are taken for text."""
         return self.chat.num_special_as_text(sample.turns, sample.allow_tokens)

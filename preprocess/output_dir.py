@@ -26,6 +26,8 @@ from shards.files.atomic import sync_folder
 from shards.files.differences import Difference, differences
 from shards.files.formats import SUFFIXES
 from shards.files.names import (
+    CERTIFICATE_NAME,
+    CERTIFICATE_PAGE_NAME,
     INPUTS_NAME,
     LEDGER_NAME,
     MANIFEST_HASH_NAME,
@@ -44,7 +46,8 @@ _HASH = "_sha256"
 _MOST_NAMED = 5  # sources, in a message
 _BEGINNING = ".beginning-"  # first letters of folders that hold what a run begins with, or removes
 _OWN_FOLDERS = (PLAN_DIR, MODEL_DIR, TEMPORARY_DIR)
-_OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME)
+_CERTIFICATES = (CERTIFICATE_NAME, CERTIFICATE_PAGE_NAME)
+_OWN_NAMES = (*_OWN_FOLDERS, MANIFEST_NAME, MANIFEST_HASH_NAME, LEDGER_NAME, *_CERTIFICATES)
 
 
 def prepare(config: RunConfig, share: Share, tell: Callable[[str], None] = lambda _: None) -> Sources:
@@ -282,5 +285,5 @@ def _put_away(folder: Path, *paths: Path) -> None:
 
 
 def remove_manifest(folder: Path) -> None:
-    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME):
+    for name in (MANIFEST_NAME, MANIFEST_HASH_NAME, *_CERTIFICATES):
         (folder / name).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ of Qwen2.5-Instruct and that of Qwen3-VL-Instruct.
 | model, optimizer, bfloat16 | of the training side |
 | training | fifty steps, of the whole model and of a LoRA adapter, which PEFT saved |
 | families_models | loss, gradients and fifty steps of Qwen2-VL and Qwen3-VL |
+| certificate | what scripts/certify/reference.py makes of a few samples |
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FOLDER = Path(__file__).resolve().parent / "golden"
 # fmt: off
 PARTS = (
     "pictures", "images", "videos", "grids", "chat", "tools", "rope", "families", "families_pixels",
-    "model", "optimizer", "bfloat16", "training", "families_models",
+    "model", "optimizer", "bfloat16", "training", "families_models", "certificate",
 )
 # fmt: on
 NEEDS = {  # option -> the parts that need it

@@ -7,11 +7,12 @@ from math import prod
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from shards.errors import InvalidPack
 from shards.families import family_of
 from shards.model_constants import ModelConstants
-from shards.pack import IGNORE_INDEX, Pack, PackCounts
+from shards.pack import IGNORE_INDEX, Pack, PackCounts, num_patches
 
 Grid = tuple[int, int, int]
 
@@ -104,6 +105,36 @@ def cut_segments(pack: Pack, constants: ModelConstants) -> list[Segment]:
         )
         for number, key in enumerate(pack.sample_keys)
     ]
+
+
+def alone(pack: Pack, segment: Segment) -> Pack:
+    """One sample of a pack as a pack of its own; views into it where that is possible."""
+    first_image, last_image = _rows(segment, "image")
+    first_video, last_video = _rows(segment, "video")
+    image_rows, video_rows = slice(first_image, last_image), slice(first_video, last_video)
+    tokens = slice(segment.start, segment.stop)
+    return Pack(
+        input_ids=pack.input_ids[tokens],
+        labels=pack.labels[tokens],
+        position_ids=pack.position_ids[:, tokens],
+        cu_seqlens=np.array([0, segment.stop - segment.start], np.int32),
+        image_patches=pack.image_patches[_patches(pack.image_grid_thw, image_rows)],
+        image_grid_thw=pack.image_grid_thw[image_rows],
+        video_patches=pack.video_patches[_patches(pack.video_grid_thw, video_rows)],
+        video_grid_thw=pack.video_grid_thw[video_rows],
+        second_per_grid_ts=pack.second_per_grid_ts[video_rows],
+        sample_keys=(segment.key,),
+    )
+
+
+def _rows(segment: Segment, kind: Literal["image", "video"]) -> tuple[int, int]:
+    """Of the grids of its media of that kind, which follow each other in a pack."""
+    rows = [span.index for span in segment.spans if span.kind == kind]
+    return (min(rows), max(rows) + 1) if rows else (0, 0)
+
+
+def _patches(grids: npt.NDArray[np.int32], rows: slice) -> slice:
+    return slice(num_patches(grids[: rows.start]), num_patches(grids[: rows.stop]))
 
 
 def _spans(pack: Pack, constants: ModelConstants, kind: Literal["image", "video"]) -> list[VisualSpan]:

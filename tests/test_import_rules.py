@@ -30,7 +30,7 @@ WINGS = {
         __main__
         cli
         run
-        report
+        report  certify
         output_dir
         write
         plan

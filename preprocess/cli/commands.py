@@ -1,4 +1,4 @@
-"""The commands of python -m preprocess: plan, run, try, report, doctor.
+"""The commands of python -m preprocess: plan, run, try, report, certify, doctor.
 
 Exit codes: 0 done; 1 finished with too many rejects or without a sample, or stopped by an error; 2 wrong usage or
 configuration, no shard written; 143 and 130 stopped by SIGTERM and SIGINT.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from preprocess.arithmetic.tokenizer import load_model_tokenizer
 from preprocess.cli.arguments import describe_flags, parse_config
+from preprocess.cli.certify_command import CERTIFY_USAGE, certify, parse_certify
 from preprocess.cli.doctor import pixels_lines, versions_lines
 from preprocess.cli.sweep_arguments import parse_plan
 from preprocess.cli.trial_command import TRY_USAGE, find_record, parse_try
@@ -58,6 +59,7 @@ USAGE = """usage: python -m preprocess COMMAND ...
        --html FILE                 the same as a page, with boxes drawn on its pictures
   report OUTPUT_DIR                what a finished run holds
        --html FILE                 the same as a page, with pictures
+  certify --config run.yaml        samples of a finished run beside Hugging Face's processor: scripts/certify.sh
   doctor                           this machine: versions, whether the fast ways to pixels work, how fast they are
 
 python -m preprocess run --help lists the flags."""
@@ -76,7 +78,14 @@ where a byte differs."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    commands = {"plan": _plan, "run": _run, "try": _try, "report": _report, "doctor": _doctor}
+    commands = {
+        "plan": _plan,
+        "run": _run,
+        "try": _try,
+        "report": _report,
+        "certify": _certify,
+        "doctor": _doctor,
+    }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
@@ -85,10 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            print(
-                {"report": REPORT_USAGE, "try": TRY_USAGE, "doctor": DOCTOR_USAGE}.get(command)
-                or describe_flags(command)
-            )
+            usages = {"report": REPORT_USAGE, "try": TRY_USAGE, "certify": CERTIFY_USAGE, "doctor": DOCTOR_USAGE}
+            print(usages.get(command) or describe_flags(command))
             return 0
         return commands[command](rest)
     except (ConfigError, AnnotationError, ModelFolderError, ShardError) as error:
@@ -210,6 +217,13 @@ def _try(arguments: Sequence[str]) -> int:
     if held is not None:  # in a folder that no run will look into
         _note(held)
     return 1 if any(trial.error for trial in trials) else 0
+
+
+def _certify(arguments: Sequence[str]) -> int:
+    lines, is_well = certify(parse_certify(arguments, _note), _note)
+    for line in lines:
+        _show(line)
+    return 0 if is_well else 1
 
 
 def _doctor(arguments: Sequence[str]) -> int:

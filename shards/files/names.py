@@ -2,6 +2,7 @@
 
 OUTPUT_DIR/
   manifest.json, manifest.sha256    the dataset, its shards beside it
+  certificate.json, .html           what `certify` found; removed with the manifest that they are of
   rejects.jsonl                     samples that were left out, and why
   model/                            config.json, tokenizer.json, preprocessor_config.json (or processor_config.json)
   plan/                             inputs.json, plan.json, and what else the run keeps
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_HASH_NAME = "manifest.sha256"
+CERTIFICATE_NAME, CERTIFICATE_PAGE_NAME = "certificate.json", "certificate.html"
 LEDGER_NAME = "rejects.jsonl"
 
 PLAN_DIR = "plan"

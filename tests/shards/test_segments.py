@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from shards import InvalidPack, Pack, PackCounts, check_pack, count_pack
-from shards.segments import cut_segments
+from shards.segments import alone, cut_segments
 from tests.shards.packs import CONSTANTS, make_pack, packs
 
 
@@ -52,6 +52,28 @@ def test_media_belong_to_the_sample_whose_tokens_they_are() -> None:
         num_image_patches=4,
         num_video_patches=12,
     )
+
+
+def test_a_sample_alone_is_a_pack_of_its_own() -> None:
+    pack = two_samples_with_media()
+    first, second = cut_segments(pack, CONSTANTS)
+    left = alone(pack, first)
+    check_pack(left, CONSTANTS)
+    assert left.sample_keys == (first.key,)
+    assert len(left.video_patches) == len(left.second_per_grid_ts) == 0
+    right = alone(pack, second)
+    check_pack(right, CONSTANTS)
+    np.testing.assert_array_equal(right.image_patches, pack.image_patches[8:])
+    np.testing.assert_array_equal(right.position_ids, pack.position_ids[:, 5:])
+    assert right.second_per_grid_ts.tolist() == [0.5]
+
+
+@given(packs)
+def test_samples_alone_have_the_counts_of_their_segments(pack: Pack) -> None:
+    for segment in cut_segments(pack, CONSTANTS):
+        taken = alone(pack, segment)
+        check_pack(taken, CONSTANTS)
+        assert count_pack(taken) == segment.counts
 
 
 @given(packs)
