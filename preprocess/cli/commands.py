@@ -44,7 +44,7 @@ from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest, read_model_constants
-from shards.files.names import LEDGER_NAME, PLAN_DIR
+from shards.files.names import LEDGER_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.files.text import one_line, visible
 from shards.look.show import COLOUR, PLAIN
 from shards.look.transcript import Transcriber
@@ -157,12 +157,13 @@ def _run(arguments: Sequence[str]) -> int:
             "the last of which publishes"
         )
         return 0
+    was_done = (config.output_dir / MANIFEST_NAME).is_file()
     with hold.kept():
         published = publish(config, plan, sources.constants, hold)
     if published is None:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
-    _show(run_summary(published, plan, config.output_dir, config.reuse))
+    _show(run_summary(published, plan, config.output_dir, config.reuse, was_done=was_done))
     for line in (config.media_cache_of_run.held_line(), slower_line()):
         if line is not None:
             _show(line)
