@@ -44,7 +44,7 @@ from preprocess.run import choose_executor, materialise, plan_into_output
 from preprocess.timing import read_slowest
 from preprocess.write.publish import publish
 from shards import ModelFolderError, ShardError, read_manifest, read_model_constants
-from shards.files.names import LEDGER_NAME, PLAN_DIR
+from shards.files.names import LEDGER_NAME, MANIFEST_NAME, PLAN_DIR
 from shards.files.text import one_line, visible
 from shards.look.show import COLOUR, PLAIN
 from shards.look.transcript import Transcriber
@@ -71,6 +71,12 @@ What a finished run holds: samples, tokens and rejects of each dataset, and the 
   --html FILE   write it as one page, with pictures, packs and distributions"""
 
 
+DOCTOR_USAGE = """usage: python -m preprocess doctor
+
+This machine: versions, whether the fast ways to pixels work and give Pillow's bytes, how fast they are. Exit code 1
+where a byte differs."""
+
+
 def main(arguments: Sequence[str]) -> int:
     commands = {
         "plan": _plan,
@@ -88,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         if command not in commands:
             raise ConfigError(f"unknown command {command!r}; commands are {', '.join(commands)}")
         if "-h" in rest or "--help" in rest:
-            usages = {"report": REPORT_USAGE, "try": TRY_USAGE, "certify": CERTIFY_USAGE, "doctor": USAGE}
+            usages = {"report": REPORT_USAGE, "try": TRY_USAGE, "certify": CERTIFY_USAGE, "doctor": DOCTOR_USAGE}
             print(usages.get(command) or describe_flags(command))
             return 0
         return commands[command](rest)
@@ -151,12 +157,13 @@ def _run(arguments: Sequence[str]) -> int:
             "the last of which publishes"
         )
         return 0
+    was_done = (config.output_dir / MANIFEST_NAME).is_file()
     with hold.kept():
         published = publish(config, plan, sources.constants, hold)
     if published is None:
         _say(f"preprocess: no sample is left; {config.output_dir / LEDGER_NAME} says why")
         return 1
-    _show(run_summary(published, plan, config.output_dir, config.reuse))
+    _show(run_summary(published, plan, config.output_dir, config.reuse, was_done=was_done))
     for line in (config.media_cache_of_run.held_line(), slower_line()):
         if line is not None:
             _show(line)

@@ -22,9 +22,9 @@ _MOST_KEYS = 20
 NOTES: Mapping[str, str] = {
     "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
     "answers_with_boxes": "{number} answers hold boxes",
-    "boxes_rewritten": "{number} boxes and points follow the size of their image",
+    "boxes_rewritten": "{number} boxes and points were rewritten to what the model speaks of",
     "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
-    "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them follow the image",
+    "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them rewritten",
     "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
     "assumed_rates": "{number} videos are frames that no fps or times tell of; one a second was assumed",
     "grey_as_is": "{number} images of 16-bit grey have values below 256, which were taken as they are",
@@ -151,14 +151,16 @@ def reject_lines(rejects: Mapping[str, Mapping[str, int]], num_records: int) -> 
     return [f"rejects: {total:,} of {num_records:,} samples ({total / num_records:.1%}): {reasons_text}"]
 
 
-def run_summary(published: Published, plan: PlanSummary, folder: Path, reuse: Path | None = None) -> str:
-    """What was written, and how it differs from the plan; `reuse` is the earlier run, if any."""
+def run_summary(
+    published: Published, plan: PlanSummary, folder: Path, reuse: Path | None = None, *, was_done: bool = False
+) -> str:
+    """What was written, or had been; how it differs from the plan. `reuse` is the earlier run, if any."""
     manifest = published.manifest
-    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
-    lines = [
-        f"wrote {manifest.num_packs:,} packs, {manifest.totals.num_samples:,} samples, "
-        f"{readable_bytes(num_bytes)} in {len(manifest.shards):,} shards to {folder}"
-    ]
+    content = (
+        f"{manifest.num_packs:,} packs, {manifest.totals.num_samples:,} samples, "
+        f"{readable_bytes(sum(shard.num_bytes for shard in manifest.shards))} in {len(manifest.shards):,} shards"
+    )
+    lines = [f"was done before: {content} in {folder}" if was_done else f"wrote {content} to {folder}"]
     lines += _difference(published.lost) or ["as planned: no sample was lost while decoding"]
     if published.num_reused:
         lines.append(f"reused {published.num_reused:,} of {published.num_media:,} images and videos without decoding")

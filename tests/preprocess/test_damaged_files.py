@@ -144,10 +144,11 @@ def test_a_file_of_flags_without_its_flag_is_recognised(workshop: Workshop) -> N
     assert "--config run.yaml" in workshop.command("plan", "run.yaml").error
 
 
-def test_help_of_report_is_about_report(workshop: Workshop) -> None:
-    outcome = workshop.command("report", "--help")
+@pytest.mark.parametrize(("command", "about"), [("report", "OUTPUT_DIR"), ("doctor", "This machine"), ("try", "WHAT")])
+def test_help_of_a_command_is_about_it(workshop: Workshop, command: str, about: str) -> None:
+    outcome = workshop.command(command, "--help")
     assert outcome.code == 0
-    assert "OUTPUT_DIR" in outcome.out
+    assert about in outcome.out
     assert "plan --config" not in outcome.out
 
 

@@ -222,7 +222,7 @@ def snapshot(folder: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runn"], "unknown command 'runn'; commands are plan, run, try, report, doctor"),
+        (["runn"], "unknown command 'runn'; commands are plan, run, try, report, certify, doctor"),
         (["--config", "run.yaml"], "unknown command '--config'"),
         (["run"], "--dataset_use, --datasets, --model, --output_dir must be given, on the command line or in --config"),
         (["report"], "usage: python -m preprocess report OUTPUT_DIR"),

@@ -67,12 +67,20 @@ def note_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_finished_run_is_neither_measured_nor_encoded_again(
-    demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch
+    demo: Demo, whole: Path, started: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forbid(monkeypatch, "measure")
     forbid(monkeypatch, "encode")
     assert command(demo, started) == 0
     assert published(started) == published(whole)
+    said = capsys.readouterr().out
+    assert "\nwas done before: " in said and "\nwrote " not in said
+
+
+def test_a_run_that_went_on_says_that_it_wrote(demo: Demo, started: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lose_a_shard(started)
+    assert command(demo, started) == 0
+    assert "\nwrote " in capsys.readouterr().out
 
 
 def lose_a_shard(folder: Path) -> None:
