@@ -49,7 +49,7 @@ WINGS = {
         run
         building  graph_cache
         inputs  cli
-        doctor  preflight
+        doctor  preflight  certify
         checkpoints
         adapters
         arguments

@@ -1,4 +1,4 @@
-"""`python -m train`, `python -m train launch` (the same with several processes), `doctor`, `preflight` and `merge`.
+"""`python -m train`, `launch` (the same with several processes), `doctor`, `preflight`, `certify` and `merge`.
 
 Exit codes: 0 done, or stopped by a signal and saved; otherwise that of the error (`train.errors`). Of a launcher that
 of the process that failed, or 128 + N where signal N ended it; its logs are written in any case.
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from train.cli import doctor_command, launch_command, merge_command, preflight_command
+from train.cli import certify_command, doctor_command, launch_command, merge_command, preflight_command
 from train.cli.command_line import describe_flags, parse_command_line
 from train.cluster.environment import find_place
 from train.cluster.rank import guard_rank, say_done
@@ -22,15 +22,15 @@ from train.terminal import log, prepare_streams, say
 
 def main(argv: Sequence[str], *, is_process: bool = False) -> int:
     """`is_process`: nothing else runs in this process."""
-    merges, launches, looks_ahead, examines = (
-        argv[:1] == [name] for name in ("merge", "launch", "preflight", "doctor")
+    merges, launches, looks_ahead, examines, certifies = (
+        argv[:1] == [name] for name in ("merge", "launch", "preflight", "doctor", "certify")
     )
     if "--help" in argv or "-h" in argv:
         if examines:
             log(doctor_command.describe_flags())
             return 0
-        if looks_ahead:
-            log(preflight_command.describe_flags())
+        if looks_ahead or certifies:
+            log((preflight_command if looks_ahead else certify_command).describe_flags())
             return 0
         if launches:
             log(launch_command.describe_flags())
@@ -44,6 +44,8 @@ def main(argv: Sequence[str], *, is_process: bool = False) -> int:
             for line in preflight_command.run(argv[1:]):
                 log(line)
             return 0
+        if certifies:
+            return _certify(certify_command.run(argv[1:]))
         if launches:
             end = launch_command.run(argv[1:], say)
             return end if isinstance(end, int) else main(end, is_process=is_process)
@@ -100,6 +102,18 @@ def _examine(device: str) -> int:
     choose_device(device)
     is_well = examine(connect(), log)
     say_done()
+    return 0 if is_well else FAILED
+
+
+def _certify(inputs: certify_command.CertifyInputs) -> int:
+    os.environ.setdefault("GLOG_v", "3")
+    from train.building import choose_device  # loads MindSpore
+    from train.certify.certify import certify
+
+    choose_device("CPU")  # whose float32 is float32; `doctor` tells of NPUs
+    lines, is_well = certify(inputs.shards, inputs.model, inputs.numbers, inputs.oracle)
+    for line in lines:
+        log(line)
     return 0 if is_well else FAILED
 
 

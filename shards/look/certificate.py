@@ -63,10 +63,12 @@ def write_certificate(folder: Path, manifest: Manifest, half: Half, section: dic
 
 def table(section: dict[str, Any]) -> list[str]:
     """A half of a certificate for the terminal."""
-    lines = [f"{'':24}{'compared':>10}{'equal':>10}{'by choice':>10}{'unexplained':>13}"]
+    wide = max(24, *(len(row["what"]) + 2 for row in section["rows"]))
+    lines = [f"{'':{wide}}{'compared':>10}{'equal':>10}{'by choice':>11}{'unexplained':>13}"]
     for row in section["rows"]:
         equal = row["total"] - row["explained"] - row["unexplained"]
-        lines.append(f"{row['what']:24}{row['total']:>10,}{equal:>10,}{row['explained']:>10,}{row['unexplained']:>13,}")
+        numbers = f"{row['total']:>10,}{equal:>10,}{row['explained']:>11,}{row['unexplained']:>13,}"
+        lines.append(f"{row['what']:{wide}}{numbers}")
     for name, number in section.get("choices", {}).items():
         lines.append(f"  {name}: {number:,} {'sample' if number == 1 else 'samples'}: {CHOICES[name]}")
     bad = [each for each in section.get("differences", []) if not each["choices"]]
