@@ -20,7 +20,7 @@ config = configparser.ConfigParser()
 config.read(sys.argv[1])
 print(*config["options.extras_require"]["oracle"].split(), sep="\n")
 there = {each.name for each in distributions()}
-names = ("numpy", "pillow", "decord2", *{"pillow_heif", "pillow-heif"}.intersection(there))
+names = ("numpy", "pillow", "decord2", "av", *{"pillow_heif", "pillow-heif"}.intersection(there))
 print(*(f"{name}=={version(name)}" for name in names), sep="\n")
 EOT
 }

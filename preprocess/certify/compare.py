@@ -111,8 +111,9 @@ def compare(drawn: Drawn, record: Mapping[str, Any], arrays: Mapping[str, Array]
     differences: list[Difference] = []
     shown: list[Shown] = []
     if "unreadable" in record:
-        detail = f"the reference can't read it: {record['unreadable']}"
-        differences.append(Difference(part="media", what="pixels", choices=(), detail=detail))
+        part, why = record["unreadable"]["part"], record["unreadable"]["why"]
+        detail = f"the reference can't read it: {why}"
+        differences.append(Difference(part=part, what="pixels", choices=(), detail=detail))
     else:
         for span in sorted(segment.spans, key=lambda span: (span.kind, span.index)):
             found, picture = _compare_medium(pack, span, record, arrays, constants)

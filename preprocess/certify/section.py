@@ -60,7 +60,7 @@ def _row(what: str, found: Sequence[Found]) -> dict[str, Any]:
 
 
 def _kind(difference: Difference) -> str:
-    return {"image": "images", "video": "videos", "media": "images"}.get(difference.part.split(" ")[0], "texts")
+    return {"image": "images", "video": "videos"}.get(difference.part.split(" ")[0], "texts")
 
 
 def _pictures(found: Sequence[Found], constants: ModelConstants) -> Iterable[dict[str, Any]]:

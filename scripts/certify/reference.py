@@ -59,7 +59,7 @@ def main() -> None:
         try:
             record["texts"] = list(run(sample, media, text, recorder))
         except UnreadableMedium as error:
-            record["unreadable"] = str(error)
+            record["unreadable"] = {"part": error.part, "why": str(error)}
         np.savez(out / f"{number}.npz", **recorder.arrays)
         samples.append(record)
     if sys.stderr.isatty():
@@ -73,18 +73,23 @@ def run(
     sample: dict[str, Any], media: MediaReference, text: TextReference, recorder: Recorder
 ) -> Iterator[dict[str, Any]]:
     """The alternatives of the text, whose arrays go where those of the media went."""
-    images = [
-        recorder.add(f"image{number}", media.image(image)).grid_thw for number, image in enumerate(sample["images"])
-    ]
-    videos = [recorder.add(f"video{number}", media.video(video)) for number, video in enumerate(sample["videos"])]
-    for number, made in enumerate(text.alternatives(sample, images, videos)):
-        arrays = {"ids": made.input_ids, "labels": made.labels}
+    made: dict[str, list[Made]] = {"image": [], "video": []}
+    for kind, make in (("image", media.image), ("video", media.video)):
+        for number, medium in enumerate(sample[f"{kind}s"]):
+            try:
+                made[kind].append(recorder.add(f"{kind}{number}", make(medium)))
+            except UnreadableMedium as error:
+                error.part = f"{kind} {number}"
+                raise
+    images, videos = [each.grid_thw for each in made["image"]], made["video"]
+    for number, written in enumerate(text.alternatives(sample, images, videos)):
+        arrays = {"ids": written.input_ids, "labels": written.labels}
         positions = []
-        for which, (choices, values) in enumerate(made.positions):
+        for which, (choices, values) in enumerate(written.positions):
             arrays[f"positions{which}"] = values
             positions.append({"choices": choices})
         recorder.arrays |= {f"text{number}.{name}": np.asarray(array, np.int64) for name, array in arrays.items()}
-        yield {"choices": made.choices, "positions": positions}
+        yield {"choices": written.choices, "positions": positions}
 
 
 def versions() -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@
 | lenient | refuses files without their end | `decoder: lenient` reads them |
 | pillow_resize | resizes with torchvision (where asked; all videos of Qwen3-VL) | resizes with Pillow's filter |
 | frame_choice | other frames, by its own count or rule | the frames of the plan |
+| from_the_start | seeks for frames, and gets others in some files | takes those of decoding from the start |
 | frame_list | has no list of frames | takes pictures as frames |
 """
 
@@ -47,6 +48,8 @@ logging.set_verbosity_error()  # it warns that videos have a processor of their 
 
 class UnreadableMedium(Exception):
     """The reference has nothing to compare with."""
+
+    part = ""  # which medium of its sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,24 +115,40 @@ class MediaReference:
         return without_repeats(made, video["path"])
 
     def _decoded(self, video: dict[str, Any], plan: dict[str, Any], chosen: tuple[int, ...]) -> list[Any]:
-        """As `video_decord` of the fine-tuning scripts, then the frames of the plan where those are others."""
+        """As `video_decord` of the fine-tuning scripts; then the frames of the plan, by seeking and from the start."""
         import decord
 
-        try:
-            reader = decord.VideoReader(video["path"], num_threads=1)
+        path, temporal = video["path"], self._numbers["temporal_patch_size"]
+        seen: list[Any] = []
+        indices = chosen
+        choices = ["frame_choice"]
+        with suppress(decord.DECORDError):
+            reader = decord.VideoReader(path, num_threads=1)
             count, fps = len(reader), reader.get_avg_fps()
             wanted = round(count / fps / self._rules["base_interval"])
             wanted = min(max(wanted, self._rules["video_min_frames"]), self._rules["video_max_frames"])
             indices = tuple(np.unique(np.linspace(0, count - 1, wanted, dtype=int)).tolist())
-            frames = reader.get_batch(list(indices)).asnumpy()
-        except decord.DECORDError as error:
-            raise UnreadableMedium(f"{video['path']}: {error}") from None
-        temporal = self._numbers["temporal_patch_size"]
-        seen = [([], indices, fps, temporal / (len(indices) / (count / fps)), frames)]
-        is_asked = plan["has_settings"] or self._rules["video_sampling"] != "interval"
-        if is_asked or (count, fps) != (plan["num_frames"], plan["fps"]):
-            frames = reader.get_batch(list(chosen)).asnumpy()
-            seen.append((["frame_choice"], chosen, plan["fps"], plan["seconds"], frames))
+            seconds = temporal / (len(indices) / (count / fps))
+            seen.append(([], indices, fps, seconds, reader.get_batch(list(indices)).asnumpy()))
+            is_asked = plan["has_settings"] or self._rules["video_sampling"] != "interval"
+            if not is_asked and (count, fps) == (plan["num_frames"], plan["fps"]):
+                choices = []
+            else:
+                frames = reader.get_batch(list(chosen)).asnumpy()
+                seen.append((choices, chosen, plan["fps"], plan["seconds"], frames))
+        if choices:
+            indices, seconds, fps = chosen, plan["seconds"], plan["fps"]
+        for decode in (by_decord, by_pyav):
+            try:
+                frames = decode(path, indices)
+            except (decord.DECORDError, OSError, ValueError):
+                continue
+            is_known = any(each[1] == indices and np.array_equal(each[4], frames) for each in seen)
+            seen.append(([*choices, "from_the_start"], indices, fps, seconds, frames))
+            if is_known:
+                break
+        if not seen:
+            raise UnreadableMedium(f"{path}: neither decord nor PyAV decodes its frames")
         return seen
 
     def _frames(self, frames: np.ndarray, limits: dict[str, Any]) -> list[tuple[list[str], np.ndarray, Any]]:
@@ -183,6 +202,32 @@ class MediaReference:
         error = float(np.abs(again - by_channel).max(initial=0))
         t, h, w = np.asarray(grids)[0].tolist()
         return Made(choices=choices, levels=levels.reshape(values.shape), grid_thw=(t, h, w), float_error=error)
+
+
+def by_decord(path: str, indices: Sequence[int]) -> np.ndarray:
+    """Frames by their numbers, decoded from the start: seeking gives others in some files."""
+    import decord
+
+    reader = decord.VideoReader(path, num_threads=1)
+    frames = (reader.next() for _ in range(max(indices) + 1))
+    return np.stack([frame.asnumpy() for number, frame in enumerate(frames) if number in indices])
+
+
+def by_pyav(path: str, indices: Sequence[int]) -> np.ndarray:
+    """The same for files that decord gives up on."""
+    import av
+
+    found: list[np.ndarray] = []
+    with av.open(path) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in indices:
+                turns = round(frame.rotation / 90) % 4  # counterclockwise, as np.rot90 turns
+                found.append(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+            if number >= max(indices):
+                break
+    if len(found) < len(indices):
+        raise ValueError(f"{path} has fewer frames")
+    return np.stack(found)
 
 
 def pictures(path: str, rules: dict[str, Any]) -> list[tuple[list[str], Image.Image]]:

@@ -33,6 +33,7 @@ CHOICES = {  # what a certificate calls the specification's choices -> in words
     "video_decoding": "the decoder's frames are up to 2 of 255 off",
     "fused_normalisation": "torchvision's processor rescales and normalises in one step",
     "frame_choice": "the frames of the plan, by its count, or as the record asks for",
+    "from_the_start": "frames are those of decoding from the start, where seeking gives others",
     "frame_list": "pictures taken as the frames of a video",
     "header_encoding": "header and content of a turn are encoded apart, as generation sees them",
     "special_as_text": "special tokens in texts are text",

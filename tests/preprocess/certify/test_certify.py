@@ -119,7 +119,7 @@ def test_other_seconds_of_a_video_are_found(recorded: Recorded) -> None:
 def test_what_the_reference_cannot_read_is_unexplained(recorded: Recorded) -> None:
     path = recorded.folder / "reference" / "result.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    record["samples"][0]["unreadable"] = "a.jpg: it is broken"
+    record["samples"][0]["unreadable"] = {"part": "image 0", "why": "a.jpg: it is broken"}
     path.write_text(json.dumps(record), encoding="utf-8")
     [unexplained] = recorded.compare()[0].unexplained
     assert "it is broken" in unexplained.detail
