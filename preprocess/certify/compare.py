@@ -148,28 +148,28 @@ def _compare_medium(
     ours = _patches(pack, span, constants)
     alternatives = record["media"][name]
     first, first_grid = _alternative(arrays, f"{name}.0")
-    for number, alternative in enumerate(alternatives):
-        theirs, grid = _alternative(arrays, f"{name}.{number}")
-        if grid != span.grid_thw or theirs.shape != ours.shape or not _same_seconds(span, alternative):
-            continue
-        choices = list(alternative["choices"])
-        off = _levels_off(ours, theirs)
-        if 0 < off <= FRAME_LEVELS and span.kind == "video":
-            choices.append("video_decoding")
-        elif off:
-            continue
-        if 0 < alternative["float_error"] <= FUSED_ERROR:
-            choices.append("fused_normalisation")
-        elif alternative["float_error"]:
-            continue
-        if not choices:
-            return [], []
-        same_grid = first_grid == span.grid_thw
-        detail = _pixels_in_words(ours, first) if same_grid else f"{first_grid} patches, ours {span.grid_thw}"
-        picture = Shown(part=part, ours=ours, theirs=first, grid_thw=span.grid_thw, their_grid=first_grid)
-        is_other = not same_grid or _levels_off(ours, first)
-        found = Difference(part=part, what="pixels", choices=tuple(choices), detail=detail)
-        return [found], [picture] if is_other else []
+    # One that is equal counts before one that is near.
+    for allowed in (0, FRAME_LEVELS if span.kind == "video" else 0):
+        for number, alternative in enumerate(alternatives):
+            theirs, grid = _alternative(arrays, f"{name}.{number}")
+            if grid != span.grid_thw or theirs.shape != ours.shape or not _same_seconds(span, alternative):
+                continue
+            off = _levels_off(ours, theirs)
+            if off > allowed or alternative["float_error"] > FUSED_ERROR:
+                continue
+            choices = [
+                *alternative["choices"],
+                *(["video_decoding"] if off else []),
+                *(["fused_normalisation"] if alternative["float_error"] else []),
+            ]
+            if not choices:
+                return [], []
+            same_grid = first_grid == span.grid_thw
+            detail = _pixels_in_words(ours, first) if same_grid else f"{first_grid} patches, ours {span.grid_thw}"
+            picture = Shown(part=part, ours=ours, theirs=first, grid_thw=span.grid_thw, their_grid=first_grid)
+            is_other = not same_grid or _levels_off(ours, first)
+            found = Difference(part=part, what="pixels", choices=tuple(choices), detail=detail)
+            return [found], [picture] if is_other else []
     return _unexplained_medium(part, span, ours, alternatives[-1], arrays, f"{name}.{len(alternatives) - 1}")
 
 

@@ -70,7 +70,7 @@ def write_task(
             for name, value in constants.to_json().items()
             if name in ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "rescale_factor")
         },
-        "rules": {name: getattr(config, name) for name in _RULES},
+        "rules": {name: getattr(config, name) for name in _RULES} | {"video_rate": config.frame_sampling.rate},
         "samples": [_sample(each.measured, config, encoder, media) for each in drawn],
     }
     (folder / "task.json").write_text(json.dumps(task) + "\n", encoding="utf-8")

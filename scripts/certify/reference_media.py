@@ -125,13 +125,10 @@ class MediaReference:
         with suppress(decord.DECORDError):
             reader = decord.VideoReader(path, num_threads=1)
             count, fps = len(reader), reader.get_avg_fps()
-            wanted = round(count / fps / self._rules["base_interval"])
-            wanted = min(max(wanted, self._rules["video_min_frames"]), self._rules["video_max_frames"])
-            indices = tuple(np.unique(np.linspace(0, count - 1, wanted, dtype=int)).tolist())
+            indices = self._sampled(count, fps)
             seconds = temporal / (len(indices) / (count / fps))
             seen.append(([], indices, fps, seconds, reader.get_batch(list(indices)).asnumpy()))
-            is_asked = plan["has_settings"] or self._rules["video_sampling"] != "interval"
-            if not is_asked and (count, fps) == (plan["num_frames"], plan["fps"]):
+            if not plan["has_settings"] and (count, fps) == (plan["num_frames"], plan["fps"]):
                 choices = []
             else:
                 frames = reader.get_batch(list(chosen)).asnumpy()
@@ -150,6 +147,19 @@ class MediaReference:
         if not seen:
             raise UnreadableMedium(f"{path}: neither decord nor PyAV decodes its frames")
         return seen
+
+    def _sampled(self, count: int, fps: float) -> tuple[int, ...]:
+        """As the scripts choose frames, or Qwen3-VL's processor."""
+        rules = self._rules
+        least, most = rules["video_min_frames"], rules["video_max_frames"]
+        if rules["video_sampling"] == "qwen3":
+            from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+            from transformers.video_utils import VideoMetadata
+
+            processor = Qwen3VLVideoProcessor(fps=rules["video_rate"], min_frames=least, max_frames=most)
+            return tuple(processor.sample_frames(VideoMetadata(total_num_frames=count, fps=fps)).tolist())
+        wanted = min(max(round(count / fps / rules["base_interval"]), least), most)
+        return tuple(np.unique(np.linspace(0, count - 1, wanted, dtype=int)).tolist())
 
     def _frames(self, frames: np.ndarray, limits: dict[str, Any]) -> list[tuple[list[str], np.ndarray, Any]]:
         """(choices, pixel values, grid) of frames (F, H, W, 3)."""

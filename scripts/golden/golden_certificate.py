@@ -74,6 +74,7 @@ TASK: Record = {
         "video_sampling": "interval",
         "video_min_frames": 4,
         "video_max_frames": 8,
+        "video_rate": 2.0,
     },
     "samples": [{"key": name, **record} for name, record in SAMPLES.items()],
 }

@@ -95,6 +95,22 @@ def test_frames_of_a_video_may_be_two_levels_off_and_that_is_named(recorded: Rec
     assert all(each.is_explained for each in differences)
 
 
+def test_an_alternative_that_is_equal_counts_before_one_that_is_near(recorded: Recorded) -> None:
+    number = recorded.number("video")
+    path = recorded.folder / "reference" / "result.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    [equal] = record["samples"][number]["media"]["video0"]
+    record["samples"][number]["media"]["video0"] = [{**equal, "choices": []}, equal]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with np.load(path.parent / f"{number}.npz") as file:
+        arrays = dict(file)
+    arrays |= {"video0.1": arrays["video0.0"].copy(), "video0.1.grid": arrays["video0.0.grid"]}
+    arrays["video0.0"][0, 0] -= 1
+    np.savez(path.parent / f"{number}.npz", **arrays)
+    [difference] = [each for each in recorded.compare()[number].differences if each.part == "video 0"]
+    assert difference.choices == ("frame_list",)
+
+
 def test_values_that_are_of_no_pixels_are_found(recorded: Recorded) -> None:
     path = recorded.folder / "reference" / "result.json"
     record = json.loads(path.read_text(encoding="utf-8"))
