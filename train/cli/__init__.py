@@ -7,5 +7,6 @@
 | `launch_command` | the words of `launch` -> the ranks of this node |
 | `preflight_command` | the words of `preflight` -> what a run will need |
 | `doctor_command` | the words of `doctor` -> the device to examine, or ranks that do |
+| `certify_command` | the words of `certify` -> shards, model and packs to look at |
 | `merge_command` | the words of `merge` -> a merged model |
 """
