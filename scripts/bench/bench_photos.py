@@ -40,13 +40,13 @@ def published(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of_file(path) for path in files}
 
 
-def make_run(folder: Path, sizes: list[tuple[int, int]], **settings: Any) -> RunConfig:
-    """One conversation a made-up photo; `settings` are those of RunConfig."""
+def make_run(folder: Path, sizes: list[tuple[int, int]], *, suffix: str = ".jpg", **settings: Any) -> RunConfig:
+    """One conversation a made-up photo, whose format the suffix says; `settings` are those of RunConfig."""
     media = folder / "photos"
     media.mkdir(parents=True)
     made: dict[tuple[tuple[int, int], int], Path] = {}
     for number, size in enumerate(sizes):
-        path, kind = media / f"{number:05d}.jpg", (size, number % _DIFFERENT_PHOTOS)
+        path, kind = media / f"{number:05d}{suffix}", (size, number % _DIFFERENT_PHOTOS)
         if kind in made:
             shutil.copyfile(made[kind], path)
         else:

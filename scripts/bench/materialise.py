@@ -47,13 +47,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer photos, smaller shards")
     quick = parser.parse_args().quick
     num_photos, rounds = (88, 2) if quick else (384, 5)  # two shards of 58 MB, of 250 (what a run writes)
+    seconds = {".jpg": measure_photos(".jpg", num_photos, rounds)}
+    num_others, other_rounds = (24, 2) if quick else (64, 3)
+    seconds |= {suffix: measure_photos(suffix, num_others, other_rounds) for suffix in (".png", ".webp")}
+    result = report(seconds[".jpg"], num_photos, "JPEG")
+    for suffix in (".png", ".webp"):
+        name = suffix[1:]
+        result[f"ratio_to_floor_{name}"] = report(seconds[suffix], num_others, name)["ratio_to_floor"]
+    print(json.dumps(result))
+
+
+def measure_photos(suffix: str, num_photos: int, rounds: int) -> dict[str, list[float]]:
+    """The same for photos of that format."""
     with tempfile.TemporaryDirectory(prefix="bench-materialise-") as name:
-        config = make_run(Path(name), [PHOTO_SIZE] * num_photos, workers=0, packing="none")
+        config = make_run(Path(name), [PHOTO_SIZE] * num_photos, suffix=suffix, workers=0, packing="none")
         config = replace(config, shard_bytes=num_photos * PHOTO_BYTES // SHARDS)
         plan = plan_into_output(config, prepare(config, Share()), ThisProcess(), Share())
         assert plan.num_shards == SHARDS, f"{plan.num_shards} shards are not balanced; mend PHOTO_BYTES"
-        seconds = measure(config, rounds)
-    report(seconds, num_photos)
+        return measure(config, rounds)
 
 
 def measure(config: RunConfig, rounds: int) -> dict[str, list[float]]:
@@ -95,14 +106,14 @@ def floor_work(config: RunConfig) -> Callable[[], None]:
     return work
 
 
-def report(seconds: dict[str, list[float]], num_photos: int) -> None:
-    print(f"{num_photos} photos of {PHOTO_SIZE[0]}x{PHOTO_SIZE[1]} pixels, {SHARDS} shards")
+def report(seconds: dict[str, list[float]], num_photos: int, format: str) -> dict[str, float]:
+    print(f"{num_photos} photos ({format}) of {PHOTO_SIZE[0]}x{PHOTO_SIZE[1]} pixels, {SHARDS} shards")
     print(f"{'':32}{'seconds':>9}{'images/s':>10}")
     for name, values in seconds.items():
         median = statistics.median(values)
         print(f"{name:32}{median:9.2f}{num_photos / median:10.1f}")
     ratios = {"ratio_to_floor": (FLOOR, ONE_WORKER), "speedup_2_workers": (ONE_WORKER, TWO_WORKERS)}
-    print(json.dumps({name: round(median_ratio(seconds[a], seconds[b]), 3) for name, (a, b) in ratios.items()}))
+    return {name: round(median_ratio(seconds[a], seconds[b]), 3) for name, (a, b) in ratios.items()}
 
 
 def median_ratio(before: list[float], after: list[float]) -> float:
