@@ -38,13 +38,6 @@ ROWS = (
         chinese="2400 x 1550 照片写成分片（单进程），对比仅用 Pillow 解码 + 缩放",
     ),
     Row(
-        bench="materialise",
-        key="speedup_2_workers",
-        style="{:.2f} x",
-        english="two workers against one",
-        chinese="两个进程对比一个进程",
-    ),
-    Row(
         bench="processors",
         key="to_pil",
         style="{:.2f} x",
@@ -64,6 +57,13 @@ ROWS = (
         style="{:.2f} x",
         english="against a loader in the way of the Qwen scripts, which does it again in each epoch",
         chinese="对比 Qwen 脚本式的加载器（它每个 epoch 都重做一遍）",
+    ),
+    Row(
+        bench="materialise",
+        key="speedup_2_workers",
+        style="{:.2f} x",
+        english="preprocessing photos with two workers against one, on two cores",
+        chinese="两个进程预处理照片，对比一个进程",
     ),
     Row(
         bench="video",
@@ -104,8 +104,8 @@ ROWS = (
         bench="reuse",
         key="time_ratio",
         style="{:.2f}",
-        english="time of a run after a changed mixture (`--reuse`), as a share of one from scratch",
-        chinese="更换数据配比后重跑（`--reuse`）所需时间与从头运行之比",
+        english="time of a run with `--reuse` after a limit that changes one photo in ten, against one from scratch",
+        chinese="像素上限改变、十分之一照片尺寸变化后用 `--reuse` 重跑，与从头运行的时间之比",
     ),
     Row(
         bench="disk",
