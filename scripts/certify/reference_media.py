@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import reference_torchvision  # noqa: F401  # before transformers
 from PIL import Image, ImageFile, PngImagePlugin
 from transformers import logging
 from transformers.image_utils import ChannelDimension
