@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes or reuses .venv with the tested set of versions, and sets $python.
-# Usage: . scripts/environment.sh; prepare_environment [EXTRA...]; prepare_oracle where torch is needed
+# Usage: . scripts/environment.sh; prepare_environment [EXTRA...]; prepare_oracle REQUIREMENT... where torch is
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
@@ -26,34 +26,20 @@ prepare_environment() {
     echo "$wanted" > "$stamp"
 }
 
-# Makes or reuses .venv-oracle, with torch and transformers, and sets $oracle to its Python: what results are compared with
-# and benchmarks measured against. It has the extra `oracle` without what the project itself needs, and decoders and
-# Pillow in the versions of .venv. 1 GB with a CPU build of torch, 5 GB with CUDA's: pip's index decides which.
+# Makes or reuses .venv-oracle with these requirements, torch and transformers among them, and sets $oracle to its Python:
+# what results are compared with, and benchmarks. scripts/certify_needs.py says which; more may be there.
 prepare_oracle() {
-    local wanted names
+    local wanted
     oracle=$root/.venv-oracle/bin/python
-    wanted=$(oracle_packages)
-    [ "$(cat "$root/.venv-oracle/.installed" 2>/dev/null)" != "$wanted" ] || return 0
-    echo "making $root/.venv-oracle with torch and transformers; this takes some minutes" >&2
-    "$python" -m venv --clear "$root/.venv-oracle"
-    mapfile -t names <<<"$wanted"
-    "$oracle" -m pip install --quiet --disable-pip-version-check "${names[@]}"
-    echo "$wanted" > "$root/.venv-oracle/.installed"
-}
-
-oracle_packages() {
-    "$python" - "$root/setup.cfg" <<'EOT'
-import configparser
-import sys
-from importlib.metadata import distributions, version
-
-config = configparser.ConfigParser()
-config.read(sys.argv[1])
-print(*config["options.extras_require"]["oracle"].split(), sep="\n")
-there = {each.name for each in distributions()}
-names = ("numpy", "pillow", "decord2", "av", *{"pillow_heif", "pillow-heif"}.intersection(there))
-print(*(f"{name}=={version(name)}" for name in names), sep="\n")
-EOT
+    wanted=$(printf '%s\n' "$@" | sort)
+    if [ -n "$(comm -23 <(echo "$wanted") <(sort "$root/.venv-oracle/.installed" 2>/dev/null))" ]; then
+        echo "installing torch and transformers into $root/.venv-oracle; this takes some minutes, and 6 GB where pip's" \
+            "index has no CPU build of torch (PIP_EXTRA_INDEX_URL names another index)" >&2
+        [ -x "$oracle" ] || "$python" -m venv --clear "$root/.venv-oracle"
+        rm -f "$root/.venv-oracle/.installed"
+        PYTHONPATH='' "$oracle" -m pip install --quiet --disable-pip-version-check "$@"
+        echo "$wanted" > "$root/.venv-oracle/.installed"
+    fi
 }
 
 # The C library beside its source, if it isn't there or older; without a compiler this says so, and goes on.

@@ -18,14 +18,17 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it says that videos have a processor of their own
+sys.path.append(str(Path(__file__).resolve().parents[1] / "certify"))
 
 import decord
 import numpy as np
 import PIL
+import reference_torchvision  # noqa: F401  # before transformers
 import torch
 import torchvision
 import transformers

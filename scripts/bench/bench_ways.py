@@ -15,6 +15,10 @@ from typing import Any
 
 from bench_photos import ROOT
 
+sys.path.append(str(ROOT / "scripts"))
+
+from certify_needs import requirements
+
 from preprocess.config import RunConfig
 from shards import read_model_constants
 from shards.files.names import TOKENIZER_NAME
@@ -57,8 +61,9 @@ def add_oracle_flag(parser: argparse.ArgumentParser) -> None:
 def oracle_python(given: Path | None) -> Path:
     """`given`, or that of .venv-oracle, which is made where it isn't there."""
     if given is None:
-        command = ". scripts/environment.sh; prepare_environment; prepare_oracle"
-        subprocess.run(["bash", "-c", command], cwd=ROOT, check=True, stdout=sys.stderr)
+        command = '. scripts/environment.sh; prepare_environment; prepare_oracle "$@"'
+        words = ["bash", "-c", command, "bash", *requirements(needs_torchvision=True)]
+        subprocess.run(words, cwd=ROOT, check=True, stdout=sys.stderr)
     return given or ROOT / ".venv-oracle" / "bin" / "python"
 
 
