@@ -117,12 +117,9 @@ def _inflated(chunks: list[memoryview]) -> Iterator[bytes]:
     """Pieces of at most _PIECE bytes. Raises ValueError, or the error of zlib, where the stream is not whole."""
     inflate = _inflating().decompressobj()
     for deflated in _gathered(chunks):
-        while True:
-            piece = inflate.decompress(deflated, _PIECE)
-            yield piece
+        while deflated:  # to the end: the stream's checksum is read after its last byte was given
+            yield inflate.decompress(deflated, _PIECE)
             deflated = inflate.unconsumed_tail
-            if not deflated and len(piece) < _PIECE:
-                break
         if inflate.unused_data:
             raise ValueError("more than one stream")
     if not inflate.eof:
