@@ -2,7 +2,7 @@
 # Run the benchmarks: `bash scripts/bench.sh [--quick] [NAME...]`, all of scripts/bench/ where none is named.
 # What a run without --quick prints is kept in scripts/bench/results/, with the machine and the versions.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-prepare_environment dev
+prepare_environment dev bench
 cd "$root"
 quick=
 names=()

@@ -9,7 +9,6 @@
 # paths are relative to the current one. The exit code is 1 where anything is unexplained.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 prepare_environment
-oracle=$root/.venv-oracle
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1 # a package called preprocess in the current folder is not ours
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
@@ -18,19 +17,10 @@ fi
 
 needs=$("$python" "$root/scripts/certify_needs.py" "$@")
 mapfile -t needs <<<"$needs"
-output_dir=${needs[0]} model=${needs[1]} wanted=$(printf '%s\n' "${needs[@]:2}" | sort)
-# What was installed with torchvision serves without it too.
-if [ -n "$(comm -23 <(echo "$wanted") <(sort "$oracle/.installed" 2>/dev/null))" ]; then
-    echo "installing torch and transformers into $oracle; this takes some minutes, and 6 GB where pip's index has no CPU" \
-        "build of torch (PIP_EXTRA_INDEX_URL names another index)" >&2
-    [ -x "$oracle/bin/python" ] || "$python" -m venv --clear "$oracle"
-    rm -f "$oracle/.installed"
-    mapfile -t names <<<"$wanted"
-    PYTHONPATH='' "$oracle/bin/python" -m pip install --quiet --disable-pip-version-check "${names[@]}"
-    echo "$wanted" > "$oracle/.installed"
-fi
-"$python" -m preprocess certify --oracle "$oracle/bin/python" "$@" && code=0 || code=$?
+prepare_oracle "${needs[@]:2}"
+output_dir=${needs[0]} model=${needs[1]}
+"$python" -m preprocess certify --oracle "$oracle" "$@" && code=0 || code=$?
 [ "$code" -le 1 ] || exit "$code"
 echo
-"$python" -m train certify "$output_dir" --model "$model" --oracle "$oracle/bin/python" || code=$?
+"$python" -m train certify "$output_dir" --model "$model" --oracle "$oracle" || code=$?
 exit "$code"

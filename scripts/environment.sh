@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes or reuses .venv with the tested set of versions, and sets $python.
-# Usage: . scripts/environment.sh; prepare_environment [EXTRA...]
+# Usage: . scripts/environment.sh; prepare_environment [EXTRA...]; prepare_oracle REQUIREMENT... where torch is
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
@@ -24,6 +24,22 @@ prepare_environment() {
         --constraint "$root/constraints.txt" --editable "$root${extras:+[$extras]}"
     build_library
     echo "$wanted" > "$stamp"
+}
+
+# Makes or reuses .venv-oracle with these requirements, torch and transformers among them, and sets $oracle to its Python:
+# what results are compared with, and benchmarks. scripts/certify_needs.py says which; more may be there.
+prepare_oracle() {
+    local wanted
+    oracle=$root/.venv-oracle/bin/python
+    wanted=$(printf '%s\n' "$@" | sort)
+    if [ -n "$(comm -23 <(echo "$wanted") <(sort "$root/.venv-oracle/.installed" 2>/dev/null))" ]; then
+        echo "installing torch and transformers into $root/.venv-oracle; this takes some minutes, and 6 GB where pip's" \
+            "index has no CPU build of torch (PIP_EXTRA_INDEX_URL names another index)" >&2
+        [ -x "$oracle" ] || "$python" -m venv --clear "$root/.venv-oracle"
+        rm -f "$root/.venv-oracle/.installed"
+        PYTHONPATH='' "$oracle" -m pip install --quiet --disable-pip-version-check "$@"
+        echo "$wanted" > "$root/.venv-oracle/.installed"
+    fi
 }
 
 # The C library beside its source, if it isn't there or older; without a compiler this says so, and goes on.

@@ -56,12 +56,13 @@ def make_run(folder: Path, sizes: list[tuple[int, int]], *, suffix: str = ".jpg"
 
 
 def run_of_photos(folder: Path, names: list[str], **settings: Any) -> RunConfig:
-    """One conversation for each file in the folder `photos` of `folder`."""
+    """One conversation for each file, a picture or a clip, in the folder `photos` of `folder`."""
     records = []
     for number, name in enumerate(names):
         question, answer = _QUESTIONS[number % 3], _ANSWERS[number % 3]
-        turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
-        records.append({"image": name, "conversations": turns})
+        kind = "video" if name.endswith(".mp4") else "image"
+        turns = [{"from": "human", "value": f"<{kind}>\n{question}"}, {"from": "gpt", "value": answer}]
+        records.append({kind: name, "conversations": turns})
     (folder / "photos.json").write_text(json.dumps(records))
     (folder / "datasets.yaml").write_text("photos: {annotation_path: photos.json, data_path: photos}\n")
     write_model_folder(folder / "model", [*_QUESTIONS, *_ANSWERS])
