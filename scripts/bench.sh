@@ -31,26 +31,26 @@ EOT
     echo
 }
 
-if [ -n "$quick" ]; then
-    results=$(mktemp -d)
-    trap 'rm -r "$results"' EXIT
-else
-    results=scripts/bench/results
-    mkdir -p "$results"
-fi
+kept=scripts/bench/results
+results=$(mktemp -d) # a benchmark that fails leaves nothing in the other folder
+trap 'rm -r "$results"' EXIT
+failed=()
 for name in "${names[@]}"; do
     echo "== $name"
     started=$SECONDS
-    if [ -n "$quick" ]; then
-        "$python" "scripts/bench/$name.py" --quick | tee "$results/$name.txt"
-    else
-        { describe && "$python" "scripts/bench/$name.py"; } | tee "$results/$(date -u +%F)-$name.txt"
+    { { [ -n "$quick" ] || describe; } && "$python" "scripts/bench/$name.py" $quick; } | tee "$results/$name.txt" || failed+=("$name")
+    if [ -z "$quick" ] && [[ " ${failed[*]} " != *" $name "* ]]; then
+        cp "$results/$name.txt" "$kept/$(date -u +%F)-$name.txt"
     fi
     echo "($((SECONDS - started)) s)"
     echo
 done
 if [ -n "$quick" ]; then
-    "$python" scripts/bench/bench_table.py --against "$results"
+    "$python" scripts/bench/bench_table.py --against "$results" || failed+=("the comparison with the READMEs")
 else
     "$python" scripts/bench/bench_table.py
+fi
+if [ ${#failed[@]} != 0 ]; then
+    echo "failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//')" >&2
+    exit 1
 fi
