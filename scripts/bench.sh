@@ -2,8 +2,8 @@
 # Run the benchmarks whose figures the READMEs show, and render their tables: `bash scripts/bench.sh`.
 #     bash scripts/bench.sh --quick       the same in 12 minutes on 2 cores: says which ratios are more than 20% off those
 #                                         of the READMEs, exit code 1 then, and keeps nothing
-#     bash scripts/bench.sh [--quick] NAME...     of scripts/bench/: also those of parts (read, write, pixels, ...) and
-#                                                 proofs (fuzz, interrupt, kill_ranks, ...)
+#     bash scripts/bench.sh [--quick] NAME...     of scripts/bench/: also those of parts/ (read, write, pixels, ...) and
+#                                                 proofs/ (fuzz, interrupt, kill_ranks, ...)
 # What a run without --quick prints is kept in scripts/bench/results/, with the machine and the versions. What results are
 # compared with (torch, transformers) goes into .venv-oracle, the first time.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -38,7 +38,8 @@ failed=()
 for name in "${names[@]}"; do
     echo "== $name"
     started=$SECONDS
-    { { [ -n "$quick" ] || describe; } && "$python" "scripts/bench/$name.py" $quick; } | tee "$results/$name.txt" || failed+=("$name")
+    path=$(find scripts/bench -name "$name.py")
+    { { [ -n "$quick" ] || describe; } && "$python" "${path:?no benchmark has this name}" $quick; } | tee "$results/$name.txt" || failed+=("$name")
     if [ -z "$quick" ] && [[ " ${failed[*]} " != *" $name "* ]]; then
         cp "$results/$name.txt" "$kept/$(date -u +%F)-$name.txt"
     fi

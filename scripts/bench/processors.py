@@ -22,10 +22,13 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 from bench_clips import write_clips
 from bench_photos import make_run, run_of_photos

@@ -20,9 +20,12 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 from bench_command import run_preprocess
 from bench_photos import make_run, published, sha256_of_file

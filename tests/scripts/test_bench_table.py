@@ -112,7 +112,8 @@ def test_what_was_not_run_is_not_compared(
     assert "none of these ratios" in capsys.readouterr().out
 
 
-def test_each_photograph_has_its_licence_beside_it(bench_table: ModuleType) -> None:
+def test_each_photograph_has_its_licence_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH / "shared"))
     real = importlib.import_module("bench_real")
     assert real.__doc__ is not None
     table = dict(re.findall(r"^\| (\S+), \S+ \|.*\| ([^|]+) \|$", real.__doc__, re.MULTILINE))
