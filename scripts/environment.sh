@@ -1,14 +1,16 @@
 # Sourced by the other scripts: makes or reuses an environment with the tested set of versions, and sets $python.
-# Usage: . scripts/environment.sh; [use_mindnlp;] prepare_environment [EXTRA...]
+# Usage: . scripts/environment.sh; [use_mindnlp;] prepare_environment [EXTRA...]; prepare_oracle REQUIREMENT... where torch is
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 environment=$root/.venv
 python=$environment/bin/python
+contents="about 3.5 GB, mostly MindSpore; a minute or two"
 
 # From here on, the environment is .venv-mindnlp: .venv and the extra mindnlp, which `--backend mindnlp` trains with.
 use_mindnlp() {
     environment=$root/.venv-mindnlp
     python=$environment/bin/python
+    contents="about 5 GB, MindSpore and torch, 10 where pip's index has no CPU build of torch; some minutes"
 }
 
 prepare_environment() {
@@ -26,7 +28,7 @@ prepare_environment() {
         "$base" -m venv "$environment"
     fi
     check_version "$python"
-    echo "installing into $(basename "$environment") (about 3.5 GB, mostly MindSpore; a minute or two)" >&2
+    echo "installing into $(basename "$environment") ($contents)" >&2
     "$python" -m pip install --quiet --disable-pip-version-check \
         --constraint <(constraints "$@") --editable "$root${extras:+[$extras]}"
     build_library
@@ -39,6 +41,22 @@ constraints() {
         grep -v '^fsspec==' "$root/constraints.txt"
     else
         cat "$root/constraints.txt"
+    fi
+}
+
+# Makes or reuses .venv-oracle with these requirements, torch and transformers among them, and sets $oracle to its Python:
+# what results are compared with, and benchmarks. scripts/certify_needs.py says which; more may be there.
+prepare_oracle() {
+    local wanted
+    oracle=$root/.venv-oracle/bin/python
+    wanted=$(printf '%s\n' "$@" | sort)
+    if [ -n "$(comm -23 <(echo "$wanted") <(sort "$root/.venv-oracle/.installed" 2>/dev/null))" ]; then
+        echo "installing torch and transformers into $root/.venv-oracle; this takes some minutes, and 6 GB where pip's" \
+            "index has no CPU build of torch (PIP_EXTRA_INDEX_URL names another index)" >&2
+        [ -x "$oracle" ] || "$python" -m venv --clear "$root/.venv-oracle"
+        rm -f "$root/.venv-oracle/.installed"
+        PYTHONPATH='' "$oracle" -m pip install --quiet --disable-pip-version-check "$@"
+        echo "$wanted" > "$root/.venv-oracle/.installed"
     fi
 }
 

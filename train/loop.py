@@ -11,6 +11,7 @@ import math
 from importlib.metadata import version
 
 from shards.batch import BatchShape
+from shards.look.readable import counted
 from train.arguments import TrainArguments
 from train.building import build, choose_device, choose_stage, require_one_start, set_deterministic
 from train.checkpoints.folder import remove_left_behind
@@ -60,8 +61,9 @@ def train(
             for line in report(sizes_in(arguments.model), inputs.shards.manifest, arguments, world.size):
                 reporting.say(line)
         reporting.say(
-            f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "
-            f"{arguments.shards} | {_count_parameters(model):,} parameters trained | {precision} | {device}"
+            f"{counted(order.num_steps, 'step')} of {order.packs_per_step} out of "
+            f"{counted(len(inputs.shards), 'pack')} in {arguments.shards} | "
+            f"{_count_parameters(model):,} parameters trained | {precision} | {device}"
         )
         if arguments.backend == MINDNLP:
             reporting.say(f"computed by MindNLP {version(MINDNLP)}, operator by operator")

@@ -17,6 +17,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 from demo_model import write_model_folder  # noqa: E402
 
 from preprocess.config import RunConfig  # noqa: E402
+from preprocess.jobs.executor import ThisProcess  # noqa: E402
+from preprocess.jobs.share import Share  # noqa: E402
+from preprocess.output_dir import hold_of, prepare  # noqa: E402
+from preprocess.run import materialise, plan_into_output  # noqa: E402
+from preprocess.write.publish import publish  # noqa: E402
 from shards.files.hashing import sha256_of_file  # noqa: E402
 
 _DIFFERENT_PHOTOS = 16  # of each size; the others are copies, because making one takes longer than decoding it
@@ -56,14 +61,31 @@ def make_run(folder: Path, sizes: list[tuple[int, int]], *, suffix: str = ".jpg"
 
 
 def run_of_photos(folder: Path, names: list[str], **settings: Any) -> RunConfig:
-    """One conversation for each file in the folder `photos` of `folder`."""
+    """One conversation for each file, a picture or a clip, in the folder `photos` of `folder`."""
     records = []
     for number, name in enumerate(names):
         question, answer = _QUESTIONS[number % 3], _ANSWERS[number % 3]
-        turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
-        records.append({"image": name, "conversations": turns})
+        kind = "video" if name.endswith(".mp4") else "image"
+        turns = [{"from": "human", "value": f"<{kind}>\n{question}"}, {"from": "gpt", "value": answer}]
+        records.append({kind: name, "conversations": turns})
     (folder / "photos.json").write_text(json.dumps(records))
     (folder / "datasets.yaml").write_text("photos: {annotation_path: photos.json, data_path: photos}\n")
     write_model_folder(folder / "model", [*_QUESTIONS, *_ANSWERS])
     chosen = {"model": folder / "model", "datasets": folder / "datasets.yaml", "dataset_use": "photos"}
     return RunConfig(**{**chosen, "output_dir": folder / "out", **settings})
+
+
+def copy_photos(photos: list[Path], folder: Path, number: int) -> list[str]:
+    """Names of so many files in `folder`, each of the photos as it is, several times."""
+    names = [f"{copy:05d}{photos[copy % len(photos)].suffix}" for copy in range(number)]
+    for copy, name in enumerate(names):
+        shutil.copyfile(photos[copy % len(photos)], folder / name)
+    return names
+
+
+def write_shards(config: RunConfig) -> None:
+    """A whole run, in this process."""
+    sources = prepare(config, Share())
+    plan, hold = plan_into_output(config, sources, ThisProcess(), Share()), hold_of(config, sources)
+    materialise(config, plan, ThisProcess(), Share(), hold)
+    publish(config, plan, sources.constants, hold)

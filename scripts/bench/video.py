@@ -21,11 +21,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
+from bench_clips import CODECS, write_clip
 from bench_photos import write_model_folder
-from PIL import Image
 
 from preprocess.arithmetic.geometry import FrameSampling, PixelLimits, sample_evenly, smart_resize
 from preprocess.arithmetic.patches import patchify_video
@@ -36,18 +35,9 @@ from preprocess.pixels.passes import by_pillow
 from preprocess.sample import MediaSource
 from shards import ModelConstants, read_model_constants
 
-FPS, SECONDS = 30, 10
 SMALL, LARGE = (640, 360), (1920, 1080)
 FRAMES, MANY_FRAMES = 8, 64
 LIMITS = PixelLimits(min_pixels=4 * 28 * 28, max_pixels=32 * 28 * 28)  # of a frame, as a run has them
-CODECS = {  # suffix, encoder, its options
-    "H.264": (".mp4", "libx264", {"preset": "medium"}),
-    "H.264, key frame each 2 s": (".mp4", "libx264", {"preset": "medium", "g": "60"}),
-    "HEVC": (".mp4", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none:bframes=4"}),
-    "HEVC, closed GOPs": (".mp4", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none:open-gop=0"}),
-    "VP9": (".webm", "libvpx-vp9", {"cpu-used": "8", "deadline": "realtime"}),
-    "MPEG-4": (".mp4", "mpeg4", {"qscale": "4"}),
-}
 Patches = npt.NDArray[np.uint8]
 
 
@@ -84,28 +74,6 @@ def main() -> None:
         "worker_peak_mb": round(peak),
     }
     print(json.dumps(result))
-
-
-def write_clip(path: Path, codec: str, size: tuple[int, int]) -> Path:
-    """A picture with grain that moves, so that frames have about the work of a camera's."""
-    suffix, encoder, options = CODECS[codec]
-    rng = np.random.default_rng(0)
-    width, height = size
-    coarse = Image.fromarray(rng.integers(0, 256, (18, 32, 3), dtype=np.uint8))
-    picture = np.asarray(coarse.resize((width + 320, height + 320), Image.Resampling.BICUBIC), np.int16)
-    grain = rng.integers(-6, 7, (8, height, width, 1), dtype=np.int16)
-    path = path.with_suffix(suffix)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(encoder, rate=FPS, options=options)
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        for number in range(FPS * SECONDS):
-            top, left = number, number
-            seen = picture[top : top + height, left : left + width] + grain[number % len(grain)]
-            image = np.clip(seen, 0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 def indices_of(path: Path, number: int) -> tuple[int, ...]:
