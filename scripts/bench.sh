@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# Run the benchmarks: `bash scripts/bench.sh [--quick] [NAME...]`, all of scripts/bench/ where none is named.
-# What a run without --quick prints is kept in scripts/bench/results/, with the machine and the versions.
+# Run the benchmarks whose figures the READMEs show, and render their tables: `bash scripts/bench.sh`.
+#     bash scripts/bench.sh --quick       the same in 12 minutes on 2 cores: says which ratios are more than 20% off those
+#                                         of the READMEs, exit code 1 then, and keeps nothing
+#     bash scripts/bench.sh [--quick] NAME...     of scripts/bench/: also those of parts (read, write, pixels, ...) and
+#                                                 proofs (fuzz, interrupt, kill_ranks, ...)
+# What a run without --quick prints is kept in scripts/bench/results/, with the machine and the versions. What results are
+# compared with (torch, transformers) goes into .venv-oracle, the first time.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 prepare_environment dev bench
 cd "$root"
@@ -9,12 +14,7 @@ names=()
 for argument in "$@"; do
     [ "$argument" = --quick ] && quick=--quick || names+=("$argument")
 done
-if [ ${#names[@]} = 0 ]; then
-    for path in scripts/bench/*.py; do
-        name=$(basename "$path" .py)
-        [[ $name == bench_* ]] || names+=("$name") # modules that benchmarks share
-    done
-fi
+[ ${#names[@]} != 0 ] || mapfile -t names < <("$python" scripts/bench/bench_table.py --benches)
 
 describe() {
     local memory
@@ -31,13 +31,26 @@ EOT
     echo
 }
 
+if [ -n "$quick" ]; then
+    results=$(mktemp -d)
+    trap 'rm -r "$results"' EXIT
+else
+    results=scripts/bench/results
+    mkdir -p "$results"
+fi
 for name in "${names[@]}"; do
     echo "== $name"
+    started=$SECONDS
     if [ -n "$quick" ]; then
-        "$python" "scripts/bench/$name.py" --quick
+        "$python" "scripts/bench/$name.py" --quick | tee "$results/$name.txt"
     else
-        mkdir -p scripts/bench/results
-        { describe && "$python" "scripts/bench/$name.py"; } | tee "scripts/bench/results/$(date -u +%F)-$name.txt"
+        { describe && "$python" "scripts/bench/$name.py"; } | tee "$results/$(date -u +%F)-$name.txt"
     fi
+    echo "($((SECONDS - started)) s)"
     echo
 done
+if [ -n "$quick" ]; then
+    "$python" scripts/bench/bench_table.py --against "$results"
+else
+    "$python" scripts/bench/bench_table.py
+fi

@@ -17,6 +17,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 from demo_model import write_model_folder  # noqa: E402
 
 from preprocess.config import RunConfig  # noqa: E402
+from preprocess.jobs.executor import ThisProcess  # noqa: E402
+from preprocess.jobs.share import Share  # noqa: E402
+from preprocess.output_dir import hold_of, prepare  # noqa: E402
+from preprocess.run import materialise, plan_into_output  # noqa: E402
+from preprocess.write.publish import publish  # noqa: E402
 from shards.files.hashing import sha256_of_file  # noqa: E402
 
 _DIFFERENT_PHOTOS = 16  # of each size; the others are copies, because making one takes longer than decoding it
@@ -68,3 +73,19 @@ def run_of_photos(folder: Path, names: list[str], **settings: Any) -> RunConfig:
     write_model_folder(folder / "model", [*_QUESTIONS, *_ANSWERS])
     chosen = {"model": folder / "model", "datasets": folder / "datasets.yaml", "dataset_use": "photos"}
     return RunConfig(**{**chosen, "output_dir": folder / "out", **settings})
+
+
+def copy_photos(photos: list[Path], folder: Path, number: int) -> list[str]:
+    """Names of so many files in `folder`, each of the photos as it is, several times."""
+    names = [f"{copy:05d}{photos[copy % len(photos)].suffix}" for copy in range(number)]
+    for copy, name in enumerate(names):
+        shutil.copyfile(photos[copy % len(photos)], folder / name)
+    return names
+
+
+def write_shards(config: RunConfig) -> None:
+    """A whole run, in this process."""
+    sources = prepare(config, Share())
+    plan, hold = plan_into_output(config, sources, ThisProcess(), Share()), hold_of(config, sources)
+    materialise(config, plan, ThisProcess(), Share(), hold)
+    publish(config, plan, sources.constants, hold)

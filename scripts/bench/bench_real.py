@@ -43,15 +43,6 @@ def photographs() -> list[Path]:
     return found
 
 
-def copy_photographs(folder: Path, number: int) -> list[str]:
-    """Names of so many files in `folder`, each photograph as it is, several times."""
-    chosen = photographs()
-    names = [f"{copy:05d}{chosen[copy % len(chosen)].suffix}" for copy in range(number)]
-    for copy, name in enumerate(names):
-        shutil.copyfile(chosen[copy % len(chosen)], folder / name)
-    return names
-
-
 def resample_photographs(folder: Path, number: int, size: tuple[int, int]) -> list[str]:
     """Names of so many JPEG files (quality 90) in `folder`: the photographs, cut to the shape and resampled to it."""
     chosen = photographs()

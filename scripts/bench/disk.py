@@ -1,10 +1,11 @@
 """What `--compress zstd` saves on the disk, what expanding costs, and whether training waits for it.
 
-    python scripts/bench/disk.py [--quick] [--photos DIR]
+    python scripts/bench/disk.py [--quick] [--photos DIR | --real]
 
-Photo-like pictures (or those in DIR) become packs of 4,096 tokens, once as they are and once compressed. Reading means
-taking every pack with all its patches from a warm page cache, in one thread; MB are those of the patches, expanded, and
-a second is one of the core's time, whatever else the machine does. Medians over alternating rounds.
+Photo-like pictures (or those in DIR; or real photographs, `bench_real.py`) become packs of 4,096 tokens, once as they
+are and once compressed. Reading means taking every pack with all its patches from a warm page cache, in one thread; MB
+are those of the patches, expanded, and a second is one of the core's time, whatever else the machine does. Medians over
+alternating rounds.
 
 The pace: a node of 8 NPUs with a model of 7B needs 6 * 7.6e9 operations for a token, 6 * 0.68e9 more for a patch, and
 does 8 * 376e12 a second, of which 40% are reached. One consumer takes packs of all 8 ranks at that pace, and sleeps as
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -24,14 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_photos import make_run, run_of_photos
+from bench_photos import copy_photos, make_run, run_of_photos, write_shards
+from bench_real import photographs
 
-from preprocess.config import RunConfig
-from preprocess.jobs.executor import ThisProcess
-from preprocess.jobs.share import Share
-from preprocess.output_dir import hold_of, prepare
-from preprocess.run import materialise, plan_into_output
-from preprocess.write.publish import publish
 from shards import PackStream, ShardSet, open_shards
 from shards.convert import convert_shards
 from shards.order import PackOrder
@@ -47,10 +42,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer photos and rounds")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="pictures to take instead, each one several times")
+    parser.add_argument("--real", action="store_true", help="real photographs instead")
     arguments = parser.parse_args()
     num_photos, rounds = (60, 3) if arguments.quick else (600, 9)
     with tempfile.TemporaryDirectory(prefix="bench-disk-") as name:
-        folders = write_both(Path(name), num_photos, arguments.photos)
+        folders = write_both(Path(name), num_photos, arguments.photos, arguments.real)
         datasets = {format: open_shards(folder) for format, folder in folders.items()}
         num_patches = datasets["arrow"].manifest.totals.num_image_patches
         seconds = measure_rounds({format: read_all(shards) for format, shards in datasets.items()}, rounds)
@@ -72,28 +68,20 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def write_both(folder: Path, num_photos: int, photos: Path | None) -> dict[str, Path]:
+def write_both(folder: Path, num_photos: int, photos: Path | None, real: bool) -> dict[str, Path]:
     """The same packs in both formats."""
     settings = {"workers": 0, "shard_bytes": 64 << 20}
-    if photos is None:
+    if photos is None and not real:
         config = make_run(folder, [PHOTO_SIZE] * num_photos, **settings)
     else:
         (folder / "photos").mkdir()
-        found = sorted(path for path in photos.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
-        names = [f"{number:05d}{found[number % len(found)].suffix}" for number in range(num_photos)]
-        for number, name in enumerate(names):
-            shutil.copyfile(found[number % len(found)], folder / "photos" / name)
+        found = photographs() if photos is None else sorted(photos.iterdir())
+        pictures = [path for path in found if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}]
+        names = copy_photos(pictures, folder / "photos", num_photos)
         config = run_of_photos(folder, names, **settings)
-    write(config)
+    write_shards(config)
     convert_shards(config.output_dir, folder / "zstd", format="arrow_zstd")
     return {"arrow": config.output_dir, "arrow_zstd": folder / "zstd"}
-
-
-def write(config: RunConfig) -> None:
-    sources = prepare(config, Share())
-    plan, hold = plan_into_output(config, sources, ThisProcess(), Share()), hold_of(config, sources)
-    materialise(config, plan, ThisProcess(), Share(), hold)
-    publish(config, plan, sources.constants, hold)
 
 
 def patch_bytes(shards: ShardSet) -> int:

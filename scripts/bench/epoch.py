@@ -94,13 +94,12 @@ def measure(kind: str, config: RunConfig, num_samples: int, oracle: Path, rounds
     payback = offline / (statistics.median(later[LOADER]) - statistics.median(later[OURS]))
     print(f"offline run {spread(all_samples)} s, {spread(few)} of a single sample")
     print(f"beyond its start it has paid for itself after {payback:.2f} epochs\n")
-    return {
-        f"{kind}_ours_ms": round(1000 * statistics.median(later[OURS]) / num_samples, 3),
-        f"{kind}_loader_ms": round(1000 * statistics.median(later[LOADER]) / num_samples, 2),
-        f"{kind}_ratio": round(median_ratio(later[LOADER], later[OURS]), 1),
-        f"{kind}_first_ratio": round(median_ratio(first[LOADER], first[OURS]), 1),
-        f"{kind}_payback_epochs": round(payback, 2),
-    }
+    result = {f"{kind}_payback_epochs": round(payback, 2)}
+    for name, times in (("", later), ("_first", first)):
+        result[f"{kind}{name}_ours_ms"] = round(1000 * statistics.median(times[OURS]) / num_samples, 3)
+        result[f"{kind}{name}_loader_ms"] = round(1000 * statistics.median(times[LOADER]) / num_samples, 2)
+        result[f"{kind}{name}_ratio"] = round(median_ratio(times[LOADER], times[OURS]), 1)
+    return result
 
 
 def measure_offline(flags: dict[str, object], output_dir: Path, rounds: int) -> tuple[list[float], list[float]]:
