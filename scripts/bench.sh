@@ -25,7 +25,7 @@ describe() {
 import platform
 from importlib.metadata import version
 
-names = ("numpy", "pyarrow", "pillow", "tokenizers", "decord2", "av", "mindspore")
+names = ("numpy", "pyarrow", "pillow", "tokenizers", "decord2", "av", "mindspore", "binpacking")
 print(f"Python {platform.python_version()},", ", ".join(f"{name} {version(name)}" for name in names))
 EOT
     echo

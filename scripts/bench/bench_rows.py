@@ -15,6 +15,7 @@ class Row:
     otherwise: str
     ratios: tuple[str, ...]  # keys of figures that are about the same on another machine: here against otherwise
     style: str = "{:.1f} x"  # of each
+    varies: str = ""  # with what, where it is not the same on another machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ def epoch_row(kind: str, which: str, english: str, chinese: str) -> Row:
         otherwise=f"{{{kind}{which}_loader_ms:.1f}} ms",
         ratios=(f"{kind}{which}_ratio",),
         style="{:.0f} x",
+        varies="with the disk" if which else "",
     )
 
 
