@@ -22,7 +22,7 @@ setup(
     ext_modules=[
         Extension(
             "preprocess.pixels.resize",
-            ["preprocess/pixels/resize.c"],
+            ["preprocess/pixels/resize.c", "preprocess/pixels/unfilter.c"],
             depends=["preprocess/pixels/loops.h"],
             # Fused multiplications and additions would round some weights otherwise than Pillow does.
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"],

@@ -10,7 +10,7 @@ from PIL import features
 import preprocess
 from preprocess.pixels import PixelCheck
 
-_PACKAGES = ("pillow", "simplejpeg", "decord2", "av", "numpy", "pyarrow", "tokenizers")
+_PACKAGES = ("pillow", "simplejpeg", "zlib-ng", "decord2", "av", "numpy", "pyarrow", "tokenizers")
 
 
 def versions_lines() -> list[str]:

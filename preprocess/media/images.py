@@ -27,9 +27,16 @@ from preprocess.media.pictures.jpeg_end import with_end
 from preprocess.media.pictures.opening import open_image
 from preprocess.media.pictures.png_rows import lacks_rows, may_lack_rows
 from preprocess.media.pictures.rules import PictureRules
-from preprocess.media.pictures.upright import Header, decode, upright_header
+from preprocess.media.pictures.upright import Decoded, Header, decode, upright_header
 from preprocess.media.store import describe, naming, open_medium, open_stamped, read_error, reject_of
-from preprocess.pixels import decode_jpeg, jpeg_content, jpeg_warning, resize_to_patches, turn_and_resize_to_patches
+from preprocess.pixels import (
+    choose_decoders,
+    decode_directly,
+    direct_file,
+    jpeg_warning,
+    resize_to_patches,
+    turn_and_resize_to_patches,
+)
 from preprocess.pixels.passes import Pixels
 from preprocess.sample import MeasuredImage, MediaSource, MediaStamp, Note
 from shards import ModelConstants
@@ -39,7 +46,7 @@ _BY_DEFAULT = PictureRules()
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A decoded file: as libjpeg gives its pixels, still to be turned, or as Pillow does, upright."""
+    """A decoded file: with the pixels that the file stores, still to be turned, or as Pillow does, upright."""
 
     header: Header
     stored: Pixels | None = None
@@ -105,27 +112,33 @@ def read_picture(source: MediaSource, rules: PictureRules, expected: Header) -> 
 
     Raises SampleError, or FatalError where it is another one by now.
     """
-    decoded, is_doubtful = None, False
+    decoded = None
+    choose_decoders()
     with _opened(source, rules) as image:
         header = upright_header(image)
-        jpeg = jpeg_content(image)
-        if jpeg is None:
-            image.load()
-            is_doubtful = isinstance(image, PngImageFile) and may_lack_rows(image)
-            decoded = decode(image, header, rules.grey_16)
+        direct = direct_file(image)
+        if direct is None:
+            decoded, is_doubtful = _decode_by_pillow(image, header, rules)
     if header != expected:
         raise FatalError(
             f"{describe(source)}: it changed since it was measured; remove the output folder and run again"
         )
-    if jpeg is not None:
-        stored = decode_jpeg(jpeg, image.mode, image.size)
+    if direct is not None:
+        stored = decode_directly(direct)
         if stored is not None:
             return Picture(header=header, stored=stored)
         with _opened(source, rules) as image:  # whose pixels are for Pillow to judge
-            decoded = decode(image, header, rules.grey_16)
+            decoded, is_doubtful = _decode_by_pillow(image, header, rules)
     assert decoded is not None
     _check_whole(source, rules, image, is_doubtful)
     return Picture(header=header, upright=decoded.pixels, note=decoded.note)
+
+
+def _decode_by_pillow(image: Image.Image, header: Header, rules: PictureRules) -> tuple[Decoded, bool]:
+    """And whether rows may be missing."""
+    image.load()
+    is_doubtful = isinstance(image, PngImageFile) and may_lack_rows(image)
+    return decode(image, header, rules.grey_16), is_doubtful
 
 
 def _check_whole(source: MediaSource, rules: PictureRules, image: Image.Image, is_doubtful: bool) -> None:

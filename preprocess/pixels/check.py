@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from preprocess.pixels.direct import decoders_line, is_all_direct
 from preprocess.pixels.engine import engine, resize_by
-from preprocess.pixels.jpeg import why_pillow_decodes
 from preprocess.pixels.passes import Pixels, Size, by_pillow
 
 _LARGEST = 900  # pixels a side: 500 trials take seconds
@@ -40,14 +40,12 @@ class PixelCheck:
 
 def pixels_line() -> str:
     """Who resizes and decodes in this process, and why, in one line for the summary of a run."""
-    reason = why_pillow_decodes()
-    decoder = f"Pillow: {reason}" if reason else "libjpeg-turbo directly"
-    return f"{engine()}; JPEG files are decoded by {decoder}"
+    return f"{engine()}; {decoders_line()}"
 
 
 def slower_line() -> str | None:
-    """The same, where this process could be faster: Pillow resizes, or decodes JPEG files."""
-    return None if engine().kernel is not None and not why_pillow_decodes() else pixels_line()
+    """The same, where this process could be faster: Pillow resizes, or decodes what others do faster."""
+    return None if engine().kernel is not None and is_all_direct() else pixels_line()
 
 
 def check_pixels(num_trials: int = 500, seed: int = 0) -> PixelCheck:

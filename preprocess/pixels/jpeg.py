@@ -13,50 +13,44 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from preprocess.errors import FatalError
+from preprocess.pixels.buffer import file_content, pixel_buffer
 from preprocess.pixels.kernel import VARIABLE, wanted_loops
 from preprocess.pixels.passes import Pixels
 
 _COLORSPACES = {"RGB": ("RGBX", 4), "L": ("GRAY", 1)}  # by Pillow's mode; bytes a pixel
-_MOST_KEPT = 1 << 28  # bytes of the buffer: 67 megapixels
-_buffer: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
 
 
-def jpeg_content(image: Image.Image) -> bytes | None:
-    """The file's bytes, if `decode_jpeg` may try it. May raise what Pillow raises where a file can't be read."""
+def jpeg_content(image: Image.Image) -> memoryview | None:
+    """The file's bytes, until the next call, if `decode_jpeg` may try it. May raise OSError."""
     if not isinstance(image, JpegImageFile) or image.mode not in _COLORSPACES or why_pillow_decodes():
         return None
     assert image.fp is not None
-    image.fp.seek(0)
-    return image.fp.read()
+    return file_content(image.fp)
 
 
-def decode_jpeg(content: bytes, mode: str, size: tuple[int, int]) -> Pixels | None:
+def decode_jpeg(content: bytes | memoryview, mode: str, size: tuple[int, int]) -> Pixels | None:
     """(H, W, 4) for mode RGB, (H, W) for L, not turned; None where the file is Pillow's to decode.
 
     `size` is width, height, as Pillow read them. The pixels stay only until the next call.
     """
     import simplejpeg
 
-    global _buffer
     colorspace, channels = _COLORSPACES[mode]
     width, height = size
-    num_bytes = width * height * channels
-    if num_bytes > _MOST_KEPT:
+    buffer = pixel_buffer(width * height * channels)
+    if buffer is None:
         return None
-    if len(_buffer) < num_bytes:
-        _buffer = np.empty(num_bytes, np.uint8)
     try:
         if simplejpeg.decode_jpeg_header(content)[:2] != (height, width):
             return None
-        simplejpeg.decode_jpeg(content, colorspace, buffer=_buffer[:num_bytes])
+        simplejpeg.decode_jpeg(content, colorspace, buffer=buffer)
     except ValueError:  # warnings of the library, too
         return None
-    return _buffer[:num_bytes].reshape((height, width, 4) if channels == 4 else (height, width))
+    return buffer.reshape((height, width, 4) if channels == 4 else (height, width))
 
 
 def jpeg_warning(content: bytes) -> str:

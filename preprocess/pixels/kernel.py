@@ -74,17 +74,24 @@ class Kernel:
 
 def load(wanted: str | None = None) -> Kernel | str:
     """The library with the fastest loops, or those called `wanted`; a string says why there is none."""
+    loaded = library()
+    if isinstance(loaded, str):
+        return loaded
+    address = loaded.pixels_loops(wanted.encode() if wanted else None)
+    if address is None:
+        return f"this processor has no {wanted}" if wanted else "this processor has neither AVX2 nor NEON"
+    return Kernel(library=loaded, address=address, loops=loaded.pixels_name(address).decode())
+
+
+def library() -> ctypes.CDLL | str:
+    """The library, whatever the processor; a string says why there is none."""
     path = library_path()
     if not path.exists():
         return _NOT_BUILT
     try:
-        library = _open(path)
+        return _open(path)
     except OSError as error:  # built for another machine
         return f"the C library can't be loaded ({error})"
-    address = library.pixels_loops(wanted.encode() if wanted else None)
-    if address is None:
-        return f"this processor has no {wanted}" if wanted else "this processor has neither AVX2 nor NEON"
-    return Kernel(library=library, address=address, loops=library.pixels_name(address).decode())
 
 
 def library_path() -> Path:

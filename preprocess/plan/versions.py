@@ -1,4 +1,7 @@
-"""The versions of the software that determines the bytes of a dataset, for its fingerprint.
+"""The versions of the software that determines the bytes of a dataset, and its kind of machine, for its fingerprint.
+
+The same libraries give other pixels on another kind of machine where their loops are written by hand for each: colours
+of video frames (swscale: by up to 3 levels between x86_64 and aarch64) and lossy JPEG 2000. JPEG, WebP and AVIF don't.
 
 What writes a file format alone is not here: `shards.inputs` adds it where that format is chosen. Nor is what can't
 change a byte: zlib and other lossless codecs, whose output a standard fixes, YAML, progress bars, Ray.
@@ -6,6 +9,7 @@ change a byte: zlib and other lossless codecs, whose output a standard fixes, YA
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -27,6 +31,7 @@ def versions() -> dict[str, str | None]:
     from av import library_versions  # loads FFmpeg
 
     return {
+        "machine": platform.machine(),
         "pillow": PIL.__version__,
         **{codec: features.version(codec) for codec in _PICTURE_CODECS},
         "pillow_heif": _optional("pillow-heif"),

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import reference_torchvision  # noqa: F401  # before transformers
 from PIL import Image, ImageFile, PngImagePlugin
 from transformers import logging
 from transformers.image_utils import ChannelDimension
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor, smart_resize
-from transformers.models.qwen2_vl.image_processing_qwen2_vl_fast import Qwen2VLImageProcessorFast
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -93,6 +93,8 @@ class MediaReference:
         slow = self._processor(Qwen2VLImageProcessor, limits).preprocess(pixels, **options)
         made = [self._made(choices, slow["pixel_values"], slow["image_grid_thw"])]
         if self._against == "torchvision":
+            from transformers.models.qwen2_vl.image_processing_qwen2_vl_fast import Qwen2VLImageProcessorFast
+
             fast = self._processor(Qwen2VLImageProcessorFast, limits)(images=pixels, return_tensors="pt")
             exact = self._made([*choices, "pillow_resize"], slow["pixel_values"], slow["image_grid_thw"])
             made = [self._made(choices, fast["pixel_values"].numpy(), fast["image_grid_thw"].numpy()), exact]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import reference_torchvision  # noqa: F401  # before transformers
 import torch
 from safetensors.torch import save_file
 from transformers import (

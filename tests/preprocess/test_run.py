@@ -90,8 +90,8 @@ def test_the_fingerprint_is_taken_of_everything_that_determines_the_bytes(demo: 
     assert {"seed", "pack_length", "max_pixels", "dataset_use", "video_decoder", "packing"} <= set(inputs["config"])
     codecs = {"libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff", "libavcodec", "libavformat", "libswscale"}
     packages = {"pillow", "decord", "av", "numpy", "tokenizers", "pyarrow", "preprocess"}
-    assert codecs | packages | {"pillow_heif"} == set(inputs["versions"])
-    assert all(inputs["versions"][name] for name in codecs | packages)
+    assert codecs | packages | {"machine", "pillow_heif"} == set(inputs["versions"])
+    assert all(inputs["versions"][name] for name in codecs | packages | {"machine"})
     annotations = (demo.annotations / "charts.json").read_bytes()
     assert inputs["datasets"]["charts"]["annotations_sha256"] == hashlib.sha256(annotations).hexdigest()
     text = json.dumps(inputs, sort_keys=True).encode()

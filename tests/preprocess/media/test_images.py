@@ -20,6 +20,7 @@ from preprocess.arithmetic.geometry import PixelLimits, grid_size
 from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.images import encode_image, measure_image
 from preprocess.media.pictures.upright import decode_rgb
+from preprocess.pixels import DirectFile
 from preprocess.sample import MeasuredImage, MediaSource
 from shards import ModelConstants
 from tests.preprocess.golden import GOLDEN
@@ -204,39 +205,48 @@ def test_a_path_without_a_file_is_missing(name: str, tmp_path: Path, constants: 
 
 
 def test_a_disk_that_fails_is_not_the_images_fault(
-    demo: Demo, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    measured = measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants)
-    with pytest.raises(FatalError, match=r"tiny\.png"):
+    path = tmp_path / "picture.bmp"  # which Pillow decodes
+    Image.new("RGB", (60, 90)).save(path)
+    measured = measure(source(path), LIMITS, constants)
+    with pytest.raises(FatalError, match=r"picture\.bmp"):
         encode_image(measured, constants)
 
 
 def test_memory_that_runs_out_is_not_the_images_fault(
-    demo: Demo, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    measured = measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants)
+    path = tmp_path / "picture.bmp"
+    Image.new("RGB", (60, 90)).save(path)
+    measured = measure(source(path), LIMITS, constants)
     with pytest.raises(MemoryError):
         encode_image(measured, constants)
 
 
-@pytest.mark.parametrize("function", ["image_grid", "resize_to_patches"])
+@pytest.mark.parametrize("function", ["image_grid", "decode_directly", "resize_to_patches"])
 def test_a_mistake_of_our_own_is_not_the_images_fault(
-    demo: Demo, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch, function: str
+    tmp_path: Path, constants: ModelConstants, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     def fail(*_: object) -> None:
         raise TypeError("a mistake")
 
+    path = tmp_path / "picture.bmp"
+    Image.new("RGB", (60, 90)).save(path)
+    if function == "decode_directly":  # as if it were tried
+        file = DirectFile(format="PNG", content=memoryview(b""), mode="RGB", size=(60, 90))
+        monkeypatch.setattr(preprocess.media.images, "direct_file", lambda image: file)
     monkeypatch.setattr(preprocess.media.images, function, fail)
     with pytest.raises(TypeError, match="a mistake"):
-        encode_image(measure(source(demo.media / "images" / "tiny.png"), LIMITS, constants), constants)
+        encode_image(measure(source(path), LIMITS, constants), constants)
 
 
 @settings(
