@@ -121,12 +121,12 @@ def compare(folder: Path) -> int:
             for name in row.ratios:
                 before, now = stored[name], figures.get(name)
                 apart = None if now is None else now / before - 1
-                is_off = apart is None or abs(apart) > TOLERANCE
+                is_off = apart is None or (abs(apart) > TOLERANCE and not row.varies)
                 num_off += is_off
                 shown = "missing" if now is None else row.style.format(now)
                 beyond = "" if apart is None else f"{apart:+.0%}"
                 words = f"  {row.english[:63]:64}{row.style.format(before):>10}{shown:>10}{beyond:>8}"
-                print(words + "  <- off" * is_off)
+                print(words + "  <- off" * is_off + f"  varies {row.varies}" * bool(row.varies))
     print(f"{num_off or 'none'} of these ratios more than {TOLERANCE:.0%} apart")
     return int(num_off > 0)
 

@@ -1,6 +1,6 @@
 """Whether the C library resizes to the same bytes as the installed Pillow, and how fast both are on a photo.
 
-    python scripts/bench/pixels.py [--trials 5000] [--quick] [--pillow VERSION ...]
+    python scripts/bench/parts/pixels.py [--trials 5000] [--quick] [--pillow VERSION ...]
 
 Every set of loops that the processor has is compared over random sizes and contents: thin, tiny and huge images, up and
 down, one pass and two, both orders of the passes, RGB, RGBX and grey. Times are medians of alternating rounds, on one
@@ -22,6 +22,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 import numpy as np
 import numpy.typing as npt
