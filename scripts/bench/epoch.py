@@ -119,7 +119,7 @@ def measure_offline(flags: dict[str, object], output_dir: Path, rounds: int) -> 
 def ways(shards: Path, media: Path, others: OtherWays, *, cold: bool) -> dict[str, Callable[[], float]]:
     ours, theirs = timed(lambda: read_epoch(shards)), lambda: others.seconds("epoch")
     if not cold:  # an epoch of ours is short
-        return {OURS: lambda: statistics.median(ours() for _ in range(5)), LOADER: theirs}
+        return {OURS: lambda: statistics.median(ours() for _ in range(9)), LOADER: theirs}
 
     def after_dropping(folder: Path, way: Callable[[], float]) -> Callable[[], float]:
         def work() -> float:

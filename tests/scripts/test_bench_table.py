@@ -63,7 +63,7 @@ def test_the_newest_result_makes_the_rows_that_it_has_figures_for(
     lines = bench_table.render(text, language).splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
     (mixture,) = [line for line in lines if words in line]
-    assert mixture.endswith("| 1.0 s | 2.0 s | 2.0 x | |")
+    assert mixture.endswith("| 1.0 s | 2.0 s | 2.0 x |")
     assert sum("3.0 x" in line for line in lines) == 1
     assert not any("9.0" in line or "old" in line for line in lines)
     assert not any("打包长度加倍" in line or "twice as long" in line for line in lines)  # has no figures
