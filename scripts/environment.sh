@@ -1,13 +1,22 @@
-# Sourced by the other scripts: makes or reuses .venv with the tested set of versions, and sets $python.
-# Usage: . scripts/environment.sh; prepare_environment [EXTRA...]; prepare_oracle REQUIREMENT... where torch is
+# Sourced by the other scripts: makes or reuses an environment with the tested set of versions, and sets $python.
+# Usage: . scripts/environment.sh; [use_mindnlp;] prepare_environment [EXTRA...]; prepare_oracle REQUIREMENT... where torch is
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=$root/.venv/bin/python
+environment=$root/.venv
+python=$environment/bin/python
+contents="about 3.5 GB, mostly MindSpore; a minute or two"
+
+# From here on, the environment is .venv-mindnlp: .venv and the extra mindnlp, which `--backend mindnlp` trains with.
+use_mindnlp() {
+    environment=$root/.venv-mindnlp
+    python=$environment/bin/python
+    contents="about 5 GB, MindSpore and torch, 10 where pip's index has no CPU build of torch; some minutes"
+}
 
 prepare_environment() {
     local extras wanted stamp base
     extras=$(IFS=,; echo "$*")
-    stamp=$root/.venv/.installed${extras:+-$extras}
+    stamp=$environment/.installed${extras:+-$extras}
     wanted=$(cat "$root/setup.cfg" "$root/constraints.txt" | sha256sum)
     # What was installed with extras serves without them too.
     if [ -x "$python" ] && grep -qsF "$wanted" "$stamp"*; then
@@ -16,14 +25,23 @@ prepare_environment() {
     fi
     if [ ! -x "$python" ]; then
         base=$(find_python)
-        "$base" -m venv "$root/.venv"
+        "$base" -m venv "$environment"
     fi
     check_version "$python"
-    echo "installing into .venv (about 3.5 GB, mostly MindSpore; a minute or two)" >&2
+    echo "installing into $(basename "$environment") ($contents)" >&2
     "$python" -m pip install --quiet --disable-pip-version-check \
-        --constraint "$root/constraints.txt" --editable "$root${extras:+[$extras]}"
+        --constraint <(constraints "$@") --editable "$root${extras:+[$extras]}"
     build_library
     echo "$wanted" > "$stamp"
+}
+
+# Datasets, which MindNLP imports, wants an fsspec of its own.
+constraints() {
+    if [[ " $* " == *" mindnlp "* ]]; then
+        grep -v '^fsspec==' "$root/constraints.txt"
+    else
+        cat "$root/constraints.txt"
+    fi
 }
 
 # Makes or reuses .venv-oracle with these requirements, torch and transformers among them, and sets $oracle to its Python:

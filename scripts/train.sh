@@ -9,11 +9,19 @@ if [ $# -eq 0 ] || { [ "${1#-}" != "$1" ] && [ "$1" != --help ]; }; then
     exit 2
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=$root/.venv/bin/python
+environment=$root/.venv
+setup=$root/scripts/setup.sh
+case " $* " in
+    *" --backend mindnlp "* | *" --backend=mindnlp "*)
+        environment=$root/.venv-mindnlp
+        setup="$setup --mindnlp"
+        ;;
+esac
+python=$environment/bin/python
 if [ ! -x "$python" ]; then
     python=python3
     if ! "$python" -c 'from importlib.util import find_spec; import sys; sys.exit(find_spec("mindspore") is None)' 2>/dev/null; then
-        echo "error: $root/.venv isn't there, and $python has no mindspore; bash $root/scripts/setup.sh makes it" >&2
+        echo "error: $environment isn't there, and $python has no mindspore; bash $setup makes it" >&2
         exit 2
     fi
 fi

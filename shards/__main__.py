@@ -22,7 +22,7 @@ from shards.errors import DamagedShard, FlagError, ShardError, UnreadableShard
 from shards.files.formats import ARROW, COMPRESSIONS, FILE_FORMATS, format_of
 from shards.files.text import visible
 from shards.look.info import info_text
-from shards.look.readable import readable_bytes
+from shards.look.readable import counted, readable_bytes
 from shards.manifest import read_manifest
 from shards.model_folder import ModelFolderError
 from shards.reader import open_shards
@@ -93,11 +93,11 @@ def _verify(options: argparse.Namespace) -> int:
         _say(problem)
     if problems:
         files = len({problem.file for problem in problems})
-        _say(f"{options.folder} is damaged: {len(problems):,} problems in {files:,} files")
+        _say(f"{options.folder} is damaged: {counted(len(problems), 'problem')} in {counted(files, 'file')}")
         return 1
     manifest = read_manifest(options.folder)
     num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
-    holds = f"{len(manifest.shards):,} shards, {manifest.num_packs:,} packs, {num_bytes}"
+    holds = f"{counted(len(manifest.shards), 'shard')}, {counted(manifest.num_packs, 'pack')}, {num_bytes}"
     checked = "hashes of all files; rows were not decoded" if options.quick else "hashes, rows and sums"
     _say(f"{options.folder} is whole: {holds} ({checked})")
     return 0
@@ -155,8 +155,8 @@ def _convert(options: argparse.Namespace) -> int:
         )
     num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
     _say(
-        f"wrote {manifest.num_packs:,} packs, {num_bytes} in {len(manifest.shards):,} shards ({manifest.format}) "
-        f"to {options.target}"
+        f"wrote {counted(manifest.num_packs, 'pack')}, {num_bytes} in {counted(len(manifest.shards), 'shard')} "
+        f"({manifest.format}) to {options.target}"
     )
     return 0
 

@@ -81,6 +81,7 @@ WINGS = {
 }
 MOST_MODULES = 14  # in a folder
 MOST_LINES = 400  # of a file
+MINDNLP = {"mindnlp", "mindtorch"}  # which puts a `torch` of its own into the process that imports it
 FORBIDDEN_EVERYWHERE = {"torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils"}
 
 
@@ -162,6 +163,12 @@ def test_packages_import_only_the_packages_they_may(package: str) -> None:
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_no_package_needs_another_framework(package: str) -> None:
     assert [each for each in imports_of(package) if each.package in FORBIDDEN_EVERYWHERE] == []
+
+
+def test_mindnlp_is_imported_by_its_backend_alone_and_not_before_it_runs() -> None:
+    found = [each for package in MAY_IMPORT for each in imports_of(package) if each.package in MINDNLP]
+    assert {each.package for each in found} == MINDNLP
+    assert [each for each in found if not each.lazy or not each.where.startswith("train/models/mindnlp/")] == []
 
 
 def test_preprocess_and_shards_do_not_need_mindspore() -> None:

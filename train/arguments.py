@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from train.errors import UsageError
+from train.models.backends import BACKENDS, MINDNLP, MINDNLP_TAKES, NATIVE
 from train.steps.schedule import COSINE_WITH_MIN, SCHEDULES
 
 OPTIMIZER = "adamw_mindspore"
@@ -81,6 +82,9 @@ class TrainArguments:
     log_samples: bool = _flag(False, "name the samples of every step in OUTPUT_DIR/samples.jsonl")
     profile_steps: str | None = _flag(None, "A-B: write MindSpore's profile of these steps to OUTPUT_DIR/profile")
     report_to: str = _flag("none", "none, tensorboard or all: event files in OUTPUT_DIR/runs")
+    backend: str = _flag(
+        NATIVE, f"what computes the model: {', '.join(BACKENDS)}; mindnlp runs MindNLP's, operator by operator on CPU"
+    )
     device: str = _flag("auto", f"{', '.join(DEVICES)}; auto takes Ascend where MindSpore finds one")
 
     tune_mm_llm: bool = _flag(True, "train the language model and its head")
@@ -149,6 +153,7 @@ class TrainArguments:
         self._require(memory is None or _is_positive(memory), "device_memory", "must be above 0; or leave it out")
         self._require(self.seed >= 0, "seed", "must not be negative")
         self._require_known("lr_scheduler_type", SCHEDULES)
+        self._require_known("backend", BACKENDS)
         self._require_known("device", DEVICES)
         self._require_known("jit_level", JIT_LEVELS)
         self._require_known("save_strategy", STRATEGIES)
@@ -176,6 +181,7 @@ class TrainArguments:
             rate = getattr(self, name)
             self._require(rate is None or _is_positive(rate), name, "must be above 0; or leave it out")
         self._check_lowest_rate()
+        self._check_backend()
         if not self.trained_groups:
             raise UsageError("nothing would be trained: set one of tune_mm_llm, tune_mm_mlp and tune_mm_vision to True")
 
@@ -217,6 +223,14 @@ class TrainArguments:
             self._require(
                 0 <= self.lowest_factor <= 1, given[0], "must be between 0 and learning_rate, or the share 1 of it"
             )
+
+    def _check_backend(self) -> None:
+        if self.backend != MINDNLP:
+            return
+        for name, (values, why) in MINDNLP_TAKES.items():
+            taken = " or ".join(str(value) for value in values if value is not None)
+            advice = f"with backend {MINDNLP} must be {taken}: {why}; change it, or leave --backend out"
+            self._require(getattr(self, name) in values, name, advice)
 
     @property
     def profiled_steps(self) -> range:

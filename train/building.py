@@ -82,7 +82,7 @@ def build(
     folder = arguments.model if arguments.lora_enable or not checkpoint else checkpoint.folder
     how = sharing_of(world, precision, recomputes=arguments.gradient_checkpointing)
     with sharing(how) if zero_stage == 3 else nullcontext():
-        model = build_model(folder, precision)
+        model = build_model(folder, precision, arguments.backend)
     if arguments.lora_enable:
         adapters = adapters_of(arguments, model)
         if checkpoint and adapters:

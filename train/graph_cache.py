@@ -28,6 +28,7 @@ from train.arguments import TrainArguments
 from train.checkpoints.trainer_state import MAY_DIFFER
 from train.cluster.world import World
 from train.inputs import Inputs
+from train.models.backends import NATIVE
 
 _ENABLE, _PATH = "MS_COMPILER_CACHE_ENABLE", "MS_COMPILER_CACHE_PATH"
 _FOLDER = ".graphs"  # in output_dir
@@ -43,7 +44,9 @@ def cache_folder(
     zero_stage: int,
     environment: Mapping[str, str] = os.environ,
 ) -> Path | None:
-    """None where graphs are not kept."""
+    """None where graphs are not kept; those beside a model that is no graph are made in no time."""
+    if arguments.backend != NATIVE:
+        return None
     if environment.get(_ENABLE, "1" if world.device == "CPU" else "0") != "1":
         return None
     base = environment.get(_PATH)

@@ -13,6 +13,7 @@ from train.checkpoints.resume import Start, find_start, newest_identity
 from train.checkpoints.trainer_state import RunIdentity
 from train.errors import UsageError
 from train.models import family_of
+from train.models.backends import require_backend
 from train.weights.companions import check_companions
 
 
@@ -36,6 +37,7 @@ def open_inputs(arguments: TrainArguments, num_ranks: int = 1) -> Inputs:
         eval_shards = open_packs(arguments.eval_shards) if arguments.eval_shards else None
         constants = read_model_constants(arguments.model)
         family_of(constants.model_type)
+        require_backend(arguments.backend, model_type=constants.model_type, num_ranks=num_ranks)
         for each in filter(None, (shards, eval_shards)):
             constants.require_equal(each.manifest.model, mine=str(arguments.model), theirs=str(each.folder))
     except (ShardError, ModelFolderError) as error:

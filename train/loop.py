@@ -8,8 +8,10 @@ run.Run          its steps, and what it keeps
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 
 from shards.batch import BatchShape
+from shards.look.readable import counted
 from train.arguments import TrainArguments
 from train.building import build, choose_device, choose_stage, require_one_start, set_deterministic
 from train.checkpoints.folder import remove_left_behind
@@ -20,6 +22,7 @@ from train.graph_cache import cache_folder
 from train.inputs import Inputs
 from train.models import sizes_in
 from train.models.attention import uses_flash_attention
+from train.models.backends import MINDNLP
 from train.models.precision import choose_precision
 from train.models.trained import TrainedModel
 from train.preflight.report import report, segments_flaw
@@ -58,9 +61,12 @@ def train(
             for line in report(sizes_in(arguments.model), inputs.shards.manifest, arguments, world.size):
                 reporting.say(line)
         reporting.say(
-            f"{order.num_steps} steps of {order.packs_per_step} out of {len(inputs.shards)} packs in "
-            f"{arguments.shards} | {_count_parameters(model):,} parameters trained | {precision} | {device}"
+            f"{counted(order.num_steps, 'step')} of {order.packs_per_step} out of "
+            f"{counted(len(inputs.shards), 'pack')} in {arguments.shards} | "
+            f"{_count_parameters(model):,} parameters trained | {precision} | {device}"
         )
+        if arguments.backend == MINDNLP:
+            reporting.say(f"computed by MindNLP {version(MINDNLP)}, operator by operator")
         if arguments.gradient_checkpointing and device == "CPU":
             reporting.say("gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
         if start.checkpoint:

@@ -30,6 +30,7 @@ from shards.files.differences import differences
 from shards.files.names import CERTIFICATE_PAGE_NAME, PLAN_DIR
 from shards.flags.settings import convert, read_settings
 from shards.look.certificate import table, write_certificate
+from shards.look.readable import counted
 
 CERTIFY_USAGE = """usage: python -m preprocess certify --config run.yaml [--samples N] [flags of run]
 
@@ -100,7 +101,7 @@ def certify(arguments: CertifyArguments, note: Note) -> tuple[list[str], bool]:
     }
     write_certificate(folder, shards.manifest, "data", section)
     lines = [
-        f"{len(drawn):,} samples of {plan.totals.num_samples:,}, {section['num_tokens']:,} tokens, "
+        f"{counted(len(drawn), 'sample')} of {plan.totals.num_samples:,}, {section['num_tokens']:,} tokens, "
         f"{section['num_values']:,} values of pixels, against {arguments.against}",
         *table(section),
         f"wrote {folder / CERTIFICATE_PAGE_NAME}; open it in a browser",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,21 +17,24 @@ from preprocess.write.publish import Published
 from shards import Manifest, ModelConstants, PackCounts
 from shards.files.names import LEDGER_NAME, PLAN_DIR
 from shards.files.text import visible
-from shards.look.readable import aligned, dataset_table, percentage, readable_bytes, reasons_of
+from shards.look.readable import aligned, counted, dataset_table, percentage, readable_bytes, reasons_of
 
 _MOST_KEYS = 20
+# [of one|of several]
 NOTES: Mapping[str, str] = {
-    "image_tags_for_videos": "{number} samples have videos and no images; their <image> tags mean videos",
-    "answers_with_boxes": "{number} answers hold boxes",
-    "boxes_rewritten": "{number} boxes and points were rewritten to what the model speaks of",
-    "samples_without_boxes": "{number} samples hold no box, and `boxes` is set",
-    "boxes_left_alone": "{number} answers hold boxes that were left alone; set `boxes` to have them rewritten",
-    "special_as_text": "{number} special tokens in texts were taken for text; `allow_tokens` lets them through",
-    "assumed_rates": "{number} videos are frames that no fps or times tell of; one a second was assumed",
-    "grey_as_is": "{number} images of 16-bit grey have values below 256, which were taken as they are",
-    "grey_12_bits": "{number} images of 16-bit grey have values below 4,096, which were divided by 16",
-    "grey_high_byte": "{number} images of 16-bit grey have larger values, of which the high byte was taken",
-    "other_answers": "{number} questions have several answers; the first was taken",
+    "image_tags_for_videos": "{number} sample[|s] [has|have] videos and no images; their <image> tags mean videos",
+    "answers_with_boxes": "{number} answer[|s] [holds|hold] boxes",
+    "boxes_rewritten": "{number} [box or point was|boxes and points were] rewritten to what the model speaks of",
+    "samples_without_boxes": "{number} sample[|s] [holds|hold] no box, and `boxes` is set",
+    "boxes_left_alone": "{number} answer[|s] [holds|hold] boxes that were left alone; "
+    "set `boxes` to have them rewritten",
+    "special_as_text": "{number} special token[|s] in texts [was|were] taken for text; "
+    "`allow_tokens` lets them through",
+    "assumed_rates": "{number} video[|s] [is|are] frames that no fps or times tell of; one a second was assumed",
+    "grey_as_is": "{number} image[|s] of 16-bit grey [has|have] values below 256, which were taken as they are",
+    "grey_12_bits": "{number} image[|s] of 16-bit grey [has|have] values below 4,096, which were divided by 16",
+    "grey_high_byte": "{number} image[|s] of 16-bit grey [has|have] larger values, of which the high byte was taken",
+    "other_answers": "{number} question[|s] [has|have] several answers; the first was taken",
 }
 
 
@@ -38,7 +42,7 @@ def plan_table(plan: PlanSummary, constants: ModelConstants) -> str:
     """A line a dataset, then sums, utilisation and rejects by reason."""
     lines = [dataset_table(plan.datasets, plan.rejects, constants)]
     used = _share_used(plan.totals, plan.num_packs, plan)
-    lines.append(f"{used}; {plan.num_shards:,} shards, about {readable_bytes(plan.num_bytes)}")
+    lines.append(f"{used}; {counted(plan.num_shards, 'shard')}, about {readable_bytes(plan.num_bytes)}")
     patches = plan.totals.num_image_patches + plan.totals.num_video_patches
     if plan.inputs["config"]["pack_patches"] == AUTO and patches:
         lines.append(f"pack_patches auto: {_why_pack_patches(plan, patches, constants)}")
@@ -58,7 +62,7 @@ def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
     return "\n".join(
         [
             dataset_table(counts, rejects, manifest.model),
-            f"{used}; {len(manifest.shards):,} shards, {readable_bytes(num_bytes)}",
+            f"{used}; {counted(len(manifest.shards), 'shard')}, {readable_bytes(num_bytes)}",
             *_difference(plan.totals - manifest.totals),
             *note_lines(read_decoding_notes(folder / PLAN_DIR)),
             *reject_lines(rejects, plan.num_records),
@@ -70,7 +74,7 @@ def contents_table(manifest: Manifest, plan: PlanSummary, folder: Path) -> str:
 def _share_used(totals: PackCounts, num_packs: int, of: PlanSummary | Manifest) -> str:
     patches = totals.num_image_patches + totals.num_video_patches
     return (
-        f"{num_packs:,} packs: "
+        f"{counted(num_packs, 'pack')}: "
         f"{percentage(totals.num_tokens, num_packs * of.pack_length)} of {of.pack_length:,} tokens and "
         f"{percentage(patches, num_packs * of.pack_patches)} of {of.pack_patches:,} patches used"
     )
@@ -80,7 +84,8 @@ def _difference(lost: PackCounts) -> list[str]:
     """From the plan."""
     if not lost.num_samples:
         return []
-    return [f"differs from the plan: {lost.num_samples:,} samples ({lost.num_tokens:,} tokens) could not be decoded"]
+    samples = counted(lost.num_samples, "sample")
+    return [f"differs from the plan: {samples} ({lost.num_tokens:,} tokens) could not be decoded"]
 
 
 def _where_rejects_stand(manifest: Manifest, folder: Path) -> list[str]:
@@ -106,10 +111,15 @@ def _why_pack_patches(plan: PlanSummary, num_patches: int, constants: ModelConst
 def note_lines(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """What was counted of each dataset, in words."""
     return [
-        f"{visible(name)}: {NOTES[note].format(number=f'{number:,}')}"
+        f"{visible(name)}: {note_in_words(note, number)}"
         for name, of_dataset in notes.items()
         for note, number in of_dataset.items()
     ]
+
+
+def note_in_words(note: str, number: int) -> str:
+    words = re.sub(r"\[(.*?)\|(.*?)\]", r"\1" if number == 1 else r"\2", NOTES[note])
+    return words.format(number=f"{number:,}")
 
 
 def _ignored_keys(keys: Mapping[str, int]) -> str:
@@ -156,10 +166,9 @@ def run_summary(
 ) -> str:
     """What was written, or had been; how it differs from the plan. `reuse` is the earlier run, if any."""
     manifest = published.manifest
-    content = (
-        f"{manifest.num_packs:,} packs, {manifest.totals.num_samples:,} samples, "
-        f"{readable_bytes(sum(shard.num_bytes for shard in manifest.shards))} in {len(manifest.shards):,} shards"
-    )
+    num_bytes = readable_bytes(sum(shard.num_bytes for shard in manifest.shards))
+    packs, samples = counted(manifest.num_packs, "pack"), counted(manifest.totals.num_samples, "sample")
+    content = f"{packs}, {samples}, {num_bytes} in {counted(len(manifest.shards), 'shard')}"
     lines = [f"was done before: {content} in {folder}" if was_done else f"wrote {content} to {folder}"]
     lines += _difference(published.lost) or ["as planned: no sample was lost while decoding"]
     if published.num_reused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from preprocess.media.store import describe
-from preprocess.report.terminal import NOTES
+from preprocess.report.terminal import note_in_words
 from preprocess.report.trial import Trial
 from preprocess.sample import MeasuredImage, MeasuredVideo, Turn
 from shards import ModelConstants
@@ -24,7 +24,7 @@ def trial_lines(trial: Trial, constants: ModelConstants) -> list[tuple[str, str]
     if trial.read is not None:
         if trial.read.ignored_keys:
             lines.append(("ignored", _named(tuple(dict.fromkeys(trial.read.ignored_keys)))))
-        lines += [("note", NOTES[note].format(number=1)) for note in trial.read.notes]
+        lines += [("note", note_in_words(note, 1)) for note in trial.read.notes]
         turns = trial.read.sample.turns
         lines += [(turn.role, _turn_words(turn)) for turn in turns[:_MOST_TURNS]]
         if len(turns) > _MOST_TURNS:

@@ -1,9 +1,13 @@
-"""Write the newest results into the tables of the READMEs, between their markers.
+"""Write the newest results into the tables of the READMEs, between their markers; or compare others with them.
 
-    python scripts/bench/bench_table.py [--check]
+    python scripts/bench/bench_table.py [--check | --against DIR | --benches]
 
-Each figure stands in the last line of a file in scripts/bench/results/, which `scripts/bench.sh NAME` writes; a table
-names the days on which its figures were measured. --check only says whether a table is another one; exit code 1 then.
+A figure stands in the last line of a file in scripts/bench/results/, which `scripts/bench.sh NAME` writes; a table
+names the days on which its figures were measured. A row whose figures are not there is left out.
+
+--check only says whether a table is another one than that of the results; exit code 1 then. --against compares the
+ratios with those of DIR/NAME.txt, which `scripts/bench.sh --quick` writes: more than 20% apart is exit code 1, and so
+is a ratio that is missing there. --benches names the benchmarks that rows come from.
 """
 
 from __future__ import annotations
@@ -12,142 +16,74 @@ import argparse
 import json
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from bench_rows import GROUPS, Group, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- figures: scripts/bench/bench_table.py -->", "<!-- end of figures -->"
+HEADS = {
+    "en": ("what", "here", "otherwise", "ratio"),
+    "zh": ("内容", "本项目", "对比", "倍数"),
+}
+TOLERANCE = 0.2
+Figures = Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    bench: str
-    key: str
-    style: str  # of the figure, for `format`
-    english: str
-    chinese: str
+def newest(bench: str) -> Path | None:
+    """Its newest result; the name begins with the day."""
+    return max(RESULTS.glob(f"????-??-??-{bench}.txt"), default=None)
 
 
-ROWS = (
-    Row(
-        bench="materialise",
-        key="ratio_to_floor",
-        style="{:.2f} x",
-        english="photos of 2400 x 1550 to written shards, one worker, against Pillow's decode + resize alone",
-        chinese="2400 x 1550 照片写成分片（单进程），对比仅用 Pillow 解码 + 缩放",
-    ),
-    Row(
-        bench="processors",
-        key="to_pil",
-        style="{:.2f} x",
-        english="the same against transformers' PIL processor, which neither tokenizes nor writes",
-        chinese="对比 transformers 的 PIL 处理器（它不分词、不写盘）",
-    ),
-    Row(
-        bench="processors",
-        key="to_torchvision",
-        style="{:.2f} x",
-        english="against transformers' torchvision processor, likewise",
-        chinese="对比 transformers 的 torchvision 处理器（同上）",
-    ),
-    Row(
-        bench="processors",
-        key="to_loader",
-        style="{:.2f} x",
-        english="against a loader in the way of the Qwen scripts, which does it again in each epoch",
-        chinese="对比 Qwen 脚本式的加载器（它每个 epoch 都重做一遍）",
-    ),
-    Row(
-        bench="materialise",
-        key="speedup_2_workers",
-        style="{:.2f} x",
-        english="preprocessing photos with two workers against one, on two cores",
-        chinese="两个进程预处理照片，对比一个进程",
-    ),
-    Row(
-        bench="video",
-        key="speedup_8_of_360p",
-        style="{:.2f} x",
-        english="8 frames of a 640 x 360 clip, against decord + Pillow",
-        chinese="640 x 360 视频取 8 帧，对比 decord + Pillow",
-    ),
-    Row(
-        bench="video",
-        key="speedup_64_of_1080p",
-        style="{:.2f} x",
-        english="64 frames of a 1080p clip, likewise",
-        chinese="1080p 视频取 64 帧，同上",
-    ),
-    Row(
-        bench="plan",
-        key="samples_per_s_per_core",
-        style="{:,.0f} / s",
-        english="samples planned (header, exact token counts) on one core",
-        chinese="单核每秒规划的样本数（读文件头、精确计数 token）",
-    ),
-    Row(
-        bench="pack",
-        key="token_fill",
-        style="{:.2%}",
-        english="tokens of packs that are used",
-        chinese="打包后 token 利用率",
-    ),
-    Row(
-        bench="pack",
-        key="patch_fill",
-        style="{:.2%}",
-        english="patches of packs that are used",
-        chinese="打包后图像块利用率",
-    ),
-    Row(
-        bench="reuse",
-        key="time_ratio",
-        style="{:.2f}",
-        english="time of a run with `--reuse` after a limit that changes one photo in ten, against one from scratch",
-        chinese="像素上限改变、十分之一照片尺寸变化后用 `--reuse` 重跑，与从头运行的时间之比",
-    ),
-    Row(
-        bench="disk",
-        key="bytes_per_patch_compressed",
-        style="{:,.0f} bytes",
-        english="a patch on disk with `--compress zstd`, without loss; 588 without",
-        chinese="`--compress zstd` 无损压缩后每个图像块的字节数（不压缩为 588）",
-    ),
-    Row(
-        bench="archives",
-        key="tar_ratio",
-        style="{:.2f} x",
-        english="time of reading media from a tar at random, against a folder",
-        chinese="从 tar 中随机读取媒体的时间，对比文件夹",
-    ),
-)
+def figures_of(path: Path) -> Figures:
+    """The last line; empty where a benchmark ended before it."""
+    last = path.read_text(encoding="utf-8").splitlines()[-1:]
+    return json.loads(last[0]) if last and last[0].startswith("{") else {}
 
 
-def newest(bench: str) -> tuple[str, dict[str, float]] | None:
-    """Day and figures of its newest result."""
-    paths = sorted(RESULTS.glob(f"????-??-??-{bench}.txt"))
-    if not paths:
+def rows_with_figures() -> Iterator[tuple[Group, Path, list[tuple[Row, Figures]]]]:
+    """Groups that have a result, which is named, and their rows that have figures."""
+    for group in GROUPS:
+        path = newest(group.bench)
+        if path is None:
+            continue
+        figures = figures_of(path)
+        rows = [(row, figures) for row in group.rows if cells(row, figures) is not None]
+        if rows:
+            yield group, path, rows
+
+
+def cells(row: Row, figures: Figures) -> tuple[str, str, str] | None:
+    """Here, otherwise, ratio; None where a figure is missing."""
+    try:
+        ratios = ", ".join(row.style.format(figures[name]) for name in row.ratios)
+        return row.here.format(**figures), row.otherwise.format(**figures), ratios
+    except KeyError:
         return None
-    return paths[-1].name[:10], json.loads(paths[-1].read_text(encoding="utf-8").splitlines()[-1])
 
 
 def table(language: str) -> str:
-    found = {row.bench: newest(row.bench) for row in ROWS}
-    lines, days, machine = [], set(), ""
-    for row in ROWS:
-        result = found[row.bench]
-        if result is None or row.key not in result[1]:
-            continue
-        days.add(result[0])
-        machine = (RESULTS / f"{result[0]}-{row.bench}.txt").read_text(encoding="utf-8").splitlines()[1]
-        words = row.chinese if language == "zh" else row.english
-        lines.append(f"| {words} | {row.style.format(result[1][row.key])} | `{row.bench}` |")
-    heads = {"en": ("what", "figure", "`scripts/bench.sh`"), "zh": ("内容", "数值", "`scripts/bench.sh`")}[language]
-    head = [f"| {' | '.join(heads)} |", "| --- | ---: | --- |"]
-    when = ", ".join(sorted(days))
-    note = f"测于 {machine}，{when}。" if language == "zh" else f"On {machine}; {when}."
-    return "\n".join([*head, *lines, "", note])
+    heads = HEADS[language]
+    lines = [f"| {' | '.join(heads)} |", "| --- | ---: | ---: | ---: |"]
+    days, machines = set(), set()
+    for group, path, rows in rows_with_figures():
+        days.add(path.name[:10])
+        machines.add(path.read_text(encoding="utf-8").splitlines()[1])
+        lines.append(f"| **{group.chinese if language == 'zh' else group.english}** (`{group.bench}`) | | | |")
+        for row, figures in rows:
+            words = row.chinese if language == "zh" else row.english
+            lines.append(f"| {words} | {' | '.join(cells(row, figures) or ())} |")
+    when, where = ", ".join(sorted(days)), "; ".join(sorted(machines))
+    note = {
+        "en": f"Medians, on {where}; {when}. In brackets: the benchmark in `scripts/bench/`, which says what is"
+        " measured; `results/` there has spread and versions. `bash scripts/bench.sh --quick` compares the ratios with"
+        " those of your machine.",
+        "zh": f"中位数，测于 {where}，{when}。括号内为 `scripts/bench/` 中的基准，其中说明了测量方法；"
+        "离散程度与版本见其 `results/`。`bash scripts/bench.sh --quick` 在你的机器上对比这些倍数。",
+    }
+    return "\n".join([*lines, "", note[language]])
 
 
 def render(text: str, language: str) -> str:
@@ -158,10 +94,8 @@ def render(text: str, language: str) -> str:
     return pattern.sub(lambda _: f"{BEGIN}\n\n{table(language)}\n\n{END}", text)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check, differs = parser.parse_args().check, False
+def write_tables(check: bool) -> int:
+    differs = False
     for name, language in (("README.md", "en"), ("README.zh.md", "zh")):
         path = ROOT / name
         before = path.read_text(encoding="utf-8")
@@ -172,6 +106,43 @@ def main() -> int:
             if not check:
                 path.write_text(after, encoding="utf-8")
     return int(check and differs)
+
+
+def compare(folder: Path) -> int:
+    """Print each ratio of the READMEs beside that of this run."""
+    num_off = 0
+    print(f"{'':66}{'README':>10}{'this run':>10}{'apart':>8}")
+    for group, _, rows in rows_with_figures():
+        path = folder / f"{group.bench}.txt"
+        if not path.exists():
+            continue
+        print(group.english)
+        figures = figures_of(path)
+        for row, stored in rows:
+            for name in row.ratios:
+                before, now = stored[name], figures.get(name)
+                apart = None if now is None else now / before - 1
+                is_off = apart is None or (abs(apart) > TOLERANCE and not row.varies)
+                num_off += is_off
+                shown = "missing" if now is None else row.style.format(now)
+                beyond = "" if apart is None else f"{apart:+.0%}"
+                words = f"  {row.english[:63]:64}{row.style.format(before):>10}{shown:>10}{beyond:>8}"
+                print(words + "  <- off" * is_off + f"  varies {row.varies}" * bool(row.varies))
+    print(f"{num_off or 'none'} of these ratios more than {TOLERANCE:.0%} apart")
+    return int(num_off > 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true")
+    what.add_argument("--against", type=Path, metavar="DIR")
+    what.add_argument("--benches", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.benches:
+        print(*(group.bench for group in GROUPS), sep="\n")
+        return 0
+    return compare(arguments.against) if arguments.against else write_tables(arguments.check)
 
 
 if __name__ == "__main__":

@@ -1,75 +1,101 @@
-"""What --reuse saves when a changed max_pixels leaves 90% of the images at the same size.
+"""What --reuse saves when something of a run is changed, against writing it from scratch.
 
     python scripts/bench/reuse.py [--quick]
 
-Two whole runs of the command, from scratch and with --reuse, alternating; every byte that they write is compared.
-Each worker gets several shards of equal size, as in a real run. What a command takes before its first sample is
-counted too, about a second, so more photos are nearer to a real run. What either way reads, photos and old shards, is
-in the page cache.
+| changed | |
+| --- | --- |
+| max_pixels | 90% of the images stay at the same size |
+| mixture | half of one dataset in place of all, all of the other |
+| pack_length | packs twice as long |
+
+Whole runs of the command, from scratch and with --reuse, alternating; every byte that they write is compared. Each
+worker gets several shards of equal size, as in a real run. What a command takes before its first sample is counted too,
+about a second, so more photos are nearer to a real run. What either way reads, photos and old shards, is in the page
+cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from bench_photos import ROOT, make_run, published, sha256_of_file
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
-OLD_LIMIT, NEW_LIMIT = 451_584, 440_000  # pixels
+from bench_command import run_preprocess
+from bench_photos import make_run, published, sha256_of_file
+from bench_rounds import Times, median_ratio, spread
+
+NUM_PHOTOS = 600
+OLD: Mapping[str, object] = {"max_pixels": 451_584, "dataset_use": "first,second", "pack_length": 4096}
+CHANGES: Mapping[str, Mapping[str, object]] = {
+    "limit": {"max_pixels": 440_000},
+    "mixture": {"dataset_use": "first%50,second"},
+    "pack_length": {"pack_length": 8192},
+}
 SAME = (2400, 1550)  # becomes 812 x 532 under both limits
 CHANGED = (2200, 1600)  # becomes 784 x 560, then 756 x 560
 PHOTO_BYTES = 1_265_000  # in a shard, on average
 NUM_SHARDS = 8
-# Python caches compiled modules, unless it is told not to as on some machines that test.
-ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+SCRATCH, REUSED = "from scratch", "with --reuse"
+NAMES = {"scratch": SCRATCH, "reused": REUSED}  # in keys of the result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer photos and rounds")
-    quick = parser.parse_args().quick
-    num_photos, rounds = (500, 1) if quick else (1200, 3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one round")
+    rounds = 1 if parser.parse_args().quick else 3
     with tempfile.TemporaryDirectory(prefix="bench-reuse-") as name:
         folder = Path(name)
-        make_run(folder, [CHANGED if number % 10 == 0 else SAME for number in range(num_photos)])
-        old, scratch, reused = folder / "old", folder / "scratch", folder / "reused"
-        run(folder, num_photos, old, max_pixels=OLD_LIMIT)
+        make_datasets(folder)
+        old = folder / "old"
+        run(folder, old, OLD)
         for shard in old.glob("shard-*"):  # into the page cache, where writing does not leave it
             sha256_of_file(shard)
-        times: dict[str, list[float]] = {"from scratch": [], "with --reuse": []}
-        for _ in range(rounds):
-            for target in (scratch, reused):
-                shutil.rmtree(target, ignore_errors=True)
-            times["from scratch"].append(run(folder, num_photos, scratch, max_pixels=NEW_LIMIT))
-            times["with --reuse"].append(run(folder, num_photos, reused, max_pixels=NEW_LIMIT, reuse=old))
-        identical = published(scratch) == published(reused)
-    medians = {way: statistics.median(values) for way, values in times.items()}
-    print(f"{num_photos} photos, one in ten of another size under the new max_pixels")
-    for way, seconds in medians.items():
-        print(f"{way:16}{seconds:8.2f} s{num_photos / seconds:8.1f} images/s")
-    ratio = medians["with --reuse"] / medians["from scratch"]
-    print(json.dumps({"time_ratio": round(ratio, 3), "identical": identical}))
+        measured = {change: measure(folder, old, {**OLD, **flags}, rounds) for change, flags in CHANGES.items()}
+    print(f"{NUM_PHOTOS} photos, seconds of a run, median (least to most), rounds: {rounds}")
+    print(f"{'changed':14}{SCRATCH:>28}{REUSED:>28}{'ratio':>8}")
+    result: dict[str, object] = {}
+    for change, (times, _) in measured.items():
+        ratio = median_ratio(times[SCRATCH], times[REUSED])
+        print(f"{change:14}{spread(times[SCRATCH]):>28}{spread(times[REUSED]):>28}{ratio:8.2f}")
+        result |= {f"{change}_{name}_s": round(statistics.median(times[way]), 2) for name, way in NAMES.items()}
+        result[f"{change}_speedup"] = round(ratio, 2)
+    result["identical"] = all(identical for _, identical in measured.values())
+    print(json.dumps(result))
 
 
-def run(folder: Path, num_photos: int, output_dir: Path, **flags: object) -> float:
-    """Seconds of the whole command, process start included."""
-    command = [sys.executable, "-m", "preprocess", "run", "--model", folder / "model", "--dataset_use", "photos"]
-    command += ["--datasets", folder / "datasets.yaml", "--output_dir", output_dir, "--pack_length", "4096"]
-    command += ["--shard_bytes", num_photos * PHOTO_BYTES // NUM_SHARDS]
-    for flag, value in flags.items():
-        command += [f"--{flag}", value]
-    start = time.perf_counter()
-    words = [str(word) for word in command]
-    subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+def make_datasets(folder: Path) -> None:
+    """Two of the same size; one photo in ten changes its size with the limit."""
+    make_run(folder, [CHANGED if number % 10 == 0 else SAME for number in range(NUM_PHOTOS)])
+    records = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
+    halves = {"first": records[: NUM_PHOTOS // 2], "second": records[NUM_PHOTOS // 2 :]}
+    for name, half in halves.items():
+        (folder / f"{name}.json").write_text(json.dumps(half), encoding="utf-8")
+    lines = [f"{name}: {{annotation_path: {name}.json, data_path: photos}}\n" for name in halves]
+    (folder / "datasets.yaml").write_text("".join(lines), encoding="utf-8")
+
+
+def measure(folder: Path, old: Path, flags: Mapping[str, object], rounds: int) -> tuple[Times, bool]:
+    """Seconds of both ways, and whether they wrote the same bytes."""
+    targets = {SCRATCH: folder / "scratch", REUSED: folder / "reused"}
+    times: Times = {way: [] for way in targets}
+    for _ in range(rounds):
+        for target in targets.values():
+            shutil.rmtree(target, ignore_errors=True)
+        times[SCRATCH].append(run(folder, targets[SCRATCH], flags))
+        times[REUSED].append(run(folder, targets[REUSED], {**flags, "reuse": old}))
+    return times, published(targets[SCRATCH]) == published(targets[REUSED])
+
+
+def run(folder: Path, output_dir: Path, flags: Mapping[str, object]) -> float:
+    files = {"model": folder / "model", "datasets": folder / "datasets.yaml", "output_dir": output_dir}
+    return run_preprocess({**files, "shard_bytes": NUM_PHOTOS * PHOTO_BYTES // NUM_SHARDS, **flags})
 
 
 if __name__ == "__main__":

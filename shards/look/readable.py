@@ -18,6 +18,11 @@ def readable_bytes(number: float) -> str:
     return f"{number:,.0f} {_UNITS[unit]}" if unit == 0 else f"{number:,.1f} {_UNITS[unit]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 pack`, `27 packs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def percentage(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "0.0%"
 

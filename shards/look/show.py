@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shards.files.text import visible
-from shards.look.readable import percentage
+from shards.look.readable import counted, percentage
 from shards.look.transcript import Piece, Transcriber
 from shards.manifest import Manifest
 from shards.model_constants import ModelConstants
@@ -45,11 +45,11 @@ def pack_headline(pack: Pack, manifest: Manifest) -> str:
     counts = count_pack(pack)
     patches = counts.num_image_patches + counts.num_video_patches
     return (
-        f"{_plural(counts.num_samples, 'sample')}, "
+        f"{counted(counts.num_samples, 'sample')}, "
         f"{counts.num_tokens:,} tokens "
         f"({percentage(counts.num_tokens, manifest.pack_length)} of {manifest.pack_length:,}), "
-        f"{counts.num_label_tokens:,} supervised, {_plural(counts.num_images, 'image')}, "
-        f"{_plural(counts.num_videos, 'video')}, {patches:,} patches "
+        f"{counts.num_label_tokens:,} supervised, {counted(counts.num_images, 'image')}, "
+        f"{counted(counts.num_videos, 'video')}, {patches:,} patches "
         f"({percentage(patches, manifest.pack_patches)} of {manifest.pack_patches:,})"
     )
 
@@ -106,7 +106,3 @@ def _wrap(text: str, marks: Marks) -> Iterator[str]:
     for number, line in enumerate(text.split("\n")):
         yield "\n" if number else ""
         yield f"{opening}{line}{closing}" if line else ""
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -269,7 +269,7 @@ def test_python_m_preprocess_runs_as_a_process(workshop: Workshop) -> None:
         env=environment,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "wrote 1 packs" in done.stdout
+    assert "wrote 1 pack," in done.stdout
 
 
 # --- report --------------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_report_tells_what_was_lost(workshop: Workshop) -> None:
     workshop.dataset([talk(), talk("<image>", image=workshop.truncated_image())])
     ran = workshop.run("--max_reject_share=1")
     reported = workshop.command("report", str(ran.folder))
-    table, *lines = reported.out.split("1 packs: ")
+    table, *lines = reported.out.split("1 pack: ")
     assert table.splitlines()[1].split() == [
         "d",
         "1",
@@ -306,7 +306,7 @@ def test_report_tells_what_was_lost(workshop: Workshop) -> None:
         "0",
         "1",
     ]
-    assert "differs from the plan: 1 samples" in lines[0]
+    assert "differs from the plan: 1 sample " in lines[0]
     *_, reject, heading, slowest = reported.out.splitlines()
     assert reject.startswith(f"  undecodable: d:1: {workshop.media}/truncated.jpg: ")
     assert heading == "slowest samples to encode:"

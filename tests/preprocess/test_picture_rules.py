@@ -22,10 +22,10 @@ def test_how_grey_of_16_bits_was_taken_is_said_of_each_dataset(workshop: Worksho
         names = [grey(workshop, f"{name}{n}.png", each) for n, each in enumerate(largest)]
         workshop.dataset([talk("<image>", image=each) for each in names], name)
     said = (
-        "d: 1 images of 16-bit grey have values below 4,096, which were divided by 16",
+        "d: 1 image of 16-bit grey has values below 4,096, which were divided by 16",
         "d: 2 images of 16-bit grey have values below 256, which were taken as they are",
-        "e: 1 images of 16-bit grey have values below 4,096, which were divided by 16",
-        "e: 1 images of 16-bit grey have larger values, of which the high byte was taken",
+        "e: 1 image of 16-bit grey has values below 4,096, which were divided by 16",
+        "e: 1 image of 16-bit grey has larger values, of which the high byte was taken",
     )
     outcome = workshop.run("--dataset_use=d,e")
     lines = outcome.out.splitlines()

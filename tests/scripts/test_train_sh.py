@@ -54,7 +54,14 @@ def test_help_is_that_of_the_trainer(tmp_path: Path) -> None:
     assert "--gradient_accumulation_steps" in finished.stdout
 
 
-def test_without_an_environment_the_command_that_makes_it_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "command"),
+    [([], "setup.sh"), (["--backend", "mindnlp"], "setup.sh --mindnlp"), (["--backend=mindnlp"], "setup.sh --mindnlp")],
+    ids=["native", "mindnlp", "mindnlp with a sign"],
+)
+def test_without_an_environment_the_command_that_makes_it_is_named(
+    flags: list[str], command: str, tmp_path: Path
+) -> None:
     clone = tmp_path / "clone"
     (clone / "scripts").mkdir(parents=True)
     (clone / "scripts" / "train.sh").write_text(SCRIPT.read_text())
@@ -63,11 +70,11 @@ def test_without_an_environment_the_command_that_makes_it_is_named(tmp_path: Pat
     python.write_text("#!/bin/sh\nexit 1\n")  # has no mindspore
     python.chmod(0o755)
     finished = subprocess.run(
-        ["bash", str(clone / "scripts" / "train.sh"), "made"],
+        ["bash", str(clone / "scripts" / "train.sh"), "made", *flags],
         env={"PATH": f"{python.parent}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert finished.returncode == 2
-    assert f"bash {clone}/scripts/setup.sh" in finished.stderr
+    assert f"bash {clone}/scripts/{command} makes it" in finished.stderr

@@ -140,6 +140,7 @@ def test_the_list_holds_every_flag_that_is_not_our_own() -> None:
         "shards",
         "eval_shards",
         "model",
+        "backend",
         "device",
         "checkpoint_writer",
         "check_replicas",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from shards.look.readable import counted
 from train.certify.task import Task
 
 # Of a sample's loss, or of as many as it has supervised tokens, where a trained model has less: sums of float32 in
@@ -64,10 +65,10 @@ def in_words(task: Task, num_samples: int, num_packs: int) -> str:
         if task.is_tiny
         else "the model itself"
     )
-    samples, packs = ("sample" if num_samples == 1 else "samples"), ("pack" if num_packs == 1 else "packs")
+    samples, packs = counted(num_samples, "sample"), counted(num_packs, "pack")
     return (
-        f"The loss of {num_samples:,} {samples} in {num_packs:,} {packs}, and of each sample alone, in float32 on a "
-        f"CPU, by MindSpore and by transformers in PyTorch: {model}."
+        f"The loss of {samples} in {packs}, and of each sample alone, in float32 on a CPU, "
+        f"by MindSpore and by transformers in PyTorch: {model}."
     )
 
 

@@ -35,6 +35,7 @@ _SAMPLE_BYTES = 1 << 20
 # length of the run.
 MAY_DIFFER = {"shards", "model", "output_dir", "resume_from_checkpoint", "device", "data_flatten"}
 MAY_DIFFER |= {"gradient_checkpointing"}
+MAY_DIFFER |= {"backend"}
 MAY_DIFFER |= {"log_samples", "profile_steps", "jit_level", "deterministic"}
 MAY_DIFFER |= {"logging_steps", "disable_tqdm", "report_to", "save_strategy", "save_steps", "save_total_limit"}
 MAY_DIFFER |= {"checkpoint_writer", "check_replicas"}

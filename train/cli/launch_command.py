@@ -14,6 +14,7 @@ from train.cluster.launch.job import read_job
 from train.cluster.launch.launcher import launch
 from train.cluster.launch.processes import LOGS, PYTHON
 from train.errors import UsageError
+from train.models.backends import require_one_rank
 
 USAGE = "python -m train launch [--nproc N] [flags of python -m train]"
 _NPROC = "nproc"
@@ -44,6 +45,7 @@ def run(argv: Sequence[str], say: Callable[[str], None]) -> int | list[str]:
         return flags
     arguments = parse_command_line(flags).arguments  # said once, not by each rank
     job = read_job(os.environ, nproc, (lambda: 0) if arguments.device == "CPU" else count_devices)
+    require_one_rank(arguments.backend, job.size)
     if job.size == 1:
         return flags
     return launch(job, [*PYTHON, "train", *flags], arguments.output_dir / LOGS, say)

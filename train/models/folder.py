@@ -9,6 +9,7 @@ from pathlib import Path
 from shards import ModelFolderError, read_model_constants
 from train.errors import ModelConfigError, WeightsError
 from train.models import family_in
+from train.models.backends import MINDNLP, NATIVE
 from train.models.precision import FLOAT32, Precision
 from train.models.trained import TrainedModel
 from train.weights.files import StoredWeight, find_weights
@@ -17,10 +18,11 @@ from train.weights.parameters import load_weights
 _MUCH_LARGER = 4
 
 
-def build_model(folder: Path, precision: Precision = FLOAT32) -> TrainedModel:
+def build_model(folder: Path, precision: Precision = FLOAT32, backend: str = NATIVE) -> TrainedModel:
     """With its weights as float32, whatever dtype it computes in.
 
-    Raises ModelConfigError or WeightsError, naming file and key.
+    `backend`: one that `require_backend` accepts. Raises ModelConfigError or WeightsError, naming file and key, and
+    UsageError where `backend` can't compute it.
     """
     family = family_in(folder)
     config = family.read_config(folder)
@@ -29,7 +31,12 @@ def build_model(folder: Path, precision: Precision = FLOAT32) -> TrainedModel:
     except ModelFolderError as error:
         raise ModelConfigError(str(error)) from error
     _require_size(folder, family.num_matrix_values(config), find_weights(folder, family.NAMES).values())
-    model = family.build(config, constants, precision)
+    if backend == MINDNLP:
+        from train.models.mindnlp.model import build
+
+        model: TrainedModel = build(folder, config, constants)
+    else:
+        model = family.build(config, constants, precision)
     load_weights(model.weights(), folder, model.names, model.tied_weights)
     return model
 

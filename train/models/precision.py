@@ -33,7 +33,7 @@ class Precision:
     compute: ms.Type
 
     def __str__(self) -> str:
-        return str(self.compute).lower()
+        return str(self.compute).lower().rpartition(".")[2]  # "Float32", with MindNLP's Tensor "mindspore.float32"
 
 
 FLOAT32 = Precision(ms.float32)

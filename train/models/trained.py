@@ -50,6 +50,7 @@ class TrainedModel(Protocol):
     """A model whose weights are float32, and whose parameters have unique names."""
 
     names: WeightNames
+    is_traced: bool  # whether its functions can be compiled into graphs; where not, they run operator by operator
 
     def __call__(self, *batch: ms.Tensor) -> ms.Tensor:
         """Map the fields of a `shards.batch.Batch` to the sum of its cross entropy, float32 (). May be compiled."""

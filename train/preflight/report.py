@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shards.batch import BatchShape
+from shards.look.readable import counted
 from shards.manifest import Manifest
 from train.arguments import STAGES, TrainArguments
 from train.models.sizes import ModelSizes
@@ -14,6 +15,7 @@ from train.preflight.memory import GB, USABLE, Memory, Parameters, count_paramet
 
 # Segments that one call of the attention kernel of Ascend takes: MindSpore 2.7.0 documents 1,024 (CANN about 2,000).
 MAX_SEGMENTS = 1024
+MB = 10**6
 _COLUMNS = ("weights", "sums", "moments", "activations", "head", "gathered", "total")
 
 
@@ -22,11 +24,11 @@ def report(sizes: ModelSizes, manifest: Manifest, arguments: TrainArguments, num
     shape = BatchShape.of(manifest)
     parameters = count_parameters(sizes, arguments)
     packs = arguments.packs_per_step * num_ranks
-    yield f"{parameters.all:,} parameters, {parameters.trained:,} of them trained, on {num_ranks} ranks"
+    yield f"{parameters.all:,} parameters, {parameters.trained:,} of them trained, on {counted(num_ranks, 'rank')}"
     yield (
-        f"{manifest.num_packs} packs of {manifest.pack_length:,} tokens; {packs} packs and "
+        f"{counted(manifest.num_packs, 'pack')} of {manifest.pack_length:,} tokens; {counted(packs, 'pack')} and "
         f"{packs * manifest.totals.num_tokens // manifest.num_packs:,} tokens a step, "
-        f"{-(-manifest.num_packs // packs):,} steps an epoch"
+        f"{counted(-(-manifest.num_packs // packs), 'step')} an epoch"
     )
     flaw = segments_flaw(shape)
     most = max(shape.segments, shape.temporal_slices) + 1
@@ -36,11 +38,13 @@ def report(sizes: ModelSizes, manifest: Manifest, arguments: TrainArguments, num
 
 
 def table(sizes: ModelSizes, shape: BatchShape, arguments: TrainArguments, num_ranks: int) -> Iterator[str]:
-    """GB of a device at each stage, and the stage that fits."""
-    yield "GB of a device  " + "".join(f"{name:>12}" for name in _COLUMNS)
-    for stage in STAGES if num_ranks > 1 else STAGES[:1]:
-        memory = memory_of(sizes, shape, arguments, stage, num_ranks)
-        yield f"  zero_stage {stage}  " + "".join(f"{value / GB:12.1f}" for value in _values(memory))
+    """Memory of a device at each stage, in GB, or of a tiny model in MB; and the stage that fits."""
+    stages = STAGES if num_ranks > 1 else STAGES[:1]
+    memories = {stage: memory_of(sizes, shape, arguments, stage, num_ranks) for stage in stages}
+    unit, name_of_unit = unit_of(max(memory.total for memory in memories.values()))
+    yield f"{name_of_unit} of a device  " + "".join(f"{name:>12}" for name in _COLUMNS)
+    for stage, memory in memories.items():
+        yield f"  zero_stage {stage}  " + "".join(f"{value / unit:12.1f}" for value in _values(memory))
     device_gb = arguments.device_memory
     if device_gb is None:
         yield "which stage fits: give --device_memory GB"
@@ -72,7 +76,12 @@ def disk_line(output_dir: Path, parameters: Parameters) -> str:
     existing = next(folder for folder in (output_dir.absolute(), *output_dir.absolute().parents) if folder.exists())
     needed, free = 4 * parameters.all + 8 * parameters.trained, shutil.disk_usage(existing).free
     enough = "" if free > 2 * needed else ": TOO LITTLE for two, of which one is written while the other stays"
-    return f"a checkpoint takes {needed / GB:.1f} GB; {existing} has {free / GB:.1f} GB free{enough}"
+    unit, name_of_unit = unit_of(needed)
+    return f"a checkpoint takes {needed / unit:.1f} {name_of_unit}; {existing} has {free / GB:.1f} GB free{enough}"
+
+
+def unit_of(num_bytes: float) -> tuple[int, str]:
+    return (GB, "GB") if num_bytes >= GB else (MB, "MB")
 
 
 def _values(memory: Memory) -> list[int]:

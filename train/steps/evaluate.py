@@ -110,7 +110,7 @@ def sums_of(
 
 class Forward(Graph):
     def __init__(self, model: TrainedModel) -> None:
-        super().__init__()
+        super().__init__(is_traced=model.is_traced)
         self.reads(model.get_parameters())
         self.losses = model.losses
 

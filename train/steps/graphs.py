@@ -27,11 +27,13 @@ def set_jit_level(level: str) -> None:
 
 
 def compiled(construct: Callable[..., Any]) -> Callable[..., Any]:
-    """`ms.jit` for the `construct` of a cell; the level is the one that is set when it runs."""
+    """`ms.jit` for the `construct` of a `Graph`; the level is the one that is set when it runs."""
     by_level: dict[str, Callable[..., Any]] = {}
 
     @wraps(construct)
-    def run(self: nn.Cell, *tensors: ms.Tensor) -> Any:
+    def run(self: Graph, *tensors: ms.Tensor) -> Any:
+        if not self.is_traced:
+            return construct(self, *tensors)
         if _level not in by_level:
             by_level[_level] = ms.jit(construct, jit_level=_level)
         return by_level[_level](self, *tensors)
@@ -40,10 +42,11 @@ def compiled(construct: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Graph(nn.Cell):
-    """A cell whose `construct` is `compiled`."""
+    """A cell whose `construct` is `compiled`, unless it calls what can't be traced."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_traced: bool = True) -> None:
         super().__init__(auto_prefix=False)
+        self.is_traced = is_traced
         self._also_read: dict[str, ms.Parameter] = {}
 
     def reads(self, parameters: Iterable[ms.Parameter]) -> None:

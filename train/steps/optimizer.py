@@ -93,7 +93,7 @@ class AccumulateGradients(Graph):
     """`accumulate(*batch)` returns the model's loss (a sum over tokens) and adds its gradients to `sums`."""
 
     def __init__(self, model: TrainedModel) -> None:
-        super().__init__()
+        super().__init__(is_traced=model.is_traced)
         self.reads(model.get_parameters())
         self.sums = zeros_like_parameters(model.trainable_params(), "gradient_sum")
         self.for_each = ops.HyperMap()

@@ -161,4 +161,4 @@ def test_every_note_is_said_in_words_for_its_dataset() -> None:
     lines = note_lines({"a": notes, "b\x1b": {"other_answers": 1}})
     assert len(lines) == len(notes) + 1
     assert lines[0] == "a: 1,000 samples have videos and no images; their <image> tags mean videos"
-    assert lines[-1] == r"b\x1b: 1 questions have several answers; the first was taken"
+    assert lines[-1] == r"b\x1b: 1 question has several answers; the first was taken"

@@ -171,7 +171,7 @@ def test_a_run_with_empty_shards_publishes_the_others(workshop: Workshop) -> Non
     assert outcome.plan.num_shards == 3
     assert len(outcome.manifest.shards) == 2
     assert outcome.keys == ["d:0", "d:2"]
-    assert "differs from the plan: 1 samples" in outcome.out
+    assert "differs from the plan: 1 sample " in outcome.out
 
 
 def test_rejects_of_a_shard_name_the_record(workshop: Workshop) -> None:

@@ -53,6 +53,12 @@ def test_nproc_is_the_launchers_own(words: list[str]) -> None:
     assert found.command[3:] == [*GIVEN, "--bf16", "--seed=7"]
 
 
+def test_a_backend_of_one_process_is_not_started_as_several() -> None:
+    with pytest.raises(UsageError, match="backend mindnlp trains in one process, not in 4: add --nproc 1"):
+        launch_command.run([*FLAGS, "--backend", "mindnlp"], print)
+    assert launch_command.run(["--nproc=1", *FLAGS, "--backend", "mindnlp"], print) == [*GIVEN, "--backend=mindnlp"]
+
+
 def test_the_output_folder_may_stand_in_a_file(tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("output_dir: there\nshards: made\nmodel: m\n")

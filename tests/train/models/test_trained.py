@@ -44,6 +44,7 @@ class NextToken(nn.Cell):
     """Guesses each supervised token from the one before; its parameters are flat, the weights in its folder are not."""
 
     names = NAMES
+    is_traced = True
     tied_weights: Mapping[str, str] = {}
 
     def __init__(self) -> None:

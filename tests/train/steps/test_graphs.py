@@ -8,7 +8,6 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn
 
 from tests.train.golden_case import build_golden_model
 from train.adapters.lora import add_adapters
@@ -25,7 +24,9 @@ class Sum(Graph):
         return x.sum()
 
 
-def test_the_level_is_the_one_that_is_set_when_a_graph_first_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_level_is_the_one_that_is_set_when_a_graph_first_runs_and_what_cannot_be_traced_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     levels: list[str] = []
     jit = ms.jit
 
@@ -36,7 +37,7 @@ def test_the_level_is_the_one_that_is_set_when_a_graph_first_runs(monkeypatch: p
     monkeypatch.setattr(ms, "jit", noting)
     monkeypatch.setattr(graphs, "_level", "O0")
 
-    class Cell(nn.Cell):
+    class Cell(Graph):
         @compiled
         def construct(self, x: ms.Tensor) -> ms.Tensor:
             return x.sum()
@@ -44,6 +45,8 @@ def test_the_level_is_the_one_that_is_set_when_a_graph_first_runs(monkeypatch: p
     assert levels == []
     set_jit_level("O1")
     x = ms.Tensor(np.ones(3, np.float32))
+    assert Cell(is_traced=False)(x).asnumpy() == 3
+    assert levels == []
     cell = Cell()
     assert cell(x).asnumpy() == cell(x).asnumpy() == 3
     assert levels == ["O1"]

@@ -11,7 +11,6 @@ parameter is float32 and has its name in the Hugging Face checkpoints of its fam
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import mindspore as ms
@@ -24,8 +23,8 @@ from train.models.gathers import GatherOnce, inverse_of
 from train.models.layers import Linear
 from train.models.precision import Precision
 from train.models.qwen_vl.family import QwenFamily
-from train.models.qwen_vl.flops import count_real, training_flops
 from train.models.qwen_vl.language import LanguageModel, TokenEmbedding
+from train.models.qwen_vl.work import work_of
 from train.models.trained import AdaptableLayer, Work
 from train.weights.parameters import Weight, weight_of
 
@@ -33,6 +32,7 @@ from train.weights.parameters import Weight, weight_of
 class QwenVL(nn.Cell):
     """A whole model, as a `TrainedModel`; what its parts are called is left to it. Weights are zero until written."""
 
+    is_traced = True
     lm_head: Linear | None
 
     def __init__(self, family: QwenFamily[Any], config: ModelConfig[Any], precision: Precision) -> None:
@@ -88,19 +88,7 @@ class QwenVL(nn.Cell):
         return self.family.tied_weights(self.config)
 
     def work_of(self, pack: PaddedPack) -> Work:
-        vision = self.config.vision
-        counts = count_real(
-            pack.batch,
-            num_tokens=pack.num_tokens,
-            num_label_tokens=pack.num_label_tokens,
-            merge_unit=vision.merge_unit,
-            patch_pairs=partial(self.family.patch_pairs, vision),
-        )
-        return Work(
-            num_patches=counts.patches,
-            num_patch_slots=len(pack.batch.patch_index),
-            flops=training_flops(self.config, self.family.tower_shapes(vision), counts),
-        )
+        return work_of(self.family, self.config, pack)
 
     def construct(
         self,

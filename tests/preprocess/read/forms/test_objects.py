@@ -100,4 +100,4 @@ def test_a_placed_box_is_encoded_as_the_same_box_in_the_text(workshop: Workshop)
     assert outcome.plan.notes == {"d": {"answers_with_boxes": 2, "boxes_rewritten": 2, "samples_without_boxes": 1}}
     printed = workshop.command("plan", *workshop.flags(out="other")).out
     assert "d: 2 answers hold boxes\n" in printed
-    assert "d: 1 samples hold no box, and `boxes` is set\n" in printed
+    assert "d: 1 sample holds no box, and `boxes` is set\n" in printed
