@@ -89,7 +89,8 @@ def test_weights_in_the_middle_of_two_integers_are_left_to_pillow(kernel: Kernel
 
 @pytest.mark.parametrize("channels", [0, 3, 4])
 @pytest.mark.parametrize(
-    ("source", "size"), [((5, 7), (28, 28)), ((64, 3), (28, 28)), ((28, 31), (28, 28)), ((80, 95), (56, 28)), ((8, 310), (28, 56))]
+    ("source", "size"),
+    [((5, 7), (28, 28)), ((64, 3), (28, 28)), ((28, 31), (28, 28)), ((80, 95), (56, 28)), ((8, 310), (28, 56))],
 )
 def test_nothing_is_read_behind_the_last_pixel(
     kernel: Kernel, channels: int, source: tuple[int, int], size: tuple[int, int]
