@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whether pixels are Pillow's on aarch64 too, on a machine that isn't: `bash scripts/check_aarch64.sh [--trials N]`.
 # Cross-compiles the C library, takes the aarch64 wheels of the tested versions, and runs the comparison of
-# scripts/bench/pixels.py and the tests of preprocess/pixels/ under qemu, against Pillow's own aarch64 build. For Debian,
+# scripts/bench/parts/pixels.py and the tests of preprocess/pixels/ under qemu, against Pillow's own aarch64 build. For Debian,
 # as root, after `apt-get install debootstrap qemu-user-static gcc-aarch64-linux-gnu`; about 5 minutes.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 prepare_environment dev
@@ -31,7 +31,7 @@ if ! grep -qsF "$wanted" "$folder/site/.installed"; then
     for glibc in 2_17 2_26 2_27 2_28; do platforms+=(--platform "manylinux_${glibc}_aarch64"); done
     "$python" -m pip install --quiet --disable-pip-version-check --target "$folder/site" --no-deps \
         --only-binary :all: "${platforms[@]}" --platform manylinux2014_aarch64 --implementation cp --python-version 3.11 \
-        --constraint constraints.txt numpy pillow simplejpeg pyarrow tokenizers safetensors PyYAML tqdm jinja2 MarkupSafe av \
+        --constraint constraints.txt numpy pillow simplejpeg zlib-ng pyarrow tokenizers safetensors PyYAML tqdm jinja2 MarkupSafe av \
         decord2 pytest hypothesis iniconfig pluggy packaging sortedcontainers pygments
     echo "$wanted" > "$folder/site/.installed"
 fi
@@ -45,7 +45,7 @@ aarch64-linux-gnu-gcc -shared -fPIC -std=gnu11 -O3 -ffp-contract=off -fvisibilit
 
 export PYTHONPATH=$folder/tree:$folder/site QEMU_LD_PREFIX=$folder/system
 emulated=(qemu-aarch64-static "$folder/system/usr/bin/python3.11")
-"${emulated[@]}" scripts/bench/pixels.py "${@:---trials=700}"
+"${emulated[@]}" scripts/bench/parts/pixels.py "${@:---trials=700}"
 # The one test of speed says nothing here.
 "${emulated[@]}" -m pytest -q -p no:cacheprovider tests/preprocess/pixels --deselect \
     tests/preprocess/pixels/test_engine.py::test_a_check_compares_and_measures

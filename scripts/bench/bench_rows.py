@@ -15,6 +15,7 @@ class Row:
     otherwise: str
     ratios: tuple[str, ...]  # keys of figures that are about the same on another machine: here against otherwise
     style: str = "{:.1f} x"  # of each
+    varies: str = ""  # with what, where it is not the same on another machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ def epoch_row(kind: str, which: str, english: str, chinese: str) -> Row:
         otherwise=f"{{{kind}{which}_loader_ms:.1f}} ms",
         ratios=(f"{kind}{which}_ratio",),
         style="{:.0f} x",
+        varies="with the disk" if which else "",
     )
 
 
@@ -86,6 +88,17 @@ def reuse_row(change: str, english: str, chinese: str) -> Row:
     )
 
 
+def step_row(size: str, name: str, english: str, chinese: str) -> Row:
+    return Row(
+        english=english,
+        chinese=chinese,
+        here=f"{{{size}_compiled_s:.3f}} s",
+        otherwise=f"{{{size}_{name}_s:.3f}} s",
+        ratios=(f"{size}_to_{name}",),
+        style="{:.2f} x",
+    )
+
+
 GROUPS = (
     Group(
         bench="processors",
@@ -102,21 +115,29 @@ GROUPS = (
             processor_row("photo", "resize", "against Pillow's decode + resize alone", "对比仅用 Pillow 解码 + 缩放"),
             processor_row("photo", "decode", "against Pillow's decode alone", "对比仅用 Pillow 解码"),
             processor_row(
-                "real", "pil", "real photographs of 1024 x 768, PIL processor", "真实照片 1024 x 768，PIL 处理器"
+                "real",
+                "pil",
+                "real photographs of 1024 x 768, against the PIL processor",
+                "真实照片 1024 x 768，对比 PIL 处理器",
             ),
-            processor_row("real", "torchvision", "torchvision processor", "torchvision 处理器"),
+            processor_row("real", "torchvision", "against the torchvision processor", "对比 torchvision 处理器"),
             processor_row(
                 "clip",
                 "pil",
-                "8 frames of 10 s of 640 x 360 H.264, decord + PIL processor",
-                "640 x 360 H.264 视频 10 秒取 8 帧，decord + PIL 处理器",
+                "8 frames of clips of 10 s, 640 x 360 H.264, against decord and the PIL processor",
+                "640 x 360 H.264 视频 10 秒取 8 帧，对比 decord + PIL 处理器",
             ),
-            processor_row("clip", "torchvision", "decord + torchvision processor", "decord + torchvision 处理器"),
+            processor_row(
+                "clip",
+                "torchvision",
+                "against decord and the torchvision processor",
+                "对比 decord + torchvision 处理器",
+            ),
             processor_row(
                 "photo",
                 "torchvision",
-                "all cores: the photos, torchvision processor",
-                "全部核心：照片，torchvision 处理器",
+                "on all cores: the photos, against the torchvision processor",
+                "使用全部核心：照片，对比 torchvision 处理器",
                 "_all",
             ),
         ),
@@ -127,9 +148,14 @@ GROUPS = (
         chinese="每个 epoch：单个样本的数据时间，对比 Qwen 脚本式的加载器，单核",
         rows=(
             epoch_row("image", "", "mixture of images, 640 x 480 to 2400 x 1550", "混合图像，640 x 480 至 2400 x 1550"),
-            epoch_row("image", "_first", "first epoch: no file in memory yet", "首个 epoch：文件尚未缓存"),
-            epoch_row("video", "", "the clips", "视频"),
-            epoch_row("video", "_first", "first epoch", "首个 epoch"),
+            epoch_row(
+                "image",
+                "_first",
+                "the same in the first epoch: no file in memory yet",
+                "同上，首个 epoch：文件尚未缓存",
+            ),
+            epoch_row("video", "", "the clips of 10 s", "10 秒的视频"),
+            epoch_row("video", "_first", "the same in the first epoch", "同上，首个 epoch"),
             payback_row(
                 "image", "epochs until the offline run has paid for itself, images", "离线预处理回本所需 epoch 数，图像"
             ),
@@ -143,12 +169,16 @@ GROUPS = (
         rows=(
             pack_row("none", "against one sample a pack", "对比每包一个样本"),
             pack_row(
-                "windows_256", "`binpacking`, windows of 256 (Qwen scripts)", "`binpacking`，窗口 256（Qwen 脚本）"
+                "windows_256",
+                "against `binpacking` in windows of 256 (Qwen scripts)",
+                "对比 `binpacking`，窗口 256（Qwen 脚本）",
             ),
             pack_row(
-                "windows_1000", "`binpacking`, windows of 1,000 (ms-swift)", "`binpacking`，窗口 1,000（ms-swift）"
+                "windows_1000",
+                "against `binpacking` in windows of 1,000 (ms-swift)",
+                "对比 `binpacking`，窗口 1,000（ms-swift）",
             ),
-            pack_row("ffd", "first-fit decreasing on both", "两个维度上的首次适应递减"),
+            pack_row("ffd", "against first-fit decreasing on both", "对比两个维度上的首次适应递减"),
         ),
     ),
     Group(
@@ -198,30 +228,28 @@ GROUPS = (
     ),
     Group(
         bench="step",
-        english="A training step on CPU",
-        chinese="CPU 上的一个训练步",
+        english="A training step on CPU, compiled",
+        chinese="CPU 上的一个训练步（编译）",
         rows=(
-            Row(
-                english="compiled, against operator by operator",
-                chinese="编译，对比逐算子执行",
-                here="",
-                otherwise="",
-                ratios=("compiled_speedup",),
-            ),
+            step_row("tiny", "mindnlp", "tiny model, against MindNLP", "微型模型，对比 MindNLP"),
+            step_row("tiny", "uncompiled", "against operator by operator", "对比逐算子执行"),
+            step_row("tiny", "pytorch", "against PyTorch", "对比 PyTorch"),
+            step_row("large", "mindnlp", "100M parameters, against MindNLP", "1 亿参数，对比 MindNLP"),
+            step_row("large", "uncompiled", "against operator by operator", "对比逐算子执行"),
+            step_row("large", "pytorch", "against PyTorch", "对比 PyTorch"),
         ),
     ),
     Group(
         bench="start",
-        english="Starting: until the graphs are there",
-        chinese="启动：直到计算图就绪",
+        english="Starting: from the command to the first step",
+        chinese="启动：从命令到第一步",
         rows=(
             Row(
-                english="from the compile cache, against compiling",
-                chinese="读取编译缓存，对比编译",
-                here="{from_files_seconds:.1f} s",
-                otherwise="{compile_seconds:.1f} s",
-                ratios=("ratio",),
-                style="{:.2f} x",
+                english="with the compile cache, against cold",
+                chinese="有编译缓存，对比冷启动",
+                here="{cached_s:.1f} s",
+                otherwise="{cold_s:.1f} s",
+                ratios=("cold_to_cached",),
             ),
         ),
     ),

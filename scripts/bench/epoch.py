@@ -26,9 +26,12 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 from bench_clips import write_clips
 from bench_command import run_preprocess
@@ -54,7 +57,7 @@ def main() -> None:
     add_oracle_flag(parser)
     arguments = parser.parse_args()
     oracle = oracle_python(arguments.oracle)
-    num_images, num_clips, rounds = (64, 24, 3) if arguments.quick else (384, 96, 5)
+    num_images, num_clips, rounds = (128, 32, 3) if arguments.quick else (384, 96, 5)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this process and all that it starts
     limit_threads()
     result = {}
@@ -80,19 +83,19 @@ def measure(kind: str, config: RunConfig, num_samples: int, oracle: Path, rounds
     flags = {"model": config.model, "datasets": folder / "datasets.yaml", "dataset_use": config.dataset_use}
     flags |= {"base_interval": config.base_interval, "workers": 1}
     media, shards = folder / "photos", config.output_dir
-    few, all_samples = measure_offline(flags, shards, rounds - 1)
+    few, all_samples = measure_offline(flags, shards, rounds)
     with other_ways(oracle, config) as others:
         others.seconds("epoch")  # imports and first calls are no part of an epoch
         read_epoch(shards)
         first = alternate(ways(shards, media, others, cold=True), rounds, warm=False)
         later = alternate(ways(shards, media, others, cold=False), rounds)
-    print(f"{num_samples} {kind}s, seconds of an epoch on one core, median (least to most)")
+    print(f"{num_samples} {kind}s, seconds of an epoch on one core, median (least to most), rounds: {rounds}")
     for name, times in (("first epoch", first), ("later epochs", later)):
         print(f"{name:14}{OURS} {spread(times[OURS], '{:.3f}'):28}{LOADER} {spread(times[LOADER]):28}", end="")
         print(f"{spread(ratios(times[LOADER], times[OURS]), '{:.0f}')} times")
     offline = statistics.median(more - start for more, start in zip(all_samples, few, strict=True))
     payback = offline / (statistics.median(later[LOADER]) - statistics.median(later[OURS]))
-    print(f"offline run {spread(all_samples)} s, {spread(few)} of a single sample")
+    print(f"offline run {spread(all_samples)} s, of a single sample {spread(few)} s")
     print(f"beyond its start it has paid for itself after {payback:.2f} epochs\n")
     result = {f"{kind}_payback_epochs": round(payback, 2)}
     for name, times in (("", later), ("_first", first)):
@@ -116,7 +119,7 @@ def measure_offline(flags: dict[str, object], output_dir: Path, rounds: int) -> 
 def ways(shards: Path, media: Path, others: OtherWays, *, cold: bool) -> dict[str, Callable[[], float]]:
     ours, theirs = timed(lambda: read_epoch(shards)), lambda: others.seconds("epoch")
     if not cold:  # an epoch of ours is short
-        return {OURS: lambda: statistics.median(ours() for _ in range(5)), LOADER: theirs}
+        return {OURS: lambda: statistics.median(ours() for _ in range(9)), LOADER: theirs}
 
     def after_dropping(folder: Path, way: Callable[[], float]) -> Callable[[], float]:
         def work() -> float:

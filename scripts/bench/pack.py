@@ -20,8 +20,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 import binpacking
 import numpy as np
@@ -35,6 +39,7 @@ from bench_facts import (
     opposite_sizes,
     sample_sizes,
 )
+from bench_rounds import spread
 
 from preprocess.plan.packing import choose_patch_capacity, pack_units
 
@@ -51,7 +56,8 @@ def main() -> None:
     )
     quick = parser.parse_args().quick
     rounds, num_hard = (1, 250_000) if quick else (5, 1_000_000)
-    print(f"{'':42}{'samples':>10}{'packs':>9}{'tokens used':>13}{'patches used':>14}{'capacity':>17}{'seconds':>9}")
+    print(f"seconds: median (least to most), rounds: {rounds}")
+    print(f"{'':42}{'samples':>10}{'packs':>9}{'tokens used':>13}{'patches used':>14}{'capacity':>17}{'seconds':>24}")
     few, many = sample_sizes(FEW), sample_sizes(1_000_000)
     both = choose_patch_capacity(*few, PACK_LENGTH, PATCHES_PER_TOKEN)
     result: dict[str, float] = {}
@@ -102,7 +108,9 @@ def show(name: str, sizes: Sizes, capacities: tuple[int, int], pack: Packer, rou
     token_fill, patch_fill = fills
     seconds = statistics.median(times)
     shown = ", ".join(f"{capacity:,}" for capacity in capacities)
-    print(f"{name:42}{len(pack_of):10,}{num_packs:9,}{token_fill:13.2%}{patch_fill:14.2%}{shown:>17}{seconds:9.2f}")
+    print(
+        f"{name:42}{len(pack_of):10,}{num_packs:9,}{token_fill:13.2%}{patch_fill:14.2%}{shown:>17}{spread(times):>24}"
+    )
     return token_fill, patch_fill, seconds
 
 

@@ -22,10 +22,13 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 from bench_clips import write_clips
 from bench_photos import make_run, run_of_photos
@@ -52,13 +55,14 @@ def main() -> None:
     add_oracle_flag(parser)
     arguments = parser.parse_args()
     oracle = oracle_python(arguments.oracle)
-    num_photos, num_clips, rounds = (32, 16, 2) if arguments.quick else (96, 48, 5)
+    num_photos, num_clips, rounds = (32, 16, 3) if arguments.quick else (96, 48, 5)
+    num_real = 3 * num_photos  # they are smaller
     limit_threads()
     result: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-processors-") as name:
         for kind, number, run in (
             ("photo", num_photos, lambda folder: make_run(folder, [PHOTO_SIZE] * num_photos, packing="none")),
-            ("real", num_photos, lambda folder: run_of_real(folder, num_photos)),
+            ("real", num_real, lambda folder: run_of_real(folder, num_real)),
             ("clip", num_clips, lambda folder: run_of_clips(folder, num_clips)),
         ):
             config = run(Path(name) / kind)
@@ -116,7 +120,9 @@ def write(config: RunConfig, pool: WorkerPool, num_shards: int) -> float:
 
 
 def report(kind: str, times: Times, number: int, cores: int) -> None:
-    print(f"{number} of {kind}, {'one core' if cores == 1 else f'all {cores} cores'}")
+    rounds = len(times[OURS])
+    where = "one core" if cores == 1 else f"all {cores} cores"
+    print(f"{number} of {kind}, {where}, median (least to most), rounds: {rounds}")
     print(f"{'':38}{'a second':>26}{'time to ours':>26}")
     for way, seconds in times.items():
         rates = [number / each for each in seconds]

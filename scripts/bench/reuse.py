@@ -20,9 +20,12 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 from bench_command import run_preprocess
 from bench_photos import make_run, published, sha256_of_file
@@ -55,7 +58,7 @@ def main() -> None:
         for shard in old.glob("shard-*"):  # into the page cache, where writing does not leave it
             sha256_of_file(shard)
         measured = {change: measure(folder, old, {**OLD, **flags}, rounds) for change, flags in CHANGES.items()}
-    print(f"{NUM_PHOTOS} photos, seconds of a run, median (least to most)")
+    print(f"{NUM_PHOTOS} photos, seconds of a run, median (least to most), rounds: {rounds}")
     print(f"{'changed':14}{SCRATCH:>28}{REUSED:>28}{'ratio':>8}")
     result: dict[str, object] = {}
     for change, (times, _) in measured.items():

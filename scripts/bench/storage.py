@@ -18,8 +18,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
 from bench_clips import write_clips
 from bench_photos import copy_photos, make_run, run_of_photos, write_shards
@@ -39,10 +42,12 @@ def main() -> None:
     add_oracle_flag(parser)
     arguments = parser.parse_args()
     oracle = oracle_python(arguments.oracle)
-    number = 36 if arguments.quick else 288
+    numbers = {"image": 72, "real": 72, "clip": 24}  # each size, photograph and clip equally often
+    if not arguments.quick:
+        numbers = {kind: 4 * number for kind, number in numbers.items()}
     result = {}
     with tempfile.TemporaryDirectory(prefix="bench-storage-") as name:
-        for kind in ("image", "real", "clip"):
+        for kind, number in numbers.items():
             config = make(kind, Path(name) / kind, number)
             sizes = measure(config, number, oracle)
             print(f"1,000 of {kind}, from {number}")

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from shards.files.atomic import write_atomically
 from shards.files.names import CERTIFICATE_NAME, CERTIFICATE_PAGE_NAME
 from shards.look.page import render
+from shards.look.readable import counted
 from shards.manifest import Manifest
 
 Half = Literal["data", "model"]
@@ -71,7 +72,7 @@ def table(section: dict[str, Any]) -> list[str]:
         numbers = f"{row['total']:>10,}{equal:>10,}{row['explained']:>11,}{row['unexplained']:>13,}"
         lines.append(f"{row['what']:{wide}}{numbers}")
     for name, number in section.get("choices", {}).items():
-        lines.append(f"  {name}: {number:,} {'sample' if number == 1 else 'samples'}: {CHOICES[name]}")
+        lines.append(f"  {name}: {counted(number, 'sample')}: {CHOICES[name]}")
     bad = [each for each in section.get("differences", []) if not each["choices"]]
     for each in bad[:_MOST_LINES]:
         lines.append(f"  UNEXPLAINED {each['key']} {each['part']}, {each['what']}: {each['detail']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -21,16 +22,26 @@ needs_photographs = pytest.mark.skipif(
 
 def run_quickly(name: str, folder: Path) -> dict[str, Any]:
     """The object on the last line of what a benchmark prints; it runs from some other folder."""
-    command = [sys.executable, str(BENCH / f"{name}.py"), "--quick"]
+    (path,) = BENCH.rglob(f"{name}.py")
+    command = [sys.executable, str(path), "--quick"]
     printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
     *table, last = printed.splitlines()
     assert len(table) >= 3
     return json.loads(last)
 
 
-def test_packs_are_full_on_both_axes_and_found_fast(tmp_path: Path) -> None:
+def has_figures_of_its_rows(name: str, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the READMEs' table has rows of this benchmark, and it gives all their figures."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    bench_table = importlib.import_module("bench_table")
+    (group,) = (group for group in bench_table.GROUPS if group.bench == name)
+    return all(bench_table.cells(row, result) for row in group.rows)
+
+
+def test_packs_are_full_on_both_axes_and_found_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("binpacking", reason="the extra dev has it")
     result = run_quickly("pack", tmp_path)
+    assert has_figures_of_its_rows("pack", result, monkeypatch)
     assert result["token_fill"] >= 0.99
     assert result["patch_fill"] >= 0.97
     assert result["none_tokens_ratio"] > 5
@@ -42,8 +53,11 @@ def test_packs_are_full_on_both_axes_and_found_fast(tmp_path: Path) -> None:
 
 @needs_oracle
 @pytest.mark.slow
-def test_an_epoch_of_shards_takes_a_fraction_of_that_of_a_loader(tmp_path: Path) -> None:
+def test_an_epoch_of_shards_takes_a_fraction_of_that_of_a_loader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = run_quickly("epoch", tmp_path)
+    assert has_figures_of_its_rows("epoch", result, monkeypatch)
     assert result["image_ratio"] > 20  # 50 or more on an idle machine
     assert result["video_ratio"] > 50  # 100 or more
     assert all(
@@ -54,8 +68,9 @@ def test_an_epoch_of_shards_takes_a_fraction_of_that_of_a_loader(tmp_path: Path)
 @needs_oracle
 @needs_photographs
 @pytest.mark.slow
-def test_preprocessing_is_faster_than_the_processors(tmp_path: Path) -> None:
+def test_preprocessing_is_faster_than_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_quickly("processors", tmp_path)
+    assert has_figures_of_its_rows("processors", result, monkeypatch)
     for kind in ("photo", "real", "clip"):
         for name in ("decode", "resize", "pil", "torchvision", "loader"):
             assert {f"{kind}_to_{name}", f"{kind}_to_{name}_all"} <= result.keys()
@@ -66,16 +81,18 @@ def test_preprocessing_is_faster_than_the_processors(tmp_path: Path) -> None:
 @needs_oracle
 @needs_photographs
 @pytest.mark.slow
-def test_storage_is_that_of_bytes_not_of_floats(tmp_path: Path) -> None:
+def test_storage_is_that_of_bytes_not_of_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_quickly("storage", tmp_path)
+    assert has_figures_of_its_rows("storage", result, monkeypatch)
     for kind, ratio in (("image", 8), ("real", 8), ("clip", 4)):  # images twice, for a patch has two frames
         assert 0.97 * ratio < result[f"{kind}_float32_to_uint8"] < ratio
         assert result[f"{kind}_float32_to_zstd"] > 1.3 * ratio
 
 
 @pytest.mark.slow
-def test_reused_patches_save_time_and_change_no_byte(tmp_path: Path) -> None:
+def test_reused_patches_save_time_and_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_quickly("reuse", tmp_path)
+    assert has_figures_of_its_rows("reuse", result, monkeypatch)
     assert result["identical"] is True
     assert all(result[f"{change}_speedup"] > 1.2 for change in ("limit", "mixture", "pack_length"))
 

@@ -63,7 +63,7 @@ def test_the_newest_result_makes_the_rows_that_it_has_figures_for(
     lines = bench_table.render(text, language).splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
     (mixture,) = [line for line in lines if words in line]
-    assert mixture.endswith("| 1.0 s | 2.0 s | 2.0 x | |")
+    assert mixture.endswith("| 1.0 s | 2.0 s | 2.0 x |")
     assert sum("3.0 x" in line for line in lines) == 1
     assert not any("9.0" in line or "old" in line for line in lines)
     assert not any("打包长度加倍" in line or "twice as long" in line for line in lines)  # has no figures
@@ -104,6 +104,16 @@ def test_a_benchmark_that_ended_before_its_figures_is_off(
     assert capsys.readouterr().out.count("missing") == 2
 
 
+def test_a_ratio_that_varies_with_the_disk_is_shown_and_not_judged(
+    bench_table: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {"image_first_ours_ms": 1.0, "image_first_loader_ms": 40.0}
+    write_result(tmp_path / "results", "2026-01-02-epoch", **figures, image_first_ratio=40.0)
+    write_result(tmp_path / "now", "epoch", **figures, image_first_ratio=20.0)
+    assert bench_table.compare(tmp_path / "now") == 0
+    assert re.search(r"40 x +20 x +-50%  varies with the disk", capsys.readouterr().out)
+
+
 def test_what_was_not_run_is_not_compared(
     bench_table: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +122,8 @@ def test_what_was_not_run_is_not_compared(
     assert "none of these ratios" in capsys.readouterr().out
 
 
-def test_each_photograph_has_its_licence_beside_it(bench_table: ModuleType) -> None:
+def test_each_photograph_has_its_licence_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH / "shared"))
     real = importlib.import_module("bench_real")
     assert real.__doc__ is not None
     table = dict(re.findall(r"^\| (\S+), \S+ \|.*\| ([^|]+) \|$", real.__doc__, re.MULTILINE))

@@ -10,10 +10,10 @@ What a damaged file shows where FFmpeg makes up for missing data depends on whic
 on the decoder and on the frames that are wanted; the same frames of the same file are always the same. That is why one
 thread decodes a video, be there idle ones: several make up other pixels, now and then other ones each time.
 
-PyAV is the default, because of the two it is never slower (`scripts/bench/video.py`). decord, where it is chosen, is
-asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows a frame,
-and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and those
-that decord gives up on:
+PyAV is the default, because of the two it is never slower (`scripts/bench/parts/video.py`). decord, where it is chosen,
+is asked only where its random access is exact: in files with timestamps and closed GOPs, where each packet shows a
+frame, and which are not mirrored, for it knows rotations only. PyAV, whose word is the last, decodes all others, and
+those that decord gives up on:
 
 | file | what decord 3.4 does |
 | --- | --- |

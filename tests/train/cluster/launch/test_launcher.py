@@ -1,4 +1,4 @@
-"""The launcher with ranks that are no ranks of MindSpore; `scripts/bench/kill_ranks.py` kills real ones."""
+"""The launcher with ranks that are no ranks of MindSpore; `scripts/bench/proofs/kill_ranks.py` kills real ones."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 """What writing shards costs where no decoding hides it: hashing, syncing each shard or all at the end, compressing.
 
-    python scripts/bench/write.py [--quick] [--dir DIR]
+    python scripts/bench/parts/write.py [--quick] [--dir DIR]
 
 The same packs of noise, 2 MB each, from memory, into shards of 96 MB in DIR (default: the folder for temporary files;
 which disk that is decides all but hashing). Ways alternate; medians. `core` is the share of the time that the process
@@ -14,11 +14,14 @@ import hashlib
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from bench_packs import CONSTANTS, LARGEST_ROW_BYTES, make_packs
 

@@ -1,6 +1,6 @@
 """How many weights of a model are whole at once at zero_stage 3, where two ranks share them.
 
-    python scripts/bench/gathered.py [--quick]
+    python scripts/bench/parts/gathered.py [--quick]
 
 A model of 52 shared weights (4 + 4 layers), with and without gradient_checkpointing. MindSpore writes down the graph of
 the gradients, and in which order its kernels ran for a batch. A gathered weight is alive from its all-gather to the
@@ -19,9 +19,11 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
+
 from bench_ranks import run_ranks
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo"), str(ROOT / "tests")]
 
 NUM_RANKS = 2

@@ -1,6 +1,6 @@
 """Memory of loading a model in ranks: each reads what it holds, so that none ever holds all weights at zero_stage 3.
 
-    python scripts/bench/loading.py [--quick]
+    python scripts/bench/parts/loading.py [--quick]
 
 Four ranks load a model of 400 MB with zero_stage 0 and 3. Counted is the most that the process of a rank had in memory
 at any time until its weights are there: its own, without the libraries that processes of a machine share; and of that,
@@ -16,10 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
+
 from bench_ranks import run_ranks
 
 os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 
 NUM_RANKS = 4

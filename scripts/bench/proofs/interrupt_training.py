@@ -1,6 +1,6 @@
 """Kill training with -9 at random moments, start it again each time, and compare with a run that nothing interrupted.
 
-    python scripts/bench/interrupt_training.py [--quick]
+    python scripts/bench/proofs/interrupt_training.py [--quick]
 
 40 steps on the demo, a checkpoint every 3, an evaluation every 7, a record every 2; five kills, and one SIGTERM, which
 must end with code 0. Identical means: the bytes of the trained weights, and every number of metrics.jsonl but times.
@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts" / "demo"))
 
 from demo_build import build  # noqa: E402

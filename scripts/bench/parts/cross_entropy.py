@@ -1,6 +1,6 @@
 """The head's cross entropy in chunks against all logits at once: time, and peak of resident memory.
 
-    python scripts/bench/cross_entropy.py [--quick]
+    python scripts/bench/parts/cross_entropy.py [--quick]
 
 Forward and backward of the head alone, real vocabulary, every process by itself. All logits of 4,096 tokens at once are
 more than a kernel of MindSpore's CPU backend takes (GatherDGradV2 clears at most 2 GiB): what is compared are 3,500.
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import mindspore as ms
 import numpy as np

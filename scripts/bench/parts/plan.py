@@ -1,6 +1,6 @@
 """How fast samples are measured on one core, and how much memory planning takes for each.
 
-    python scripts/bench/plan.py [--quick]
+    python scripts/bench/parts/plan.py [--quick]
 
 Speed: real JPEG headers and tokenization, everything that measuring does until its part of the plan is on disk, in one
 process. Files are in the page cache. Medians of some rounds; the figure is a second of the core's time, so that it does
@@ -28,6 +28,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from bench_facts import PACK_LENGTH, sample_sizes
 from bench_photos import write_photo

@@ -1,6 +1,6 @@
 """How close encoding is to its floor, Pillow's decode and resize of the same files, and what a second worker gives.
 
-    python scripts/bench/materialise.py [--quick]
+    python scripts/bench/parts/materialise.py [--quick]
 
 A worker does all that a run does: it decodes, resizes, cuts into patches, tokenizes, packs, checks, hashes and writes
 shards that are on the disk when it is done. Files are in the page cache, and starting processes is not counted. The
@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 import numpy as np
 from bench_photos import make_run

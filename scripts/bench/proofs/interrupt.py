@@ -1,6 +1,6 @@
 """Kill -9 the whole job at random moments, resume it each time, and compare what comes out in the end.
 
-    python scripts/bench/interrupt.py [--quick]
+    python scripts/bench/proofs/interrupt.py [--quick]
 
 For one and two local workers, Ray, and two array jobs on one folder. Identical means: every shard, the manifest and the
 ledger have the bytes of a run that nothing interrupted.
@@ -19,6 +19,8 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from bench_photos import ROOT, make_run, published
 

@@ -1,7 +1,7 @@
 """What dealing packs to ranks by cost brings: the cost of the rank that the others wait for, over the mean.
 
-    python scripts/bench/deal.py SHARDS MODEL [--packs_per_rank N] [--steps N]
-    python scripts/bench/deal.py --quick
+    python scripts/bench/parts/deal.py SHARDS MODEL [--packs_per_rank N] [--steps N]
+    python scripts/bench/parts/deal.py --quick
 
 For 2, 8 and 32 ranks, at zero_stage 0 (ranks wait once a step) and 2 (in every micro-step). Costs are estimates of the
 kernel of Ascend (`train.steps.dealing`); nothing is trained. Without SHARDS, those of the demo, of which a step takes
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 
 from shards import open_shards  # noqa: E402

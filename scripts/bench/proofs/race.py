@@ -1,6 +1,6 @@
 """Start two runs of other configurations in one output folder at the same moment, again and again.
 
-    python scripts/bench/race.py [--quick] [--trials N]
+    python scripts/bench/proofs/race.py [--quick] [--trials N]
 
 One must come out whole, with the bytes and the file names of a run that had the folder alone; the other must end with
 exit code 1 or 2 and one line that says so. Anything else is a mixture. With `--overwrite` the later one may take the
@@ -19,6 +19,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from bench_photos import ROOT, make_run, published
 

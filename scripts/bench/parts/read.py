@@ -1,6 +1,6 @@
 """How fast packs are read, beside memcpy of the same bytes, and how fast padded batches come out of the dataset.
 
-    python scripts/bench/read.py [--quick]
+    python scripts/bench/parts/read.py [--quick]
 
 Packs of 2 MB (4,096 tokens, up to 3,300 patches) in random order, files in the page cache. Reading a pack means copying
 every byte of it into a buffer that is used again; memcpy is the same loop over packs that lie in memory. MB are those
@@ -13,11 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 import numpy as np
 import numpy.typing as npt

@@ -1,6 +1,6 @@
 """Two thousand broken inputs: nothing good may be lost, nothing bad may pass, nothing may end in a traceback.
 
-    python scripts/bench/fuzz.py [--quick]
+    python scripts/bench/proofs/fuzz.py [--quick]
 
 Broken media and records stand among good ones, and every bad one is bad by construction: one run of the command over
 all of them; its output must hold no traceback. Then fuzz_folders.py damages what that run wrote, the model and more.
@@ -21,6 +21,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from bench_photos import ROOT, write_model_folder, write_photo
 from demo_clips import write_clip

@@ -1,6 +1,6 @@
 """What ranks gain and cost, on this machine's CPUs: time of a step, share of the collectives, bytes of model state.
 
-    python scripts/bench/cluster.py [--quick]
+    python scripts/bench/parts/cluster.py [--quick]
 
 1. Steps of the demo's model on the demo's shards, alone and with two ranks that share the same packs a step.
 2. Bytes of weights, gradient sums and moments of a rank of two, with zero_stage 0 and 3, counted on the arrays.
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 
 from demo_build import build  # noqa: E402

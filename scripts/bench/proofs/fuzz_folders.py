@@ -1,6 +1,6 @@
 """Damaged folders of every kind that the commands open: manifests, shards, models, checkpoints, Parquet annotations.
 
-    python scripts/bench/fuzz_folders.py DATASET MODEL COUNT SEED
+    python scripts/bench/proofs/fuzz_folders.py DATASET MODEL COUNT SEED
 
 Run by fuzz.py, in a process of its own: DATASET is a folder of shards, MODEL the model folder that it was made with.
 Each of COUNT cases is damaged by chance, and may end well or in one of our errors. Anything else is a finding: another
@@ -259,7 +259,7 @@ class Opened:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.outside: list[str] = []
-        places = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "/usr", "/lib", "/etc/ld", "/proc/self")
+        places = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[3]), "/usr", "/lib", "/etc/ld", "/proc/self")
         self._places = tuple(os.path.realpath(place) for place in places if os.path.exists(place))
         self._places += ("/dev/null", "/dev/urandom", "/proc", "/sys", *(os.path.realpath(path) for path in sys.path))
         sys.addaudithook(self._note)

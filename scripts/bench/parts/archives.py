@@ -1,6 +1,6 @@
 """Media where they are: what it costs to read them from archives and from Parquet, in any order.
 
-    python scripts/bench/archives.py [--quick]
+    python scripts/bench/parts/archives.py [--quick]
 
 Members of a tar and cells of Parquet files against the same bytes as files of a folder, read in random order as
 encoding reads them: their place is looked up, their stamp compared, the bytes are read. Rounds alternate, and all is in
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT)]
 
 import pyarrow as pa  # noqa: E402

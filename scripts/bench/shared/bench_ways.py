@@ -122,5 +122,5 @@ def read(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     reply = process.stdout.readline().strip()
     if not reply:
-        sys.exit(f"error: {process.args} ended; it says why above")
+        sys.exit("error: bench_oracle.py ended; it says why above")
     return reply

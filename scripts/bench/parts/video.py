@@ -1,6 +1,6 @@
 """How fast videos become patches, beside the way it was: decord, then Pillow. And which decoder is faster, by codec.
 
-    python scripts/bench/video.py [--quick]
+    python scripts/bench/parts/video.py [--quick]
 
 Clips of 10 s, 30 frames a second, in one process; 8 frames of 640x360 in several codecs, 64 frames of 1920x1080. Before
 means decord's random access, and Pillow's filter on all frames at once; now means what a run does. Seconds are those of
@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 import numpy as np
 import numpy.typing as npt

@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it says that videos have a processor of their own
-sys.path.append(str(Path(__file__).resolve().parents[1] / "certify"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "certify"))
 
 import decord
 import numpy as np

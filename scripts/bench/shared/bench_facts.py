@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 Sizes = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]  # tokens and patches of each sample
 

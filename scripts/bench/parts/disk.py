@@ -1,6 +1,6 @@
 """What `--compress zstd` saves on the disk, what expanding costs, and whether training waits for it.
 
-    python scripts/bench/disk.py [--quick] [--photos DIR | --real]
+    python scripts/bench/parts/disk.py [--quick] [--photos DIR | --real]
 
 Photo-like pictures (or those in DIR; or real photographs, `bench_real.py`) become packs of 4,096 tokens, once as they
 are and once compressed. Reading means taking every pack with all its patches from a warm page cache, in one thread; MB
@@ -18,11 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
 from bench_photos import copy_photos, make_run, run_of_photos, write_shards
 from bench_real import photographs

@@ -1,6 +1,6 @@
 """A long run of two ranks: does their memory grow, and do they stay equal?
 
-    python scripts/bench/endurance.py [--quick]
+    python scripts/bench/proofs/endurance.py [--quick]
 
 1,000 steps with zero_stage 1, where every weight is whole on both ranks; a checkpoint and a comparison of all that is
 whole (`--check_replicas`) every 100. Memory is the resident memory of both ranks after each step that was seen; its
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
 
 NUM_STEPS, QUICK_STEPS = 1000, 30

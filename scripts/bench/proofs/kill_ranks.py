@@ -1,6 +1,6 @@
 """Kill ranks, the launcher, the scheduler, or a whole node, and see that all else ends, with the reason said.
 
-    python scripts/bench/kill_ranks.py [--quick] [--times 10] [--only EVENT ...]
+    python scripts/bench/proofs/kill_ranks.py [--quick] [--times 10] [--only EVENT ...]
 
 The ranks are real ones of MindSpore on CPU, which add numbers until they agree to stop. The seconds are those from the
 event to the end of the last process that the job started, at whatever remove; an orphan is one that is there 30 s after
@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 MARK = "BENCH_KILL_RANKS"  # an environment variable of a job, which all that it starts inherits
