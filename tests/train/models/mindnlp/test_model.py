@@ -76,6 +76,13 @@ def test_the_loss_of_a_pack_is_that_of_its_samples_alone(measured: dict[str, np.
     assert float(measured["all/loss_sum"]) == pytest.approx(alone, rel=1e-6)
 
 
+def test_changes_to_mindnlp_count(measured: dict[str, np.ndarray]) -> None:
+    """With logits of 0, every token is as likely as any other."""
+    expected = PACKS["all"].num_label_tokens * np.log(CONSTANTS.vocab_size)
+    assert float(measured["flattened/loss_sum"]) == pytest.approx(expected, rel=1e-6)
+    assert float(measured["all/loss_sum"]) != pytest.approx(expected, rel=1e-3)
+
+
 def test_an_empty_pack_has_no_loss_and_no_gradient(measured: dict[str, np.ndarray]) -> None:
     of_empty = {name: value for name, value in measured.items() if name.startswith("empty/")}
     assert len(of_empty) == 2 + len(measured["parameters"])
