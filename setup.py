@@ -23,7 +23,7 @@ setup(
         Extension(
             "preprocess.pixels.resize",
             ["preprocess/pixels/resize.c", "preprocess/pixels/unfilter.c"],
-            depends=["preprocess/pixels/loops.h"],
+            depends=["preprocess/pixels/loops.h", "preprocess/pixels/blocks.h"],
             # Fused multiplications and additions would round some weights otherwise than Pillow does.
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"],
             libraries=["m"],

@@ -31,7 +31,7 @@ if ! grep -qsF "$wanted" "$folder/site/.installed"; then
     for glibc in 2_17 2_26 2_27 2_28; do platforms+=(--platform "manylinux_${glibc}_aarch64"); done
     "$python" -m pip install --quiet --disable-pip-version-check --target "$folder/site" --no-deps \
         --only-binary :all: "${platforms[@]}" --platform manylinux2014_aarch64 --implementation cp --python-version 3.11 \
-        --constraint constraints.txt numpy pillow simplejpeg pyarrow tokenizers safetensors PyYAML tqdm jinja2 MarkupSafe av \
+        --constraint constraints.txt numpy pillow simplejpeg zlib-ng pyarrow tokenizers safetensors PyYAML tqdm jinja2 MarkupSafe av \
         decord2 pytest hypothesis iniconfig pluggy packaging sortedcontainers pygments
     echo "$wanted" > "$folder/site/.installed"
 fi

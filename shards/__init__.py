@@ -5,7 +5,18 @@ pack = shards[0]                            # NumPy views into the mapped file
 pack.input_ids[pack.cu_seqlens[0]:pack.cu_seqlens[1]]
 """
 
-from shards.dataset import PackStream, PaddedPack, load_padded, mindspore_dataset
+import sys
+
+try:
+    from shards.dataset import PackStream, PaddedPack, load_padded, mindspore_dataset
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] == "shards":
+        raise
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed for {sys.executable}; `bash scripts/setup.sh` makes .venv with all that is "
+        "needed, and .venv/bin/python has it",
+        name=error.name,
+    ) from None
 from shards.errors import (
     ConversionError,
     DamagedShard,

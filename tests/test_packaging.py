@@ -76,6 +76,22 @@ def test_without_what_it_needs_the_command_says_how_to_get_it(tmp_path: Path) ->
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("package", ["shards", "train"])
+def test_the_other_packages_end_with_it_too(package: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pyarrow'] = None\n")
+    done = subprocess.run(
+        [sys.executable, "-m", package, "--help"],
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "pyarrow is not installed" in done.stderr.splitlines()[-1]
+    assert "scripts/setup.sh" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(("switch", "safe"), [(["-P"], True), ([], False)])
 def test_ranks_see_the_current_folder_only_where_their_launcher_does(
     switch: list[str], safe: bool, tmp_path: Path

@@ -8,7 +8,6 @@ run.Run          its steps, and what it keeps
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
 
 from shards.batch import BatchShape
 from shards.look.readable import counted
@@ -22,7 +21,7 @@ from train.graph_cache import cache_folder
 from train.inputs import Inputs
 from train.models import sizes_in
 from train.models.attention import uses_flash_attention
-from train.models.backends import MINDNLP
+from train.models.backends import describe
 from train.models.precision import choose_precision
 from train.models.trained import TrainedModel
 from train.preflight.report import report, segments_flaw
@@ -65,8 +64,8 @@ def train(
             f"{counted(len(inputs.shards), 'pack')} in {arguments.shards} | "
             f"{_count_parameters(model):,} parameters trained | {precision} | {device}"
         )
-        if arguments.backend == MINDNLP:
-            reporting.say(f"computed by MindNLP {version(MINDNLP)}, operator by operator")
+        if whose := describe(arguments.backend):
+            reporting.say(whose)
         if arguments.gradient_checkpointing and device == "CPU":
             reporting.say("gradient_checkpointing saves no memory on CPU: its compiled graphs keep what they recompute")
         if start.checkpoint:

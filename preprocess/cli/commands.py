@@ -24,12 +24,15 @@ from preprocess.errors import AnnotationError, ConfigError, FatalError, disk_err
 from preprocess.jobs.executor import WorkerPool
 from preprocess.jobs.share import Share
 from preprocess.ledger import read_ledger, write_ledger
+from preprocess.media.places import archives_of_places
 from preprocess.output_dir import hold_of, prepare
 from preprocess.pixels import check_pixels, slower_line
 from preprocess.plan.inputs import Sources, open_sources
 from preprocess.plan.make import make_plan
 from preprocess.plan.summary import PlanSummary
 from preprocess.plan.sweep import run_sweep
+from preprocess.read.dataset_use import choose_datasets
+from preprocess.read.registry import read_registries
 from preprocess.report.terminal import (
     contents_table,
     plan_table,
@@ -113,7 +116,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    config, sweep, rejects = parse_plan(arguments, _note)
+    asked = parse_plan(arguments, _note)
+    config, sweep, rejects = asked.config, asked.sweep, asked.rejects
+    if not asked.has_folder:
+        _require_nothing_kept(config)
     sources = open_sources(config, tell=_note)
     # Ray's actors may be on other machines, which share the disk of the output and not that of temporary files.
     shared = config.output_dir.parent if config.executor == "ray" else None
@@ -132,6 +138,19 @@ def _plan(arguments: Sequence[str]) -> int:
         if rejects is not None:
             write_ledger(rejects, read_ledger(Path(folder) / LEDGER_NAME))
     return _exit_code(config, plan.num_rejects, plan)
+
+
+def _require_nothing_kept(config: RunConfig) -> None:
+    """Raises ConfigError where a plan needs a place that a run will look into."""
+    if config.executor == "ray":
+        raise ConfigError("--output_dir must be given with --executor ray, which plans in a folder beside it")
+    uses = choose_datasets(read_registries(config.registries), config.dataset_use, config.limit)
+    for use in uses:
+        if archives_of_places(use.dataset.data_path):
+            raise ConfigError(
+                "--output_dir or --media_cache must be given: a plan keeps indexes of the archives of "
+                f"{use.dataset.name!r} there, for the run too"
+            )
 
 
 def _print_plan(plan: PlanSummary, folder: Path, sources: Sources) -> None:

@@ -12,7 +12,7 @@ from shards.flags.settings import Setting, convert
 TRAINING_FLAGS = (  # what `python -m train` knows and this command does not, be it refused or ignored there
     *("tune_mm_llm", "tune_mm_vision", "tune_mm_mlp", "tune_mm_lora"),
     *("lora_enable", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_adapter"),
-    *("bf16", "gradient_checkpointing", "device", "deepspeed", "nproc", "zero_stage", "device_memory"),
+    *("bf16", "gradient_checkpointing", "device", "backend", "deepspeed", "nproc", "zero_stage", "device_memory"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps"),
     *("learning_rate", "mm_projector_lr", "vision_tower_lr", "optim", "weight_decay", "max_grad_norm"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "min_lr", "min_lr_rate", "warmup_ratio", "warmup_steps"),

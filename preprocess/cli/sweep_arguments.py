@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -15,11 +16,16 @@ from shards.flags.elsewhere import Alias
 from shards.flags.settings import Setting, convert, read_settings
 
 
-def parse_plan(words: Sequence[str], note: Note) -> tuple[RunConfig, Sweep | None, Path | None]:
-    """The configuration, which is the first of a sweep if there is one, and the file for rejects, if any.
+@dataclass(frozen=True, kw_only=True)
+class PlanArguments:
+    config: RunConfig  # the first of a sweep if there is one
+    sweep: Sweep | None
+    rejects: Path | None  # file
+    has_folder: bool  # for what a plan keeps of archives
 
-    Raises ConfigError in one line.
-    """
+
+def parse_plan(words: Sequence[str], note: Note) -> PlanArguments:
+    """Raises ConfigError in one line."""
     try:
         settings = read_settings(words, lists=("sweep", *LISTS))
         asked = [setting for setting in settings if setting.flag in PLAN_FLAGS and not setting.file]
@@ -30,8 +36,16 @@ def parse_plan(words: Sequence[str], note: Note) -> tuple[RunConfig, Sweep | Non
             raise ConfigError("--rejects writes those of one configuration; leave --sweep out, or --rejects")
         if paths and not paths[-1].absolute().parent.is_dir():
             raise ConfigError(f"--rejects {paths[-1]}: there is no folder {paths[-1].parent}; make it")
+        given = {setting.flag for setting in others}
+        if "output_dir" not in given:  # which a run writes into, and a plan does not
+            others = [Setting(flag="output_dir", value="plan"), *others]
         sweep = _sweep(asked, others, note) if asked else None
-        return sweep.combinations[0].config if sweep else config_of(others, note), sweep, (paths or [None])[-1]
+        return PlanArguments(
+            config=sweep.combinations[0].config if sweep else config_of(others, note),
+            sweep=sweep,
+            rejects=(paths or [None])[-1],
+            has_folder=not given.isdisjoint({"output_dir", "media_cache"}),
+        )
     except FlagError as error:
         raise ConfigError(str(error)) from None
 

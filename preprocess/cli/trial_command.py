@@ -21,6 +21,7 @@ from preprocess.media.places import archives_of_places
 from preprocess.read.annotation_files import annotation_files
 from preprocess.read.annotations import open_all
 from preprocess.read.dataset_use import choose_datasets
+from preprocess.read.formats.detect import BY_SUFFIX
 from preprocess.read.formats.inline_media import with_places
 from preprocess.read.registry import Dataset, read_registries
 from preprocess.report.trial import TrialJob
@@ -35,8 +36,9 @@ a reject. Writes nothing but the page, and what a run would keep of archives: in
 or else in ./try.media.
 
   WHAT          DATASET, DATASET:INDEX or DATASET:INDEX.MEMBER as in rejects.jsonl, INDEX from 0;
-                or a JSON file that holds one record: with --dataset_use NAME it is read as one of that dataset, else
-                its media are looked for beside the file, and --model is all that is needed
+                or a JSON file that holds one record, or FILE:INDEX of any file of annotations: with --dataset_use NAME
+                it is read as one of that dataset, else its media are looked for beside the file, and --model is all
+                that is needed
   --html FILE   write it as a page, with the pictures and the boxes drawn on them"""
 
 _NAMED = re.compile(r"(?P<name>.+):(?P<index>[0-9]{1,18})(\.(?P<member>[0-9]{1,9}))?")
@@ -82,10 +84,15 @@ def find_record(arguments: TryArguments, note: Note) -> TrialJob:
     """Raises ConfigError or AnnotationError where it can't be found."""
     config = arguments.config
     use_cache(config.media_cache_of_run)
-    path = Path(arguments.what)
-    if path.is_file():
+    path, place = _file_named(arguments.what)
+    if path is not None:
         dataset = _dataset_of_file(path, arguments)
-        job = TrialJob(dataset=dataset, index=0, record=_read_file(path))
+        if place is None and BY_SUFFIX.get(path.suffix, "json") == "json":
+            job = TrialJob(dataset=dataset, index=0, record=_read_file(path))
+        else:
+            index, member = place or (0, None)
+            of_file = replace(dataset, annotation_path=path, annotation_format="auto")
+            job = TrialJob(dataset=dataset, index=index, record=_read_record(of_file, index), member=member)
     else:
         if "datasets" not in arguments.is_given:
             raise ConfigError(f"try {arguments.what}: no file of that name; for a dataset give --config or --datasets")
@@ -99,6 +106,21 @@ def find_record(arguments: TryArguments, note: Note) -> TrialJob:
 
 def member_missing(job: TrialJob) -> bool:
     return job.member is not None and not (isinstance(job.record, list) and job.member < len(job.record))
+
+
+def _file_named(what: str) -> tuple[Path | None, tuple[int, int | None] | None]:
+    """A file, if it is one, and where the record stands in it, if that is said."""
+    if Path(what).is_file():
+        return Path(what), None
+    match = _NAMED.fullmatch(what)
+    if match is None or not Path(match["name"]).is_file():
+        return None, None
+    return Path(match["name"]), _place(match)
+
+
+def _place(match: re.Match[str]) -> tuple[int, int | None]:
+    """INDEX and MEMBER."""
+    return int(match["index"]), int(match["member"]) if match["member"] else None
 
 
 def _dataset_of_file(path: Path, arguments: TryArguments) -> Dataset:
@@ -121,7 +143,7 @@ def _named(what: str, config: RunConfig) -> tuple[Dataset, int, int | None]:
         raise ConfigError(f"try {what}: neither a file nor a dataset{hint}")
     dataset = registry[name]
     dataset = replace(dataset, data_path=find_places(dataset.where, dataset.data_path))
-    return dataset, int(match["index"]) if match else 0, int(match["member"]) if match and match["member"] else None
+    return dataset, *(_place(match) if match else (0, None))
 
 
 def _read_file(path: Path) -> Any:
@@ -129,7 +151,7 @@ def _read_file(path: Path) -> Any:
         raw = path.read_bytes()
         return with_places(json.loads(raw.decode("utf-8-sig")), raw, path, 0)
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"try {path}: not a JSON record: {error}; for a dataset say its name") from None
+        raise ConfigError(f"try {path}: not a JSON record: {error}; of a file of many say {path}:INDEX") from None
 
 
 def _read_record(dataset: Dataset, index: int) -> Any:

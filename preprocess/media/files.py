@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import stat
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from preprocess.errors import FatalError, Reason, SampleError
 from preprocess.media.archives.parts import archive_beside, archive_near
 from preprocess.media.paths import resolve_path
 from preprocess.media.places import Place
+from preprocess.media.values.names import case_hint, find_name, likely_names
 from preprocess.sample import MediaSource, MediaStamp
 
 HOW = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe must not wait for somebody to write
@@ -125,20 +127,25 @@ def _check_plain(status: os.stat_result, medium: str) -> None:
         raise SampleError(Reason.MISSING_FILE, f"{medium} is not a regular file", medium)
 
 
-def _archive_hint(path: str) -> str:
-    """Where a folder on the way is missing, and an archive lies beside it, of that name or another."""
+def _hint(path: str) -> str:
+    """Where a folder on the way is missing, an archive near it; else a name that differs in case."""
     missing = ""
     while path != (folder := os.path.dirname(path)) and not os.path.isdir(folder):
         path = missing = folder
-    return _hint_for(missing) if missing else ""
+    if missing:
+        return _hint_for_folder(missing)
+    return next((case_hint(other) for other in likely_names(path) if os.path.lexists(other)), "")
 
 
 @lru_cache(maxsize=256)  # folders that are missing are so mostly for many files
-def _hint_for(missing: str) -> str:
+def _hint_for_folder(missing: str) -> str:
     if archive := archive_beside(missing):
         return f"; there is {archive}: add that to data_path, or unpack it"
     if archive := archive_near(missing):
         return f"; near it there is {archive}: if it is in an archive, data_path must name that"
+    with suppress(SampleError):  # several names fit
+        if found := find_name(missing, os.path.dirname(missing), ignore_case=True, follow_links=True):
+            return case_hint(found)
     return ""
 
 
@@ -150,6 +157,6 @@ def _kernel_file_systems() -> frozenset[int]:
 def error_of_file(medium: str, error: OSError | ValueError) -> SampleError | FatalError:
     """Tell a path that is wrong (a reject) from a disk or machine that fails (fatal)."""
     if isinstance(error, ValueError) or error.errno in _ABOUT_THE_PATH:
-        hint = _archive_hint(medium) if getattr(error, "errno", None) == errno.ENOENT else ""
+        hint = _hint(medium) if getattr(error, "errno", None) == errno.ENOENT else ""
         return SampleError(Reason.MISSING_FILE, f"{medium}: {getattr(error, 'strerror', None) or error}{hint}", medium)
     return FatalError(f"{medium}: {error}; the disk or machine failed, not this sample: mend it and run again")

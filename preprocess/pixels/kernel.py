@@ -18,7 +18,7 @@ import numpy.typing as npt
 from preprocess.errors import ConfigError
 
 VARIABLE = "QWEN_VL_PIXELS"  # unset: the fastest that there is; "pillow"; or the name of a set of loops
-LOOPS = ("avx512-vnni", "avx2", "neon")  # as loops.h calls them
+LOOPS = ("avx512-vbmi", "avx512-vnni", "avx2", "neon")  # as loops.h calls them
 _LIBRARY = "resize.native.so"  # setup.py
 _NOT_BUILT = "the C library was not built (install a C compiler, then run pip install again)"
 _AXES_KEPT = 256  # photos come in few sizes; an axis of 4,000 pixels takes 50 KB

@@ -1,5 +1,5 @@
-/* The inner loops of resize.c, for each instruction set: AVX2, AVX-512 with VNNI, NEON. Other processors have none:
-   what compilers make of plain loops is slower than Pillow.
+/* The inner loops of resize.c, for each instruction set: AVX2, AVX-512 with VNNI and (blocks.h) with VBMI, NEON. Other
+   processors have none: what compilers make of plain loops is slower than Pillow.
 
    A quad is 4 bytes that are multiplied by one weight: R, G, B and an unused byte of one pixel, or the same column of 4
    grey rows. So one loop along x serves both.
@@ -20,6 +20,15 @@ enum {
     SLACK = 64,   /* bytes that the loops along x may read behind a row: as many as 16 quads */
 };
 
+/* One side of the image. size_out equal to size_in means that there is no pass along it. */
+typedef struct {
+    int32_t size_in, size_out;
+    int32_t taps;             /* coefficients of an output pixel, those at the end may be 0 */
+    const int32_t *first;     /* (size_out): the input pixel of the first coefficient, rising or falling; first + taps is
+                                 at most size_in */
+    const int32_t *weights;   /* (size_out, taps) */
+} Axis;
+
 /* TOGETHER rows along x. weights: as `prepare` made them, each repeated QUAD times where that is of use. */
 typedef void RowsLoop(const uint8_t *const in[TOGETHER], uint8_t *const out[TOGETHER], int32_t size_out,
                       const int32_t *first, const void *weights, int32_t taps);
@@ -30,6 +39,15 @@ typedef void Prepare(void *to, int32_t size_out, const int32_t *weights, int32_t
 /* RGB -> RGB and a byte of any value. Reads and writes up to SLACK bytes behind the row. */
 typedef void Widen(const uint8_t *in, uint8_t *out, int32_t width);
 
+/* Another way along x, from pixels 3 or 4 bytes apart to quads, of the first 3 or all 4 channels; for an Axis of which
+   `bytes` (of what `prepare` makes) is not 0. Reads nothing behind a row. */
+typedef struct {
+    size_t (*bytes)(const Axis *x);
+    void (*prepare)(void *to, const Axis *x);
+    void (*rows)(const uint8_t *const in[TOGETHER], uint8_t *const out[TOGETHER], const Axis *x, const void *weights,
+                 int apart, int channels);
+} Blocks;
+
 typedef struct {
     const char *name;
     RowsLoop *rows;
@@ -37,6 +55,7 @@ typedef struct {
     Prepare *prepare;
     Widen *widen;
     int32_t multiple, tap_bytes; /* prepared: taps are rounded up to a multiple, each takes so many bytes */
+    const Blocks *blocks; /* or NULL */
 } Loops;
 
 static inline uint8_t clipped(int32_t sum) {
@@ -136,7 +155,7 @@ AVX2 static void widen_avx2(const uint8_t *in, uint8_t *out, int32_t width) {
                          _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(in + 3 * (size_t)x)), spread));
 }
 
-static const Loops avx2_loops = {"avx2", rows_avx2, columns_avx2, prepare_avx2, widen_avx2, 2, 4};
+static const Loops avx2_loops = {"avx2", rows_avx2, columns_avx2, prepare_avx2, widen_avx2, 2, 4, NULL};
 
 /* ---- AVX-512 with VNNI ---------------------------------------------------------------------------------------- */
 
@@ -237,7 +256,11 @@ static void prepare_vnni(void *to, int32_t size_out, const int32_t *weights, int
             }
 }
 
-static const Loops vnni_loops = {"avx512-vnni", rows_vnni, columns_vnni, prepare_vnni, widen_avx2, 4, 3};
+static const Loops vnni_loops = {"avx512-vnni", rows_vnni, columns_vnni, prepare_vnni, widen_avx2, 4, 3, NULL};
+
+#include "blocks.h"
+
+static const Loops vbmi_loops = {"avx512-vbmi", rows_vnni, columns_vnni, prepare_vnni, widen_avx2, 4, 3, &vbmi_blocks};
 
 #elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #include <arm_neon.h>
@@ -315,21 +338,22 @@ static void widen_neon(const uint8_t *in, uint8_t *out, int32_t width) {
     }
 }
 
-static const Loops neon_loops = {"neon", rows_neon, columns_neon, prepare_neon, widen_neon, 2, 4};
+static const Loops neon_loops = {"neon", rows_neon, columns_neon, prepare_neon, widen_neon, 2, 4, NULL};
 
 #endif
 
 /* The best of this processor (`wanted` NULL), or those of that name; NULL where it has none such. */
 static const Loops *chosen_loops(const char *wanted) {
-    const Loops *all[2] = {NULL, NULL};
+    const Loops *all[3] = {NULL, NULL, NULL};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-        all[0] = &vnni_loops;
-    if (__builtin_cpu_supports("avx2")) all[1] = &avx2_loops;
+        all[1] = &vnni_loops;
+    if (all[1] && __builtin_cpu_supports("avx512vbmi")) all[0] = &vbmi_loops;
+    if (__builtin_cpu_supports("avx2")) all[2] = &avx2_loops;
 #elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     all[0] = &neon_loops;
 #endif
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (all[i] && (!wanted || !strcmp(all[i]->name, wanted))) return all[i];
     return NULL;
 }

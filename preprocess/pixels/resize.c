@@ -15,15 +15,6 @@
 
 #define PUBLIC __attribute__((visibility("default")))
 
-/* One side of the image. size_out equal to size_in means that there is no pass along it. */
-typedef struct {
-    int32_t size_in, size_out;
-    int32_t taps;             /* coefficients of an output pixel, those at the end may be 0 */
-    const int32_t *first;     /* (size_out): the input pixel of the first coefficient, rising or falling; first + taps is
-                                 at most size_in */
-    const int32_t *weights;   /* (size_out, taps) */
-} Axis;
-
 /* Where finished rows go. patch 0: planes (3 or 1, height, width). Else patches in the merger's order, channel, frame,
    row, column inside. */
 typedef struct {
@@ -93,6 +84,7 @@ PUBLIC int32_t pixels_weights(int32_t size_in, int32_t size_out, int32_t taps, i
 
 typedef struct {
     const Loops *loops;
+    const Blocks *blocks; /* NULL where they can't be used */
     const uint8_t *source;
     size_t stride;
     int32_t channels; /* 1 grey, 3 RGB, 4 RGB and an unused byte */
@@ -163,6 +155,15 @@ static int32_t channels_after_rows(const Job *job) {
     return job->channels == 1 ? 1 : job->x->size_in == job->x->size_out ? job->channels : QUAD;
 }
 
+/* TOGETHER rows of quads, or of pixels 3 bytes apart where there are blocks. So many channels are of use. */
+static void quads_along_x(const Job *job, const uint8_t *const *in, uint8_t *const *out, int32_t channels) {
+    const Axis *x = job->x;
+    if (job->blocks)
+        job->blocks->rows(in, out, x, job->x_weights, job->channels == 3 ? 3 : QUAD, channels);
+    else
+        job->loops->rows(in, out, x->size_out, x->first, job->x_weights, x->taps);
+}
+
 /* `count` rows (at most job->group) of the source's channels along x -> rows of channels_after_rows. `readable`: up to
    where reading behind a row is allowed. */
 static void along_x(const Job *job, const uint8_t *const *in, uint8_t *const *out, int32_t count,
@@ -179,7 +180,7 @@ static void along_x(const Job *job, const uint8_t *const *in, uint8_t *const *ou
             quads_out[i] = job->quads + (size_t)i * width_out * QUAD;
             if (i * QUAD < count) join(row[0], row[1], row[2], row[3], job->scratch + i * quad_row, width);
         }
-        job->loops->rows(quads_in, quads_out, width_out, job->x->first, job->x_weights, job->x->taps);
+        quads_along_x(job, quads_in, quads_out, QUAD);
         for (int32_t i = 0; i < count; i += QUAD) {
             uint8_t *row[QUAD];
             for (int32_t j = 0; j < QUAD; j++) row[j] = i + j < count ? out[i + j] : job->nowhere + j * width_out;
@@ -190,7 +191,7 @@ static void along_x(const Job *job, const uint8_t *const *in, uint8_t *const *ou
     for (int32_t i = 0; i < TOGETHER; i++) {
         const int32_t row = i < count ? i : 0; /* again, for nothing */
         quads_out[i] = i < count ? out[i] : job->quads;
-        if (job->channels == QUAD && in[row] + quad_row <= readable) {
+        if (job->blocks || (job->channels == QUAD && in[row] + quad_row <= readable)) {
             quads_in[i] = in[row];
             continue;
         }
@@ -204,7 +205,7 @@ static void along_x(const Job *job, const uint8_t *const *in, uint8_t *const *ou
             job->loops->widen(at_end ? job->spare : in[i], job->scratch + i * quad_row, width);
         }
     }
-    job->loops->rows(quads_in, quads_out, width_out, job->x->first, job->x_weights, job->x->taps);
+    quads_along_x(job, quads_in, quads_out, 3);
 }
 
 /* A finished row, of channels 1, 3 or 4, to its place. */
@@ -328,7 +329,14 @@ PUBLIC int pixels_resize(const Loops *loops, const uint8_t *source, int64_t stri
     job.planes = aligned((size_t)x->size_out * 3);
     int failed = !job.planes;
     if (along && !failed) {
-        job.x_weights = prepared(loops, x, QUAD);
+        const size_t bytes = loops->blocks ? loops->blocks->bytes(x) : 0;
+        if (bytes) {
+            job.blocks = loops->blocks;
+            job.x_weights = aligned(bytes);
+            if (job.x_weights) job.blocks->prepare(job.x_weights, x);
+        } else {
+            job.x_weights = prepared(loops, x, QUAD);
+        }
         job.scratch = aligned(((size_t)x->size_in * QUAD + SLACK) * TOGETHER);
         job.quads = aligned((size_t)x->size_out * QUAD * TOGETHER);
         job.spare = calloc((size_t)x->size_in * 3 + SLACK, 1);

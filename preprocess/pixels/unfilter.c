@@ -31,7 +31,7 @@ static inline int32_t paeth(int32_t left, int32_t above, int32_t corner) {
     return left ^ ((left ^ other) & not_left);
 }
 
-/* One row of pixels of `size` bytes, which compilers know when they inline it. Returns 0, or -1 for no filter of PNG. */
+/* One row of pixels of `size` bytes, which compilers know when they inline it. Returns -1 where there is no such filter. */
 static inline int unfilter(int filter, const uint8_t *restrict in, const uint8_t *restrict above, uint8_t *restrict out,
                            size_t bytes, size_t size) {
     uint8_t left[3] = {0, 0, 0}, corner[3] = {0, 0, 0};

@@ -110,7 +110,7 @@ def write_tables(check: bool) -> int:
 
 def compare(folder: Path) -> int:
     """Print each ratio of the READMEs beside that of this run."""
-    num_off = 0
+    num_off = num_ratios = 0
     print(f"{'':66}{'README':>10}{'this run':>10}{'apart':>8}")
     for group, _, rows in rows_with_figures():
         path = folder / f"{group.bench}.txt"
@@ -124,11 +124,12 @@ def compare(folder: Path) -> int:
                 apart = None if now is None else now / before - 1
                 is_off = apart is None or (abs(apart) > TOLERANCE and not row.varies)
                 num_off += is_off
+                num_ratios += 1
                 shown = "missing" if now is None else row.style.format(now)
                 beyond = "" if apart is None else f"{apart:+.0%}"
                 words = f"  {row.english[:63]:64}{row.style.format(before):>10}{shown:>10}{beyond:>8}"
                 print(words + "  <- off" * is_off + f"  varies {row.varies}" * bool(row.varies))
-    print(f"{num_off or 'none'} of these ratios more than {TOLERANCE:.0%} apart")
+    print(f"{num_off} of {num_ratios} ratios are more than {TOLERANCE:.0%} apart, or not there")
     return int(num_off > 0)
 
 

@@ -73,7 +73,7 @@ def test_the_newest_result_makes_the_rows_that_it_has_figures_for(
 @pytest.mark.parametrize(
     ("now", "code", "says"),
     [
-        ({"limit": 3.5, "mixture": 1.7}, 0, "none of these ratios"),
+        ({"limit": 3.5, "mixture": 1.7}, 0, "0 of 2 ratios"),
         ({"limit": 3.7, "mixture": 2.0}, 1, "+23%  <- off"),
         ({"limit": 3.0, "mixture": 1.5}, 1, "-25%  <- off"),
     ],
@@ -119,7 +119,7 @@ def test_what_was_not_run_is_not_compared(
 ) -> None:
     write_result(tmp_path / "results", "2026-01-02-reuse", **reuse(limit=3.0, mixture=2.0))
     assert bench_table.compare(tmp_path) == 0
-    assert "none of these ratios" in capsys.readouterr().out
+    assert "0 of 0 ratios" in capsys.readouterr().out
 
 
 def test_each_photograph_has_its_licence_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:

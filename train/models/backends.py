@@ -47,6 +47,12 @@ def require_backend(backend: str, *, model_type: str, num_ranks: int) -> None:
         )
 
 
+def describe(backend: str) -> str | None:
+    """A line for the log, which says whose code it is: people bring their own. None for ours."""
+    found = find_spec("mindnlp") if backend == MINDNLP else None
+    return f"computed by MindNLP, operator by operator: {found.origin}" if found else None
+
+
 def require_one_rank(backend: str, num_ranks: int) -> None:
     if backend == MINDNLP and num_ranks > 1:
         raise UsageError(

@@ -21,6 +21,7 @@ from preprocess.media.archives.merged import MergedKeys, merged_path, read_merge
 from preprocess.media.archives.parts import PartFile, PartsReader
 from preprocess.media.archives.zip import content_at, inflate
 from preprocess.media.places import Archives, Place
+from preprocess.media.values.names import case_hint, likely_names
 from preprocess.sample import MediaSource, MediaStamp
 from shards.files.paths import path_flaw
 
@@ -58,7 +59,8 @@ def locate(written: str, place: Place | None, *, follow_links: bool) -> MediaSou
             if name in _rests(path, os.path.dirname(archive))
         ]
     if not found:
-        raise SampleError(Reason.MISSING_FILE, f"{written!r} is in none of {_described_place(place)}", written)
+        hint = next((case_hint(name) for name in likely_names(path) if _having(place, name)), "")
+        raise SampleError(Reason.MISSING_FILE, f"{written!r} is in none of {_described_place(place)}{hint}", written)
     return _only(written, found)
 
 

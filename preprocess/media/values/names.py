@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from preprocess.errors import Reason, SampleError
@@ -34,6 +34,23 @@ def find_name(path: str, root: str, *, ignore_case: bool, follow_links: bool) ->
             exact = os.path.join(found, names[0])
         found = exact
     return found
+
+
+def likely_names(path: str) -> Iterator[str]:
+    """The path with its last part as programs often write it otherwise: `.JPG` for `.jpg`, or all in one case.
+
+    For a hint where a file is missing, which must not list folders for each of many.
+    """
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    for other in dict.fromkeys((stem + suffix.lower(), stem + suffix.upper(), name.lower(), name.upper())):
+        if other != name:
+            yield os.path.join(folder, other)
+
+
+def case_hint(found: str) -> str:
+    """Behind what is wrong, where `found` differs in case alone from what was written. Short: details are cut."""
+    return f"; there is {os.path.basename(found)}: `path_case: ignore` in the registry lets case differ"
 
 
 def folded(name: str, ignore_case: bool) -> str:

@@ -1,11 +1,12 @@
-"""Whether the C library resizes to the same bytes as the installed Pillow, and how fast both are on a photo.
+"""Whether the C library resizes, and direct decoders decode, to the same bytes as the installed Pillow, and how fast.
 
     python scripts/bench/parts/pixels.py [--trials 5000] [--quick] [--pillow VERSION ...]
 
 Every set of loops that the processor has is compared over random sizes and contents: thin, tiny and huge images, up and
-down, one pass and two, both orders of the passes, RGB, RGBX and grey. Times are medians of alternating rounds, on one
-core. With --pillow, the same for each of these versions, which are installed beside each other below build/: 13.0, 12.2
-and 12.1 differ in the order of the passes.
+down, one pass and two, both orders of the passes, RGB, RGBX and grey. Files of each format that is decoded directly are
+compared, a fifth as many: of random sizes and settings, and photographs among them. Times are medians of alternating
+rounds, on one core. With --pillow, the same for each of these versions, which are installed beside each other below
+build/: 13.0, 12.2 and 12.1 differ in the order of the passes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
@@ -32,8 +34,8 @@ from bench_photos import ROOT, write_model_folder
 from PIL import Image
 
 from preprocess.arithmetic.patches import patchify_image
+from preprocess.pixels.direct import decode_directly, decoders_line, direct_file
 from preprocess.pixels.engine import resize_by
-from preprocess.pixels.jpeg import decode_jpeg, why_pillow_decodes
 from preprocess.pixels.kernel import LOOPS, Kernel, load
 from preprocess.pixels.passes import axes, by_pillow, is_columns_first, pixels_of
 from preprocess.pixels.resize import resize_to_patches
@@ -41,6 +43,7 @@ from shards import ModelConstants, read_model_constants
 
 PHOTO, RESIZED = (1550, 2400), (532, 812)
 ROUNDS = 9
+FORMATS = ("JPEG", "PNG", "WEBP")  # that are decoded directly, where that is possible
 # Limits of (height, width, new height, new width), all drawn evenly on a logarithmic scale.
 SHAPES = {
     "any": ((1, 500), (1, 500), (1, 500), (1, 500)),
@@ -68,12 +71,14 @@ def main() -> None:
     counts = compare(kernels, num_trials)
     print(f"Pillow {PIL.__version__}, {num_trials} images, {', '.join(kernel.loops for kernel in kernels)}")
     print(f"columns first: {counts['columns first']}, left to Pillow: {counts['left to Pillow']}")
+    decoded = compare_decoders(num_trials // 5)
+    print(f"{decoders_line()}; {decoded}")
     times = measure(kernels)
     for name, milliseconds in times.items():
         print(f"{name:40}{milliseconds:8.2f} ms")
-    wanted = {"values": counts["values"], "different": counts["different"], "photo_ms": times}
-    print(json.dumps(wanted))
-    sys.exit(1 if counts["different"] else 0)
+    decoders = {"decoded_values": decoded["values"], "decoded_different": decoded["different"]}
+    print(json.dumps({"values": counts["values"], "different": counts["different"], **decoders, "photo_ms": times}))
+    sys.exit(1 if counts["different"] or decoded["different"] else 0)
 
 
 def by_versions(versions: list[str], flags: list[str]) -> int:
@@ -121,29 +126,69 @@ def trials(number: int) -> Iterator[tuple[npt.NDArray[np.uint8], tuple[int, int]
         yield pixels, size
 
 
+def compare_decoders(num_files: int) -> Counter[str]:
+    """So many files of each format, beside what Pillow decodes."""
+    counts: Counter[str] = Counter()
+    for file_format in FORMATS:
+        for content in files(file_format, num_files):
+            with Image.open(io.BytesIO(content)) as image:
+                file = direct_file(image)
+                pixels = None if file is None else decode_directly(file)
+                if pixels is None:
+                    counts[f"{file_format} left to Pillow"] += 1
+                    continue
+                expected = np.asarray(image)
+            counts[file_format] += 1
+            counts["values"] += expected.size
+            if different := int(np.count_nonzero((pixels[..., :3] if pixels.ndim == 3 else pixels) != expected)):
+                print(f"{file_format}: {different} of {expected.size} differ, {expected.shape}")
+                counts["different"] += different
+    return counts
+
+
+def files(file_format: str, number: int) -> Iterator[bytes]:
+    """Random sizes, contents from smooth to noise, and settings of the format; grey ones among them."""
+    rng = np.random.default_rng(1)
+    for trial in range(number):
+        width, height = (int(each) for each in np.exp(rng.uniform(0, np.log(1200 if trial % 10 else 4000), 2)))
+        coarse = rng.integers(0, 256, (*rng.integers(2, 40, 2), 3), dtype=np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize((width, height)), np.int16)
+        grain = rng.integers(0, rng.choice([1, 12, 256]) + 1, (height, width, 1), dtype=np.int16)
+        image = Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
+        settings: dict[str, Any] = {
+            "JPEG": {"subsampling": int(rng.integers(3)), "progressive": bool(rng.integers(2))},
+            "PNG": {"compress_level": int(rng.integers(10)), "compress_type": int(rng.integers(5))},
+            "WEBP": {"lossless": bool(rng.integers(3) == 0), "method": int(rng.integers(3))},
+        }[file_format]
+        if file_format != "PNG":
+            settings["quality"] = int(rng.integers(5, 101))
+        if file_format != "WEBP" and rng.integers(4) == 0:
+            image = image.convert("L")
+        file = io.BytesIO()
+        image.save(file, file_format, **settings)
+        yield file.getvalue()
+
+
 def measure(kernels: list[Kernel]) -> dict[str, float]:
     """Milliseconds of each step on a photo of 2400 x 1550 pixels, which becomes 812 x 532."""
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(PHOTO[::-1])
     grain = rng.integers(-12, 13, (*PHOTO, 1), dtype=np.int16)
     photo = np.clip(np.asarray(smooth, np.int16) + grain, 0, 255).astype(np.uint8)
-    jpeg = io.BytesIO()
-    Image.fromarray(photo).save(jpeg, "JPEG", quality=85)
     image, grey = Image.fromarray(photo), Image.fromarray(photo[..., 1])
     planes = by_pillow(image, RESIZED)
     constants = patch_constants()
     ways: dict[str, Callable[[], object]] = {
-        "Pillow: decode": lambda: Image.open(io.BytesIO(jpeg.getvalue())).load(),
-        **(
-            {}
-            if why_pillow_decodes()
-            else {"directly: decode": lambda: decode_jpeg(jpeg.getvalue(), "RGB", PHOTO[::-1])}
-        ),
         "Pillow: resize": lambda: image.resize(RESIZED[::-1], Image.Resampling.BICUBIC),
         "Pillow: resize, to planes": lambda: by_pillow(image, RESIZED),
         "planes to patches": lambda: patchify_image(planes, constants),
         "as chosen, to patches": lambda: resize_to_patches(image, RESIZED, constants),
     }
+    for file_format in FORMATS:
+        file = io.BytesIO()
+        image.save(file, file_format, quality=85)
+        ways[f"Pillow: decode {file_format}"] = lambda file=file: Image.open(file).load()
+        ways[f"directly: decode {file_format}"] = lambda file=file: decode_as_run(file)
     for kernel in kernels:
         assert axes(kernel, PHOTO, RESIZED) is not None
         ways[f"{kernel.loops}: resize, to planes"] = lambda kernel=kernel: resize_by(kernel, pixels_of(image), RESIZED)
@@ -156,6 +201,14 @@ def measure(kernels: list[Kernel]) -> dict[str, float]:
             work()
             times[name].append(time.thread_time() - start)
     return {name: round(statistics.median(values) * 1000, 2) for name, values in times.items()}
+
+
+def decode_as_run(file: io.BytesIO) -> None:
+    """Directly, or by Pillow where that is how a run does it."""
+    with Image.open(file) as image:
+        direct = direct_file(image)
+        if direct is None or decode_directly(direct) is None:
+            image.load()
 
 
 def patch_constants() -> ModelConstants:

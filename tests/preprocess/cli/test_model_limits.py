@@ -115,7 +115,7 @@ def test_limits_of_the_model_must_not_cross_others(folders: Path) -> None:
 def test_a_sweep_takes_those_of_each_model(folders: Path) -> None:
     models = ",".join(str(folders / family) for family in ("qwen2_5_vl", "qwen3_vl"))
     given = words(folders / "qwen3_vl", "--max_pixels=model", "--sweep", f"model={models}")
-    _, sweep, _ = parse_plan(given, lambda line: None)
+    sweep = parse_plan(given, lambda line: None).sweep
     assert sweep is not None
     assert [each.config.max_pixels for each in sweep.combinations] == [12845056, QWEN3_IMAGES[1]]
     assert [each.config.model.name for each in sweep.combinations] == ["qwen2_5_vl", "qwen3_vl"]

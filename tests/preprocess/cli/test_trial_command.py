@@ -152,6 +152,23 @@ def test_what_data_says_is_escaped_on_the_page(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "shown"), [("", "first"), (":0", "first"), (":1", "second"), (":1.1", "third"), (":2", None)]
+)
+def test_a_record_of_a_file_of_annotations_is_tried_by_its_place(
+    workshop: Workshop, tmp_path: Path, place: str, shown: str | None
+) -> None:
+    path = tmp_path / "records.jsonl"
+    records = [talk("first"), [talk("second"), talk("third")]]
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    outcome = workshop.command("try", f"{path}{place}", "--model", str(workshop.model))
+    if shown is None:
+        assert "has 2 records, the first is 0; there is no 2" in outcome.error
+    else:
+        assert outcome.code == 0
+        assert shown in outcome.out
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "usage: python -m preprocess try WHAT"),
@@ -183,3 +200,4 @@ def test_a_file_that_is_no_record_is_named(workshop: Workshop, content: str, tmp
     outcome = workshop.command("try", str(path), "--model", str(workshop.model))
     assert outcome.code == 2
     assert f"{path}: not a JSON record" in outcome.error
+    assert outcome.error.endswith(f"of a file of many say {path}:INDEX")

@@ -39,7 +39,7 @@ def test_the_environment_may_ask_for_loops(kernel: Kernel, monkeypatch: pytest.M
 @pytest.mark.parametrize("value", ["Pillow", "sse9"])
 def test_an_unknown_wish_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, value)
-    with pytest.raises(ConfigError, match=f"{VARIABLE}={value}: it may be pillow, avx512-vnni"):
+    with pytest.raises(ConfigError, match=f"{VARIABLE}={value}: it may be pillow, avx512-vbmi"):
         engine()
 
 

@@ -46,6 +46,17 @@ def test_every_value_is_pillows(
         np.testing.assert_array_equal(planes, by_pillow(pixels, size))
 
 
+@pytest.mark.parametrize("channels", [0, 3, 4])
+def test_any_ratio_of_widths_is_pillows(kernel: Kernel, channels: int) -> None:
+    """Loops that take several output pixels at a time do so up to some ratio."""
+    rng = np.random.default_rng(channels)
+    for width in (*range(85, 700, 13), *range(250, 300, 2), *range(490, 560, 2)):
+        pixels = rng.integers(0, 256, (9, width, channels) if channels else (9, width), dtype=np.uint8)
+        planes = resize_by(kernel, pixels, (9, 84))
+        if planes is not None:
+            np.testing.assert_array_equal(planes, by_pillow(pixels, (9, 84)), str(width))
+
+
 def test_most_sizes_are_left_to_the_library(kernel: Kernel) -> None:
     assert sum(resize_by(kernel, pixels, size) is None for pixels, size in trials(100, seed=0, largest=200)) <= 2
 
@@ -78,7 +89,8 @@ def test_weights_in_the_middle_of_two_integers_are_left_to_pillow(kernel: Kernel
 
 @pytest.mark.parametrize("channels", [0, 3, 4])
 @pytest.mark.parametrize(
-    ("source", "size"), [((5, 7), (28, 28)), ((64, 3), (28, 28)), ((28, 31), (28, 28)), ((80, 95), (56, 28))]
+    ("source", "size"),
+    [((5, 7), (28, 28)), ((64, 3), (28, 28)), ((28, 31), (28, 28)), ((80, 95), (56, 28)), ((8, 310), (28, 56))],
 )
 def test_nothing_is_read_behind_the_last_pixel(
     kernel: Kernel, channels: int, source: tuple[int, int], size: tuple[int, int]

@@ -29,7 +29,8 @@ from shards import RowTooLarge
 
 
 def sweep_of(flags: list[str], folder: Path) -> tuple[Sweep, InEveryLine, list[SweepLine]]:
-    config, sweep, _ = parse_plan(flags, lambda line: None)
+    asked = parse_plan(flags, lambda line: None)
+    config, sweep = asked.config, asked.sweep
     assert sweep is not None
     folder.mkdir()
     return (sweep, *run_sweep(config, sweep, open_sources(config), folder, ThisProcess()))
@@ -150,7 +151,8 @@ def test_lines_are_plans_where_the_model_is_another_one(
 ) -> None:
     words = [*flags, "--dataset_use", "charts,clips,talk,flawed,shapes", "--pack_length", "1500"]
     sweep = ["--sweep", f"model={demo.model},{qwen3}", "max_pixels=32*28*28,100*28*28"]
-    config, parsed, _ = parse_plan([*words, *sweep], lambda line: None)
+    asked = parse_plan([*words, *sweep], lambda line: None)
+    config, parsed = asked.config, asked.sweep
     assert parsed is not None
     (tmp_path / "sweep").mkdir()
     common, sweep_lines = run_sweep(config, parsed, open_sources(config), tmp_path / "sweep", ThisProcess())
@@ -295,7 +297,8 @@ def test_notes_about_flags_are_said_once(flags: list[str]) -> None:
 
 def test_equal_values_are_one_line_and_words_may_follow_other_flags(flags: list[str]) -> None:
     words = ["--sweep=pack_length=512,512", "packing=none", "--seed", "3", "--sweep", "max_pixels=100352"]
-    config, sweep, _ = parse_plan([*flags, *words], lambda line: None)
+    asked = parse_plan([*flags, *words], lambda line: None)
+    config, sweep = asked.config, asked.sweep
     assert sweep is not None
     assert config.seed == 3
     assert sweep.names == ("pack_length", "packing", "max_pixels")

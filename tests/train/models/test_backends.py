@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from train.errors import UsageError
 from train.graph_cache import cache_folder
 from train.inputs import open_inputs
 from train.models import FAMILIES
-from train.models.backends import MINDNLP, MINDNLP_FAMILIES, MINDNLP_TAKES, NATIVE, require_backend
+from train.models.backends import MINDNLP, MINDNLP_FAMILIES, MINDNLP_TAKES, NATIVE, describe, require_backend
 
 
 @pytest.fixture
@@ -55,6 +56,12 @@ def test_other_families_are_refused() -> None:
         require_backend(NATIVE, model_type=model_type, num_ranks=8)
         with pytest.raises(UsageError, match=f"trains models of model_type qwen2_5_vl, not {model_type}; leave"):
             require_backend(MINDNLP, model_type=model_type, num_ranks=1)
+
+
+def test_whose_code_computes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.models.backends.find_spec", lambda name: SimpleNamespace(origin=f"/mine/{name}"))
+    assert describe(NATIVE) is None
+    assert describe(MINDNLP) == "computed by MindNLP, operator by operator: /mine/mindnlp"
 
 
 def test_several_ranks_are_refused(arguments: TrainArguments) -> None:

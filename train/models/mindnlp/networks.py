@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ def load_mindnlp() -> Any:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # which it loads too, and which warns of itself
     try:
         import mindnlp
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, RuntimeError) as error:  # of versions of other packages, most often
+        words = " ".join(str(error).split())
         raise UsageError(
-            f"backend mindnlp: importing MindNLP {version('mindnlp')} fails ({error}); the versions that work together "
-            "are in the extra mindnlp: `bash scripts/setup.sh --mindnlp` makes .venv-mindnlp with them"
+            f"backend mindnlp: importing MindNLP fails ({words}); the versions that work together are in the extra "
+            "mindnlp: `bash scripts/setup.sh --mindnlp` makes .venv-mindnlp with them"
         ) from error
     return mindnlp
 
@@ -42,7 +42,9 @@ def build_network(folder: Path, config: ModelConfig[Any], names: WeightNames) ->
     from mindnlp.transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
     theirs = AutoConfig.from_pretrained(str(folder), local_files_only=True, attn_implementation=ATTENTION)
-    _require_same(folder, config, theirs)
+    require_same(folder, config, theirs)
+    for part in (theirs, theirs.text_config, theirs.vision_config):
+        part.dtype = "float32"  # published files say bfloat16: it would be made in that, which CPUs have no kernels for
     network = Qwen2_5_VLForConditionalGeneration(theirs)
     return network, list(_exchange_parameters(network, names))
 
@@ -63,7 +65,7 @@ def _exchange_parameters(network: Any, names: WeightNames) -> Iterator[ms.Parame
             module._parameters[key] = ours[id(theirs)]
 
 
-def _require_same(folder: Path, config: ModelConfig[Any], theirs: Any) -> None:
+def require_same(folder: Path, config: ModelConfig[Any], theirs: Any) -> None:
     """Sizes show in the shapes of the weights; these don't."""
     text, vision = theirs.text_config, theirs.vision_config
     values = {

@@ -115,6 +115,7 @@ def test_members_of_two_archives_are_an_error_that_names_both(workshop: Workshop
     [
         ("Coco/B.PNG", "ignore", None),
         ("Coco/B.PNG", "exact", "missing_file"),
+        ("coco/B.PNG", "exact", "missing_file"),
         ("coco/cafe\u0301.png", "exact", None),
         ("coco/CAFE\u0301.png", "ignore", None),
         ("COCO/a.png", "ignore", "ambiguous_path"),
@@ -136,6 +137,8 @@ def test_names_of_members_are_found_in_other_spellings_as_files_are(
     workshop.dataset(records, data_path=str(archive), path_case=path_case)
     outcome = workshop.run("--max_reject_share=1")
     assert [reject["reason"] for reject in outcome.rejects] == ([] if reason is None else [reason])
+    hint = "; there is b.png: `path_case: ignore`"
+    assert [hint in reject["detail"] for reject in outcome.rejects] == [written == "coco/B.PNG"] * len(outcome.rejects)
 
 
 def test_a_changed_archive_stops_the_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

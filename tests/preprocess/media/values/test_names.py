@@ -48,6 +48,24 @@ def test_case_counts_unless_it_is_ignored(folder: Path, written: str) -> None:
         assert refusal(written, folder, "exact") == Reason.MISSING_FILE
 
 
+@pytest.mark.parametrize(
+    ("written", "there"),
+    [
+        ("Train/A.jpg", "A.JPG"),
+        ("Train/a.jpg", "A.JPG"),
+        ("train2/B.JPG", "b.jpg"),
+        ("TRAIN2/b.jpg", "train2"),
+        ("Train/c.jpg", None),
+        ("none/a.jpg", None),
+    ],
+)
+def test_a_missing_file_whose_name_differs_in_case_is_hinted_at(folder: Path, written: str, there: str | None) -> None:
+    with pytest.raises(SampleError) as raised:
+        found(written, folder, "exact")
+    hint = f"; there is {there}: `path_case: ignore` in the registry lets case differ"
+    assert str(raised.value).endswith("No such file or directory" + (hint if there else ""))
+
+
 def test_the_exact_name_comes_first_and_two_others_are_ambiguous(folder: Path) -> None:
     assert found("twice/C.jpg", folder) == "twice/C.jpg"
     with pytest.raises(SampleError, match=r"fits 'C\.jpg' and 'c\.jpg' in .*/twice; write which") as raised:

@@ -16,10 +16,11 @@ needs_mindnlp = pytest.mark.skipif(
 )
 
 
-def python(*words: object) -> str:
-    """What `python -m WORDS` prints."""
+def python(*words: object, code: int = 0) -> str:
+    """What `python -m WORDS`, which must end with `code`, prints and says."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
+    said = f"{done.stdout}{done.stderr}"
+    assert done.returncode == code, said
+    return said

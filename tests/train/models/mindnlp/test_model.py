@@ -26,7 +26,7 @@ def tied(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="module")
 def measured(tied: bool, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     folder = tmp_path_factory.mktemp("measured")
-    write_golden_model(folder / "model", tie_word_embeddings=tied)
+    write_golden_model(folder / "model", tie_word_embeddings=tied, torch_dtype="bfloat16")  # as published files say
     python("tests.train.models.mindnlp.measured", folder / "model", folder / "measured.npz")
     with np.load(folder / "measured.npz") as file:
         return {name: file[name] for name in file.files}
@@ -74,6 +74,13 @@ def test_the_loss_of_a_pack_is_the_sum_of_its_tokens(name: str, measured: dict[s
 def test_the_loss_of_a_pack_is_that_of_its_samples_alone(measured: dict[str, np.ndarray]) -> None:
     alone = sum(float(measured[f"{name}/loss_sum"]) for name in PACKS if name != "all")
     assert float(measured["all/loss_sum"]) == pytest.approx(alone, rel=1e-6)
+
+
+def test_changes_to_mindnlp_count(measured: dict[str, np.ndarray]) -> None:
+    """With logits of 0, every token is as likely as any other."""
+    expected = PACKS["all"].num_label_tokens * np.log(CONSTANTS.vocab_size)
+    assert float(measured["flattened/loss_sum"]) == pytest.approx(expected, rel=1e-6)
+    assert float(measured["all/loss_sum"]) != pytest.approx(expected, rel=1e-3)
 
 
 def test_an_empty_pack_has_no_loss_and_no_gradient(measured: dict[str, np.ndarray]) -> None:
