@@ -1,8 +1,10 @@
-"""How long a run takes to start: graphs compiled, and taken from files. The demo's model and shards, one process.
+"""From the command to the end of the first step: graphs compiled, and taken from files. One process, the demo's shards.
 
     python scripts/bench/start.py [--quick]
 
-Each start is a process of its own that makes one step. The second of the two goes on where the first ended.
+Each start is a process of its own, `python -m train`, until it prints its first step; cold with an empty folder of
+graphs, then with what that one left. Of the demo's tiny model and, without --quick, of one of 106 million parameters
+(`shared/bench_step_sides.py`). Files are in the page cache.
 """
 
 from __future__ import annotations
@@ -10,53 +12,82 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
-from demo_build import build  # noqa: E402
+from bench_command import run_preprocess
+from bench_rounds import ratios, spread
+from bench_step_sides import ROOT, write_large_model
+from demo_build import build
 
-_COMPILED = re.compile(r"^compiled in ([\d.]+) s(, from )?", re.MULTILINE)
+COMPILED, FROM_FILES = "compiled in ", ", from "
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="once, not three times")
-    repeats = 1 if parser.parse_args().quick else 3
+    parser.add_argument("--quick", action="store_true", help="the tiny model alone, twice, not five times")
+    quick = parser.parse_args().quick
+    result: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-start-") as name:
         folder = Path(name)
         demo, _ = build(folder / "demo")
-        command = ["-m", "preprocess", "run", "--config", str(demo.config), "--output_dir", str(folder / "shards")]
-        subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        seconds: dict[bool, list[float]] = {False: [], True: []}
-        for repeat in range(repeats):
-            for steps in (1, 2):
-                taken, from_files = start(folder, f"run{repeat}", steps)
-                if from_files != (steps == 2):
-                    sys.exit(f"start {steps} of run {repeat}: from files is {from_files}")
-                seconds[from_files].append(taken)
-    compiled, kept = (statistics.median(seconds[from_files]) for from_files in (False, True))
-    print(f"compiled in {compiled:.1f} s; from files in {kept:.1f}")
-    print(json.dumps({"compile_seconds": compiled, "from_files_seconds": kept, "ratio": round(kept / compiled, 3)}))
+        run_preprocess({"config": demo.config, "output_dir": folder / "shards"})
+        models = {"": demo.model}
+        if not quick:
+            write_large_model(folder / "large", demo.model)
+            models["large_"] = folder / "large"
+        print(f"{'':18}{'seconds, cold':>28}{'with the compile cache':>28}{'cold to cached':>24}")
+        for prefix, model in models.items():
+            repeats = 2 if quick else 2 if prefix else 5
+            pairs = [starts(folder / f"{prefix}{repeat}", model, folder / "shards") for repeat in range(repeats)]
+            cold, cached = (list(each) for each in zip(*pairs, strict=True))
+            ratio = ratios(cold, cached)
+            print(f"{prefix or 'tiny':18}{spread(cold):>28}{spread(cached):>28}{spread(ratio):>24}")
+            result |= {f"{prefix}cold_s": round(statistics.median(cold), 2)}
+            result |= {f"{prefix}cached_s": round(statistics.median(cached), 2)}
+            result |= {f"{prefix}cold_to_cached": round(statistics.median(ratio), 2)}
+    print(json.dumps(result))
 
 
-def start(folder: Path, name: str, steps: int) -> tuple[float, bool]:
-    """Seconds until the graphs are there, and whether they came from files."""
-    flags = {"shards": folder / "shards", "model": folder / "demo" / "model", "output_dir": folder / name}
-    flags |= {"max_steps": steps, "save_steps": 1, "learning_rate": 1e-3}
-    command = [sys.executable, "-m", "train", *(f"--{flag}={value}" for flag, value in flags.items())]
-    environment = {**os.environ, "MS_COMPILER_CACHE_ENABLE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    found = _COMPILED.search(done.stdout)
-    if done.returncode or found is None:
-        sys.exit(done.stdout + done.stderr)
-    return float(found[1]), found[2] is not None
+def starts(folder: Path, model: Path, shards: Path) -> tuple[float, float]:
+    """Seconds of a cold start, and of the next."""
+    folder.mkdir()
+    environment = {**os.environ, "MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(folder / "graphs")}
+    cold, cached = (start(folder / name, model, shards, environment) for name in ("cold", "cached"))
+    if cold[1] or not cached[1]:
+        sys.exit(f"error: graphs came from files: {cold[1]} at the cold start, {cached[1]} at the next")
+    return cold[0], cached[0]
+
+
+def start(output: Path, model: Path, shards: Path, environment: dict[str, str]) -> tuple[float, bool]:
+    """Seconds until the first step is made, and whether its graphs came from files."""
+    flags = {"shards": shards, "model": model, "output_dir": output, "max_steps": 1, "learning_rate": 1e-5}
+    command = [sys.executable, "-u", "-m", "train", *(f"--{flag}={value}" for flag, value in flags.items())]
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        [*command, "--save_strategy=no"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        seconds, lines = None, []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("step 1/1 "):
+                seconds = time.perf_counter() - begin
+    compiled = [line for line in lines if line.startswith(COMPILED)]
+    if process.returncode or seconds is None or not compiled:
+        sys.exit("".join(lines))
+    return seconds, FROM_FILES in compiled[0]
 
 
 if __name__ == "__main__":
