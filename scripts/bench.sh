@@ -46,6 +46,7 @@ for name in "${names[@]}"; do
     echo "($((SECONDS - started)) s)"
     echo
 done
+echo "$((SECONDS / 60)) minutes and $((SECONDS % 60)) seconds in all"
 if [ -n "$quick" ]; then
     "$python" scripts/bench/bench_table.py --against "$results" || failed+=("the comparison with the READMEs")
 else

@@ -58,8 +58,8 @@ def test_an_epoch_of_shards_takes_a_fraction_of_that_of_a_loader(
 ) -> None:
     result = run_quickly("epoch", tmp_path)
     assert has_figures_of_its_rows("epoch", result, monkeypatch)
-    assert result["image_ratio"] > 20  # 50 or more on an idle machine
-    assert result["video_ratio"] > 50  # 100 or more
+    assert result["image_ratio"] > 50  # in seconds of the core
+    assert result["video_ratio"] > 100
     assert all(
         result[f"{kind}_first_ratio"] > 1 and result[f"{kind}_payback_epochs"] > 0 for kind in ("image", "video")
     )

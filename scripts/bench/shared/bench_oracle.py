@@ -1,7 +1,8 @@
 """The other ways from files to a model's inputs, in an environment of its own and without our code (`bench_ways.py`).
 
 Reads a line of JSON, a task, says what it is in another line, and from then on answers each name of a way with the
-seconds that it took for all samples, one after another; `num_bytes` with the bytes of the values that a model gets.
+seconds of the clock and of the core that it took for all samples, one after another; `num_bytes` with the bytes of the
+values that a model gets.
 
 | key of the task | |
 | --- | --- |
@@ -145,13 +146,14 @@ def main() -> None:
     for line in sys.stdin:
         name = line.strip()
         way: Callable[..., Any] = getattr(ways, name)
-        start = time.perf_counter()
+        clock, core = time.perf_counter(), time.process_time()
         num_bytes = 0
         for sample in task["samples"]:
             made = way(*sample)
             if name == "num_bytes":
                 num_bytes += made
-        print(num_bytes if name == "num_bytes" else time.perf_counter() - start, flush=True)
+        seconds = time.perf_counter() - clock, time.process_time() - core
+        print(*([num_bytes] if name == "num_bytes" else seconds), flush=True)
 
 
 if __name__ == "__main__":

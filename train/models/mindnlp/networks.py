@@ -43,6 +43,8 @@ def build_network(folder: Path, config: ModelConfig[Any], names: WeightNames) ->
 
     theirs = AutoConfig.from_pretrained(str(folder), local_files_only=True, attn_implementation=ATTENTION)
     require_same(folder, config, theirs)
+    for part in (theirs, theirs.text_config, theirs.vision_config):
+        part.dtype = "float32"  # published files say bfloat16: it would be made in that, which CPUs have no kernels for
     network = Qwen2_5_VLForConditionalGeneration(theirs)
     return network, list(_exchange_parameters(network, names))
 
