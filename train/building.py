@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from functools import partial
 
@@ -23,6 +24,7 @@ from train.preflight.memory import lowest_stage
 from train.preflight.report import table
 from train.steps.groups import freeze
 
+BLOCKING = "MS_DEV_HOST_BLOCKING_RUN"  # a variable of MindSpore
 _deterministic: list[bool] = []  # what this process was told: MindSpore takes it once
 
 
@@ -34,6 +36,9 @@ def choose_device(wanted: str) -> str:
     device = found if wanted == "auto" else wanted
     if device != found:
         ms.set_device(device)
+    if device == "CPU":
+        # Else the main thread waits for a graph by asking again and again, which takes a core from what computes.
+        os.environ.setdefault(BLOCKING, "1")
     return device
 
 

@@ -1,12 +1,25 @@
-"""What a training step costs: waiting for data, compiled and not, and the memory of keeping activations.
+"""A training step on CPU: this project's, compiled and not, beside PyTorch's and MindNLP's.
 
-    python scripts/bench/step.py [--quick]
+    python scripts/bench/step.py [--quick] [--oracle PYTHON] [--mindnlp PYTHON]
 
-1. The trainer itself, on the demo's shards and model: the share of its time that it waits for packs.
-2. One step (gradients of a demo pack, then AdamW) of a model four layers deep and 256 wide, compiled and operator by
-   operator (MindSpore's PyNative mode), alternating. The shortest of each.
-3. The peak of resident memory of a process that computes the gradients of that pack operator by operator, with and
-   without gradient_checkpointing. Compiled graphs show no difference on CPU (train/README.md).
+Forward, backward, clipping and AdamW, all in float32, of one pack of the demo (768 tokens, 1,300 patches or so), with
+everything trained: of the demo's tiny model, and of one of 106 million parameters (`shared/bench_step_sides.py`).
+
+| side | what |
+| --- | --- |
+| compiled | the trainer's step |
+| uncompiled | the same operator by operator: MindSpore's PyNative mode |
+| mindnlp | `--backend mindnlp`, whose loss, gradient sums and AdamW are those of the trainer |
+| pytorch | transformers' Qwen2_5_VLForConditionalGeneration with sdpa, `clip_grad_norm_`, fused AdamW, uncompiled |
+
+Each side is a process of its own, with one thread for each core; they make their steps in turn, and ratios are taken
+within a round. A side that takes long takes part in fewer rounds. They do the same work: losses and norms of gradients
+of all steps are compared, and must be equal within 1e-4 and 1e-3 of their value.
+
+One thing differs: transformers computes the logits of all tokens, ours (and MindNLP's here) those of supervised ones.
+PYTHON of --oracle has torch and transformers (default: .venv-oracle, made first), that of --mindnlp MindNLP too
+(default: .venv-mindnlp, which `bash scripts/setup.sh --mindnlp` makes; without it that side is left out).
+Where the time goes, and what was tried, stands in train/README.md.
 """
 
 from __future__ import annotations
@@ -14,153 +27,107 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
+import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("GLOG_v", "3")  # MindSpore's own log: errors only
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "demo")]
+sys.path.append(str(Path(__file__).resolve().parent / "shared"))
 
-import mindspore as ms  # noqa: E402
-from demo_build import build  # noqa: E402
-from demo_model import ModelSize, write_model_folder  # noqa: E402
+from bench_command import run_preprocess
+from bench_rounds import median_ratio, spread
+from bench_step_sides import ROOT, Side, Steps, running, write_large_model, write_pack
+from bench_ways import add_oracle_flag, oracle_python
+from demo_build import build
 
-from shards import open_shards  # noqa: E402
-from shards.batch import BatchShape, make_batch  # noqa: E402
-from train.models.folder import build_model  # noqa: E402
-from train.models.trained import TrainedModel  # noqa: E402
-from train.steps.optimizer import AccumulateGradients, AdamW  # noqa: E402
-from train.steps.step import to_device  # noqa: E402
-
-SIZE = ModelSize(
-    hidden_size=256,
-    intermediate_size=768,
-    num_layers=4,
-    num_heads=4,
-    vision_hidden_size=128,
-    vision_intermediate_size=256,
-)
-KEEPING, CHECKPOINTING = "keeping", "checkpointing"
+COMPILED = "compiled"
+MINDNLP_PYTHON = ROOT / ".venv-mindnlp" / "bin" / "python"
+LOSS_TOLERANCE, NORM_TOLERANCE = 1e-4, 1e-3  # relative
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer steps")
-    parser.add_argument("--peak", choices=(KEEPING, CHECKPOINTING), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    add_oracle_flag(parser)
+    parser.add_argument(
+        "--mindnlp", type=Path, metavar="PYTHON", default=MINDNLP_PYTHON, help="of an environment with it"
+    )
     arguments = parser.parse_args()
-    if arguments.peak:
-        print(measure_own_peak(arguments.folder, arguments.peak))
-        return
+    oracle = oracle_python(arguments.oracle)
+    threads = len(os.sched_getaffinity(0))
+    result: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-step-") as name:
         folder = Path(name)
-        prepare(folder)
-        wait = data_wait_share(folder, num_steps=20 if arguments.quick else 200)
-        running = start_peaks(folder)  # memory does not mind that this process compiles meanwhile
-        step = compiled_step(folder)
-        kept, checkpointed = read_peaks(running)
-        compiled, uncompiled = best_seconds(step, rounds=2 if arguments.quick else 8)
-    print(f"{'waiting for data':36}{wait:10.2%} of the time")
-    print(f"{'step, compiled':36}{compiled:10.3f} s")
-    print(f"{'step, operator by operator':36}{uncompiled:10.3f} s")
-    print(f"{'process, activations kept':36}{kept / 1e6:10.0f} MB")
-    print(f"{'process, gradient_checkpointing':36}{checkpointed / 1e6:10.0f} MB")
-    result = {
-        "data_wait_share": round(wait, 5),
-        "compiled_speedup": round(uncompiled / compiled, 2),
-        "peak_bytes": kept,
-        "peak_bytes_checkpointing": checkpointed,
-    }
+        demo, _ = build(folder / "demo")
+        run_preprocess({"config": demo.config, "output_dir": folder / "shards"})
+        index = write_pack(folder / "shards", folder / "pack.npz")
+        write_large_model(folder / "large", demo.model)
+        for size, model in (("tiny", demo.model), ("large", folder / "large")):
+            sides = sides_of(size, arguments.mindnlp, oracle, quick=arguments.quick)
+            with running(sides, model, folder / "shards", folder / "pack.npz", index, threads) as steps:
+                times = in_turn(sides, steps)
+            require_same_work(steps)
+            result |= report(size, sides, steps, times, threads)
     print(json.dumps(result))
 
 
-def prepare(folder: Path) -> None:
-    """folder/demo, folder/shards made of it, and folder/model, of SIZE (its tokenizer is not used)."""
-    demo, _ = build(folder / "demo")
-    run_module("preprocess", "run", "--config", demo.config, "--output_dir", folder / "shards")
-    write_model_folder(folder / "model", ["any text"], size=SIZE)
+def sides_of(size: str, mindnlp: Path, oracle: Path, *, quick: bool) -> dict[str, Side]:
+    is_tiny = size == "tiny"
+    many, some, few = ((10, 3, 1) if is_tiny else (3, 1, 1)) if quick else ((40, 10, 5) if is_tiny else (11, 5, 3))
+    here = Path(sys.executable)
+    sides = {
+        COMPILED: Side(words="compiled", python=here, backend="native", rounds=many),
+        "pytorch": Side(words="PyTorch", python=oracle, backend=None, rounds=many),
+        "uncompiled": Side(words="operator by operator", python=here, backend="native", uncompiled=True, rounds=some),
+        "mindnlp": Side(words="MindNLP", python=mindnlp, backend="mindnlp", rounds=few),
+    }
+    if not mindnlp.exists():
+        print(f"{mindnlp} is not there: MindNLP is left out", file=sys.stderr)
+        del sides["mindnlp"]
+    return sides
 
 
-def data_wait_share(folder: Path, num_steps: int) -> float:
-    output = folder / "trained"
-    flags = {"shards": folder / "shards", "model": folder / "demo" / "model", "output_dir": output}
-    flags |= {"max_steps": num_steps, "learning_rate": 1e-3}
-    run_module("train", *(word for name, value in flags.items() for word in (f"--{name}", value)))
-    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    assert len(records) == num_steps
-    return sum(record["data_wait_seconds"] for record in records) / sum(record["seconds"] for record in records)
+def in_turn(sides: dict[str, Side], steps: dict[str, Steps]) -> dict[str, list[float]]:
+    """Seconds of each side, in its rounds after the first, which compiles and fills caches."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(1 + max(side.rounds for side in sides.values())):
+        for name, side in sides.items():
+            if number <= side.rounds:
+                seconds = steps[name].step()
+                if number:
+                    times[name].append(seconds)
+    return times
 
 
-def compiled_step(folder: Path) -> Callable[[], object]:
-    """Gradients of the batch, then AdamW, after a first call, which compiles."""
-    model, batch = model_and_batch(folder)
-    accumulate = AccumulateGradients(model)
-    parameters = model.trainable_params()
-    optimizer = AdamW(parameters, accumulate.sums, groups=[0] * len(parameters), weight_decay=0.01, max_grad_norm=1.0)
-
-    def step() -> None:
-        accumulate(*batch).asnumpy()
-        optimizer.step([1e-6], divisor=1)
-
-    step()
-    return step
+def require_same_work(steps: dict[str, Steps]) -> None:
+    ours = steps[COMPILED]
+    for name, other in steps.items():
+        for what, mine, its, tolerance in (
+            ("loss", ours.losses, other.losses, LOSS_TOLERANCE),
+            ("gradient norm", ours.norms, other.norms, NORM_TOLERANCE),
+        ):
+            for number, (one, two) in enumerate(zip(mine, its, strict=False), start=1):
+                if abs(one - two) > tolerance * abs(one):
+                    sys.exit(f"error: step {number}: the {what} of {name} is {two}, ours {one}: not the same work")
 
 
-def best_seconds(step: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Of a compiled step, and of the same step operator by operator: the shortest, which other work disturbs least."""
-    times: dict[str, list[float]] = {"1": [], "0": []}
-    for _ in range(rounds):
-        for jit, repeats in (("1", 3), ("0", 1)):
-            os.environ["MS_JIT"] = jit
-            for _ in range(repeats):
-                start = time.perf_counter()
-                step()
-                times[jit].append(time.perf_counter() - start)
-    return min(times["1"]), min(times["0"])
-
-
-def start_peaks(folder: Path) -> list[subprocess.Popen[str]]:
-    commands = [[sys.executable, __file__, "--peak", way, "--folder", folder] for way in (KEEPING, CHECKPOINTING)]
-    return [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-
-
-def read_peaks(running: list[subprocess.Popen[str]]) -> list[int]:
-    """Bytes, keeping activations and computing them again."""
-    printed = [process.communicate()[0] for process in running]
-    if any(process.returncode for process in running):
-        raise SystemExit("error: a process that measures its memory failed")
-    return [int(text.split()[-1]) for text in printed]
-
-
-def measure_own_peak(folder: Path, way: str) -> int:
-    """Bytes of resident memory at the highest. (`ru_maxrss` would be the parent's, where that had more before exec.)"""
-    model, batch = model_and_batch(folder)
-    if way == CHECKPOINTING:
-        model.recompute_layers()
-    _, gradients = model.loss_and_gradients()(*batch)
-    gradients[0].asnumpy()  # all are computed
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
-
-
-def model_and_batch(folder: Path) -> tuple[TrainedModel, list[ms.Tensor]]:
-    """The model of SIZE, and the demo's pack with the most patches."""
-    shards = open_shards(folder / "shards")
-    fullest = max(
-        (shards[index] for index in range(len(shards))),
-        key=lambda pack: len(pack.image_patches) + len(pack.video_patches),
-    )
-    batch = make_batch(fullest, BatchShape.of(shards.manifest), shards.manifest.model)
-    return build_model(folder / "model"), to_device(batch)
-
-
-def run_module(module: str, *words: object) -> None:
-    command = [sys.executable, "-m", module, *map(str, words)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def report(
+    size: str, sides: dict[str, Side], steps: dict[str, Steps], times: dict[str, list[float]], threads: int
+) -> dict[str, float]:
+    ours = steps[COMPILED].about
+    versions = ", ".join(dict.fromkeys(part for each in steps.values() for part in each.about["versions"].split(", ")))
+    print(f"{size}: {ours['num_parameters']:,} parameters, {threads} threads; {versions}")
+    print(f"{'':24}{'seconds a step':>28}{'of ours':>10}")
+    result = {}
+    for name, seconds in times.items():
+        ratio = median_ratio(seconds, times[COMPILED][: len(seconds)])
+        shown = spread(seconds, "{:.3f}")
+        rounds, loss = len(seconds), steps[name].losses[0]
+        print(f"{sides[name].words:24}{shown:>28}{ratio:10.2f}{rounds:8} rounds; first loss {loss:.6f}")
+        result[f"{size}_{name}_s"] = round(statistics.median(seconds), 4)
+        if name != COMPILED:
+            result[f"{size}_to_{name}"] = round(ratio, 2)
+    return result
 
 
 if __name__ == "__main__":

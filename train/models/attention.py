@@ -38,6 +38,7 @@ MAX_CHUNKS = 16  # the graph is unrolled: more chunks compile longer
 _bias_add = ops.BiasAdd()
 _cast = ops.Cast()
 _concat_channels = ops.Concat(-1)
+_concat_keys = ops.Concat(2)
 _depend = ops.Depend()
 _expand_dims = ops.ExpandDims()
 _greater_equal = ops.GreaterEqual()
@@ -47,6 +48,7 @@ _matmul = ops.BatchMatMul()
 _matmul_nt = ops.BatchMatMul(transpose_b=True)
 _matmul_tn = ops.BatchMatMul(transpose_a=True)
 _reshape = ops.Reshape()
+_slice = ops.Slice()  # x[first:last] takes 80 times as long on CPU where it takes all of x
 _softmax = ops.Softmax(-1)
 _sum_channels = ops.ReduceSum(keep_dims=True)
 _tile = ops.Tile()
@@ -176,12 +178,12 @@ class RangeAttention(nn.Cell):
         """Map q (G, B, R, N, D), already scaled, k and v (G, B, N, D) and ranges (B, N, 2) int32 to (G, B, R, N, D)."""
         chunks: tuple[ms.Tensor, ...] = ()
         done = q_GBRND
-        for first, last, num_keys in query_chunks(q_GBRND.shape[3], self.causal):
+        for first, last, num_keys, _ in query_chunks(q_GBRND.shape[3], self.causal):
             # Depend makes each chunk wait for the one before; without it all chunks' scores live at once.
             q_GBMD = _rows(_depend(q_GBRND, done), first, last)
-            keys_BC2 = _depend(keys_BN2, done)[:, first:last]
-            p_GBMN = _probabilities(q_GBMD, k_GBND[:, :, :num_keys], keys_BC2)
-            done = _matmul(_cast(p_GBMN, v_GBND.dtype), v_GBND[:, :, :num_keys])
+            keys_BC2 = _ranges(_depend(keys_BN2, done), first, last)
+            p_GBMN = _probabilities(q_GBMD, _first_keys(k_GBND, num_keys), keys_BC2)
+            done = _matmul(_cast(p_GBMN, v_GBND.dtype), _first_keys(v_GBND, num_keys))
             chunks += (_unrows(done, last - first),)
         return ops.Concat(3)(chunks)
 
@@ -200,39 +202,57 @@ class RangeAttention(nn.Cell):
         dq_chunks: tuple[ms.Tensor, ...] = ()
         # Each chunk waits for both results of the one before, and the first for dout: depending on q, k and keys
         # alone, it would be computed with the forward, and its probabilities kept until here.
-        dk_GBND = _depend(ops.zeros_like(_cast(k_GBND, ms.float32)), dout_GBRND)
-        dv_GBND = _depend(ops.zeros_like(_cast(v_GBND, ms.float32)), dout_GBRND)
+        zeros_GBND = _depend(ops.zeros_like(_cast(k_GBND, ms.float32)), dout_GBRND)
+        dk_GBND, dv_GBND = zeros_GBND, zeros_GBND
         # -sum(dout * out) goes through the product with v as one more channel, against a column of ones:
         # subtracting it afterwards would broadcast (see `_probabilities`).
         drop_GBRN1 = -_sum_channels(_cast(dout_GBRND, ms.float32) * _cast(out_GBRND, ms.float32), -1)
         dout_GBRNE = _concat_channels((dout_GBRND, _cast(drop_GBRN1, compute)))
         v_GBNE = _concat_channels((v_GBND, ops.ones_like(v_GBND[:, :, :, :1])))
-        for first, last, num_keys in query_chunks(length, self.causal):
+        for first, last, num_keys, unseen in query_chunks(length, self.causal):
             q_GBMD = _rows(_depend(q_GBRND, dk_GBND), first, last)
-            keys_BC2 = _depend(keys_BN2, dv_GBND)[:, first:last]
+            keys_BC2 = _ranges(_depend(keys_BN2, dv_GBND), first, last)
             dout_GBME = _rows(_depend(dout_GBRNE, dk_GBND), first, last)
-            k_seen = k_GBND[:, :, :num_keys]
+            dout_GBMD = _rows(_depend(dout_GBRND, dk_GBND), first, last)
+            k_seen = _first_keys(k_GBND, num_keys)
             p_GBMN = _probabilities(q_GBMD, k_seen, keys_BC2)
-            ds_GBMN = _cast(p_GBMN * _cast(_matmul_nt(dout_GBME, v_GBNE[:, :, :num_keys]), ms.float32), compute)
+            ds_GBMN = _cast(p_GBMN * _cast(_matmul_nt(dout_GBME, _first_keys(v_GBNE, num_keys)), ms.float32), compute)
             dq_chunks += (_unrows(_matmul(ds_GBMN, k_seen), last - first),)
-            unseen = ops.Pad(((0, 0), (0, 0), (0, length - num_keys), (0, 0)))
-            dk_GBND = dk_GBND + _cast(unseen(_matmul_tn(ds_GBMN, q_GBMD)), ms.float32)
-            dv_GBND = dv_GBND + _cast(unseen(_matmul_tn(_cast(p_GBMN, compute), dout_GBME[:, :, :, :-1])), ms.float32)
+            dk_seen = _cast(_matmul_tn(ds_GBMN, q_GBMD), ms.float32)
+            dv_seen = _cast(_matmul_tn(_cast(p_GBMN, compute), dout_GBMD), ms.float32)
+            for num_unseen in unseen:  # none or one: a branch would crash the compiler
+                nothing = _first_keys(zeros_GBND, num_unseen)
+                dk_seen, dv_seen = _concat_keys((dk_seen, nothing)), _concat_keys((dv_seen, nothing))
+            dk_GBND, dv_GBND = dk_GBND + dk_seen, dv_GBND + dv_seen
         return ops.Concat(3)(dq_chunks), _cast(dk_GBND, compute), _cast(dv_GBND, compute), ops.zeros_like(keys_BN2)
 
 
 @constexpr
-def query_chunks(length: int, causal: bool) -> tuple[tuple[int, int, int], ...]:
-    """(first query, last query (exclusive), keys to look at) of each chunk."""
+def query_chunks(length: int, causal: bool) -> tuple[tuple[int, int, int, tuple[int, ...]], ...]:
+    """(first query, last query (exclusive), keys to look at, keys after these: none or their number) of each chunk."""
     size = max(MIN_CHUNK, -(-length // MAX_CHUNKS))
     lasts = [*range(size, length, size), length]
-    return tuple((first, last, last if causal else length) for first, last in zip([0, *lasts], lasts, strict=False))
+    chunks = zip([0, *lasts], lasts, strict=False)
+    if not causal:
+        return tuple((first, last, length, ()) for first, last in chunks)
+    return tuple((first, last, last, (length - last,) if last < length else ()) for first, last in chunks)
 
 
 def _rows(x_GBRND: ms.Tensor, first: int, last: int) -> ms.Tensor:
     """(G, B, R, N, D) to (G, B, M, D): queries first..last-1 of every R."""
     groups, batches, repeats, _, channels = x_GBRND.shape
-    return _reshape(x_GBRND[:, :, :, first:last], (groups, batches, repeats * (last - first), channels))
+    num_queries = last - first
+    cut = _slice(x_GBRND, (0, 0, 0, first, 0), (groups, batches, repeats, num_queries, channels))
+    return _reshape(cut, (groups, batches, repeats * num_queries, channels))
+
+
+def _first_keys(x_GBND: ms.Tensor, num_keys: int) -> ms.Tensor:
+    groups, batches, _, channels = x_GBND.shape
+    return _slice(x_GBND, (0, 0, 0, 0), (groups, batches, num_keys, channels))
+
+
+def _ranges(keys_BN2: ms.Tensor, first: int, last: int) -> ms.Tensor:
+    return _slice(keys_BN2, (0, first, 0), (keys_BN2.shape[0], last - first, 2))
 
 
 def _unrows(x_GBMD: ms.Tensor, num_queries: int) -> ms.Tensor:

@@ -32,6 +32,7 @@ _matmul_nt = ops.MatMul(transpose_b=True)
 _matmul_tn = ops.MatMul(transpose_a=True)
 _one_hot = ops.OneHot()
 _reshape = ops.Reshape()
+_slice = ops.Slice()  # see `train.models.attention`
 _stop_gradient = ops.stop_gradient
 
 
@@ -61,9 +62,9 @@ class HeadLoss(nn.Cell):
         for first, last in token_chunks(hidden_LC.shape[0]):
             # Depend makes each chunk wait for all of the one before. Whatever does not wait, runs at the start, and is
             # kept: that includes one-hot targets, which are as large as the logits.
-            chunk_TC = (_depend(fixed_LC, done) if losses else fixed_LC)[first:last]
-            targets_T = (_depend(target_ids, done) if losses else target_ids)[first:last]
-            weight_T1 = _reshape(target_weight[first:last], (-1, 1))
+            chunk_TC = _rows(_depend(fixed_LC, done) if losses else fixed_LC, first, last)
+            targets_T = _slice(_depend(target_ids, done) if losses else target_ids, (first,), (last - first,))
+            weight_T1 = _reshape(_slice(target_weight, (first,), (last - first,)), (-1, 1))
             log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, fixed_VC), ms.float32))
             losses += (_gather_elements(log_probabilities_TV, 1, _reshape(targets_T, (-1, 1))),)
             gradient_TV = _exp(log_probabilities_TV) - _one_hot(targets_T, head_VC.shape[0], one, zero)
@@ -85,9 +86,10 @@ def head_losses(hidden_LC: ms.Tensor, head_VC: ms.Tensor, target_ids: ms.Tensor,
     losses: tuple[ms.Tensor, ...] = ()
     done = hidden_LC
     for first, last in token_chunks(hidden_LC.shape[0]):
-        chunk_TC = _depend(hidden_LC, done)[first:last]
+        chunk_TC = _rows(_depend(hidden_LC, done), first, last)
         log_probabilities_TV = _log_softmax(_cast(_matmul_nt(chunk_TC, head_VC), ms.float32))
-        done = _gather_elements(log_probabilities_TV, 1, _reshape(target_ids[first:last], (-1, 1)))
+        targets_T = _slice(target_ids, (first,), (last - first,))
+        done = _gather_elements(log_probabilities_TV, 1, _reshape(targets_T, (-1, 1)))
         losses += (done,)
     return -(_reshape(_concat_rows(losses), target_weight.shape) * target_weight)
 
@@ -102,6 +104,10 @@ class _WithGradient(nn.Cell):
         self, x: ms.Tensor, loss: ms.Tensor, dx: ms.Tensor, out: ms.Tensor, dout: ms.Tensor
     ) -> tuple[ms.Tensor, ...]:
         return dx * _cast(dout, dx.dtype), dout, ops.zeros_like(dx)
+
+
+def _rows(x_LC: ms.Tensor, first: int, last: int) -> ms.Tensor:
+    return _slice(x_LC, (first, 0), (last - first, x_LC.shape[1]))
 
 
 @constexpr

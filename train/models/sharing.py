@@ -26,11 +26,14 @@ from mindspore import nn, ops
 from train.weights.parts import Part, part_of
 
 _cast = ops.Cast()
+_concat = ops.Concat(0)
 _depend = ops.Depend()
 _matmul = ops.MatMul()
 _matmul_nt = ops.MatMul(transpose_b=True)
 _matmul_tn = ops.MatMul(transpose_a=True)
 _reshape = ops.Reshape()
+_slice = ops.Slice()  # see `train.models.attention`
+_zeros = ops.Zeros()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,36 +87,47 @@ class _Gather(nn.Cell):
     def __init__(self, part: Part, how: Sharing, compute: ms.Type) -> None:
         super().__init__()
         self.shape, self.num_values, self.size = part.shape, part.num_values, how.size
-        self.fill = ops.Pad(((0, part.padding),))
+        self.paddings = _paddings_of(part)
         self.compute = compute
         self.all_gather = how.all_gather()
         self.reduce_scatter = how.reduce_scatter()
 
     def construct(self, part: ms.Tensor) -> ms.Tensor:
         flat = self.all_gather(_cast(part, self.compute))
-        return _reshape(flat[: self.num_values], self.shape)
+        return _reshape(_slice(flat, (0,), (self.num_values,)), self.shape)
 
     def bprop(self, part: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple[ms.Tensor]:
-        flat = self.fill(_reshape(_cast(dout, ms.float32), (-1,)))
-        return (self.reduce_scatter(_reshape(flat, (self.size, -1))),)
+        return (self.reduce_scatter(_to_rows(dout, self.size, self.paddings)),)
 
 
 class _GatheredProduct(nn.Cell):
     def __init__(self, part: Part, how: Sharing) -> None:
         super().__init__()
         self.shape, self.num_values, self.size = part.shape, part.num_values, how.size
-        self.fill = ops.Pad(((0, part.padding),))
+        self.paddings = _paddings_of(part)
         self.compute = how.compute
         self.all_gather = how.all_gather()
         self.reduce_scatter = how.reduce_scatter()
 
     def construct(self, x_NC: ms.Tensor, part: ms.Tensor) -> ms.Tensor:
         flat = self.all_gather(_cast(part, self.compute))
-        return _matmul_nt(x_NC, _reshape(flat[: self.num_values], self.shape))
+        return _matmul_nt(x_NC, _reshape(_slice(flat, (0,), (self.num_values,)), self.shape))
 
     def bprop(self, x_NC: ms.Tensor, part: ms.Tensor, out: ms.Tensor, dout: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         # Without Depend, the compiler takes the weight that the forward gathered, and keeps it until here.
         flat = self.all_gather(_cast(_depend(part, dout), self.compute))
-        dx_NC = _matmul(dout, _reshape(flat[: self.num_values], self.shape))
-        dweight = self.fill(_reshape(_cast(_matmul_tn(dout, x_NC), ms.float32), (-1,)))
-        return dx_NC, self.reduce_scatter(_reshape(dweight, (self.size, -1)))
+        dx_NC = _matmul(dout, _reshape(_slice(flat, (0,), (self.num_values,)), self.shape))
+        return dx_NC, self.reduce_scatter(_to_rows(_matmul_tn(dout, x_NC), self.size, self.paddings))
+
+
+def _paddings_of(part: Part) -> tuple[int, ...]:
+    """None, or the one: in a `bprop`, a loop is what a branch would be (see `train.models.attention`)."""
+    return (part.padding,) if part.padding else ()
+
+
+def _to_rows(dweight: ms.Tensor, size: int, paddings: tuple[int, ...]) -> ms.Tensor:
+    """A gradient as float32 (size, length): a row for each rank."""
+    flat = _reshape(_cast(dweight, ms.float32), (-1,))
+    for padding in paddings:
+        flat = _concat((flat, _zeros((padding,), ms.float32)))
+    return _reshape(flat, (size, -1))

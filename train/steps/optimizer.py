@@ -43,6 +43,7 @@ def zeros_like_parameters(parameters: Sequence[Parameter], prefix: str) -> Param
 add_to = ops.MultitypeFuncGraph("add_to")
 sum_of_squares = ops.MultitypeFuncGraph("sum_of_squares")
 _fused_adam = ops.Adam()
+_sum = ops.ReduceSum()
 _adamw = ops.MultitypeFuncGraph("adamw")
 
 
@@ -53,7 +54,8 @@ def _add_gradient(total: Parameter, gradient: Tensor) -> Tensor:
 
 @sum_of_squares.register("Tensor", "Tensor")
 def _sum_scaled_squares(scale: Tensor, total: Parameter) -> Tensor:
-    return ops.square(total * scale).sum()
+    # Over the last axis first: over all at once, MindSpore's CPU kernel takes seven times as long.
+    return _sum(_sum(ops.square(total * scale), -1))
 
 
 @_adamw.register(

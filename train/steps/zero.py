@@ -45,6 +45,7 @@ SHARED = ("nothing but the work", "moments", "moments and gradients", "moments, 
 _concat = ops.Concat(0)
 _fused_adam = ops.Adam()
 _reshape = ops.Reshape()
+_slice = ops.Slice()  # see `train.models.attention`
 _zeros = ops.Zeros()
 
 # Mapped over tuples of parameters, as in `train.steps.optimizer`.
@@ -177,7 +178,7 @@ def _update_my_part(
     whole = gather(mine)
     ops.assign(exp_avg, new_avg)
     ops.assign(exp_avg_sq, new_avg_sq)
-    ops.assign(weight, _reshape(whole[:num_values], weight.shape))
+    ops.assign(weight, _reshape(_slice(whole, (0,), (num_values,)), weight.shape))
     return True
 
 

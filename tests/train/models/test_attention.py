@@ -119,8 +119,11 @@ def test_chunks_cover_every_query_once(length: int) -> None:
     for causal in (True, False):
         chunks = query_chunks(length, causal)
         assert len(chunks) <= MAX_CHUNKS
-        assert [first for first, _, _ in chunks] == [0, *(last for _, last, _ in chunks[:-1])]
-        assert all(first < last and num_keys == (last if causal else length) for first, last, num_keys in chunks)
+        assert [first for first, *_ in chunks] == [0, *(last for _, last, *_ in chunks[:-1])]
+        for first, last, num_keys, unseen in chunks:
+            assert first < last
+            assert num_keys == (last if causal else length)
+            assert unseen == ((length - num_keys,) if num_keys < length else ())
         assert chunks[-1][1] == length
 
 

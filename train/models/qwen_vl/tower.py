@@ -127,10 +127,11 @@ class VisionAttention(nn.Cell):
 
     def construct(self, x_PE: ms.Tensor, angles_PF: ms.Tensor, *segments: ms.Tensor) -> ms.Tensor:
         num_patches = x_PE.shape[0]
-        qkv_P3HD = ops.reshape(self.qkv(x_PE), (num_patches, 3, self.num_heads, self.head_dim))
-        q_PHD = rotate(qkv_P3HD[:, 0], angles_PF)
-        k_PHD = rotate(qkv_P3HD[:, 1], angles_PF)
-        out_PHD = self.attend(q_PHD, k_PHD, qkv_P3HD[:, 2], *segments)
+        heads = (num_patches, self.num_heads, self.head_dim)
+        q_PE, k_PE, v_PE = ops.split(self.qkv(x_PE), x_PE.shape[1], 1)
+        q_PHD = rotate(ops.reshape(q_PE, heads), angles_PF)
+        k_PHD = rotate(ops.reshape(k_PE, heads), angles_PF)
+        out_PHD = self.attend(q_PHD, k_PHD, ops.reshape(v_PE, heads), *segments)
         return self.proj(ops.reshape(out_PHD, (num_patches, self.num_heads * self.head_dim)))
 
 
