@@ -142,6 +142,13 @@ GROUPS = (
                 "使用全部核心：照片，对比 torchvision 处理器",
                 "_all",
             ),
+            processor_row(
+                "clip",
+                "torchvision",
+                "on all cores: the clips, likewise",
+                "使用全部核心：视频，同上",
+                "_all",
+            ),
         ),
     ),
     Group(
