@@ -28,6 +28,8 @@ prepare_environment() {
         "$base" -m venv "$environment"
     fi
     check_version "$python"
+    # Most is there already, where something was installed before.
+    compgen -G "$environment/.installed*" >/dev/null && contents="what is missing of it"
     echo "installing into $(basename "$environment") ($contents)" >&2
     "$python" -m pip install --quiet --disable-pip-version-check \
         --constraint <(constraints "$@") --editable "$root${extras:+[$extras]}"

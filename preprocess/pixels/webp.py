@@ -4,13 +4,14 @@ Pillow decodes every WebP file as an animation, whose frames go through four cop
 called here, found by way of Pillow's own module, so that its version is the same. Pillow keeps the last word: only
 files of one opaque picture are decoded here that Pillow opened as RGB, and whatever is odd or wrong is left to it.
 
-Source: libwebp's src/webp/decode.h, whose interface has been the same since 2013 (version 2 of its ABI).
+Sources: libwebp's src/webp/decode.h, whose interface has been the same since 2013 (version 2 of its ABI); RFC 9649.
 """
 
 from __future__ import annotations
 
 import ctypes
 import io
+import struct
 from functools import cache
 from itertools import product
 
@@ -24,6 +25,9 @@ from preprocess.pixels.passes import Pixels
 
 _ABI = 0x0200  # WEBP_DECODER_ABI_VERSION, of which the upper byte counts
 _STILL = (1, 2)  # lossy, lossless; 0 is a mixture of both
+_HEAD = 8  # bytes of a chunk before its content: kind, length
+_PICTURES = (b"VP8 ", b"VP8L")
+_NO_PIXELS = (b"VP8X", b"ICCP", b"EXIF", b"XMP ")
 
 
 class _Features(ctypes.Structure):
@@ -52,9 +56,12 @@ def decode_webp(content: bytes | memoryview, mode: str, size: tuple[int, int]) -
 
     The pixels stay only until the next call.
     """
-    library, features = _library(), _Features()
-    data = np.frombuffer(content, np.uint8).ctypes.data
-    if isinstance(library, str) or library.WebPGetFeaturesInternal(data, len(content), features, _ABI):
+    library, features, chunk = _library(), _Features(), _picture_chunk(content)
+    if isinstance(library, str) or chunk is None:
+        return None
+    start, num_bytes = chunk
+    data = np.frombuffer(content, np.uint8).ctypes.data + start
+    if library.WebPGetFeaturesInternal(data, num_bytes, features, _ABI):
         return None
     is_still = features.format in _STILL and not features.has_animation and not features.has_alpha
     if not is_still or (features.width, features.height) != size:
@@ -63,8 +70,30 @@ def decode_webp(content: bytes | memoryview, mode: str, size: tuple[int, int]) -
     buffer = pixel_buffer(width * height * 4)
     if buffer is None:
         return None
-    done = library.WebPDecodeRGBAInto(data, len(content), buffer.ctypes.data, len(buffer), width * 4)
+    done = library.WebPDecodeRGBAInto(data, num_bytes, buffer.ctypes.data, len(buffer), width * 4)
     return buffer.reshape(height, width, 4) if done else None
+
+
+def _picture_chunk(content: bytes | memoryview) -> tuple[int, int] | None:
+    """Where the only picture of a file begins, and its bytes: all that libwebp may see, as when it is an animation's.
+
+    Of a whole file it would take what is behind a picture that ends early for the rest of it. None where the file has
+    anything but pictures, profiles and metadata.
+    """
+    position, found = 12, None
+    if len(content) < position or content[:4] != b"RIFF" or struct.unpack_from("<I", content, 4)[0] + 8 != len(content):
+        return None
+    while position + _HEAD <= len(content):
+        kind, length = struct.unpack_from("<4sI", content, position)
+        num_bytes = _HEAD + length + length % 2
+        if position + num_bytes > len(content) or kind not in _PICTURES + _NO_PIXELS:
+            return None
+        if kind in _PICTURES:
+            if found is not None:
+                return None
+            found = position, num_bytes
+        position += num_bytes
+    return found if position == len(content) else None
 
 
 @cache

@@ -16,6 +16,7 @@ class Row:
     ratios: tuple[str, ...]  # keys of figures that are about the same on another machine: here against otherwise
     style: str = "{:.1f} x"  # of each
     varies: str = ""  # with what, where it is not the same on another machine
+    needs: str = ""  # a folder of the root, an environment that not everyone makes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ def step_row(size: str, name: str, english: str, chinese: str) -> Row:
         otherwise=f"{{{size}_{name}_s:.3f}} s",
         ratios=(f"{size}_to_{name}",),
         style="{:.2f} x",
+        needs=".venv-mindnlp" if name == "mindnlp" else "",
     )
 
 
@@ -138,6 +140,13 @@ GROUPS = (
                 "torchvision",
                 "on all cores: the photos, against the torchvision processor",
                 "使用全部核心：照片，对比 torchvision 处理器",
+                "_all",
+            ),
+            processor_row(
+                "clip",
+                "torchvision",
+                "on all cores: the clips, likewise",
+                "使用全部核心：视频，同上",
                 "_all",
             ),
         ),

@@ -120,15 +120,19 @@ def compare(folder: Path) -> int:
         figures = figures_of(path)
         for row, stored in rows:
             for name in row.ratios:
-                before, now = stored[name], figures.get(name)
-                apart = None if now is None else now / before - 1
+                before, now = row.style.format(stored[name]), figures.get(name)
+                words = f"  {row.english[:63]:64}{before:>10}"
+                if now is None and row.needs and not (ROOT / row.needs).exists():
+                    print(f"{words}{'-':>10}  needs {row.needs}")
+                    continue
+                num_ratios += 1
+                apart = None if now is None else now / stored[name] - 1
                 is_off = apart is None or (abs(apart) > TOLERANCE and not row.varies)
                 num_off += is_off
-                num_ratios += 1
                 shown = "missing" if now is None else row.style.format(now)
                 beyond = "" if apart is None else f"{apart:+.0%}"
-                words = f"  {row.english[:63]:64}{row.style.format(before):>10}{shown:>10}{beyond:>8}"
-                print(words + "  <- off" * is_off + f"  varies {row.varies}" * bool(row.varies))
+                why = "  <- off" if is_off else f"  varies {row.varies}" if row.varies else ""
+                print(f"{words}{shown:>10}{beyond:>8}{why}")
     print(f"{num_off} of {num_ratios} ratios are more than {TOLERANCE:.0%} apart, or not there")
     return int(num_off > 0)
 

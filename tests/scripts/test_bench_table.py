@@ -114,6 +114,19 @@ def test_a_ratio_that_varies_with_the_disk_is_shown_and_not_judged(
     assert re.search(r"40 x +20 x +-50%  varies with the disk", capsys.readouterr().out)
 
 
+def test_what_another_environment_measures_is_not_missed_without_it(
+    bench_table: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_table, "ROOT", tmp_path)
+    figures = {"tiny_compiled_s": 1.0, "tiny_mindnlp_s": 50.0, "tiny_to_mindnlp": 50.0}
+    write_result(tmp_path / "results", "2026-01-02-step", **figures)
+    write_result(tmp_path / "now", "step", tiny_compiled_s=1.0)
+    assert bench_table.compare(tmp_path / "now") == 0
+    assert "needs .venv-mindnlp" in capsys.readouterr().out
+    (tmp_path / ".venv-mindnlp").mkdir()
+    assert bench_table.compare(tmp_path / "now") == 1
+
+
 def test_what_was_not_run_is_not_compared(
     bench_table: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

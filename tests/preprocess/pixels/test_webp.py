@@ -6,6 +6,8 @@ import ctypes
 import io
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +118,7 @@ def test_whatever_bytes_are_wrong_pillow_has_the_last_word(is_lossless: bool) ->
     """Bits turned over, and data cut off whose header says so, as some programs leave them."""
     rng = np.random.default_rng(0)
     files = [written(picture(seed=seed), lossless=is_lossless, quality=30 + 30 * seed) for seed in range(3)]
-    outcomes = []
+    opened = []
     for trial in range(400):
         content = bytearray(files[trial % 3])
         if trial % 4 == 0:
@@ -126,12 +128,39 @@ def test_whatever_bytes_are_wrong_pillow_has_the_last_word(is_lossless: bool) ->
         else:
             for place in rng.integers(4, len(content), rng.integers(1, 3)):
                 content[place] ^= 1 << rng.integers(8)
-        try:
-            outcomes.append(decoded(bytes(content)) is not None)
-        except OSError:  # by Pillow as it opens the file
-            continue
+        with suppress(OSError):
+            Image.open(io.BytesIO(content)).close()
+            opened.append(bytes(content))
+    outcomes = [decoded(content) is not None for content in opened]
     assert sum(outcomes) > 100
     assert outcomes.count(False) > 20
+
+
+@pytest.mark.usefixtures("libwebp")
+def test_metadata_is_not_taken_for_the_rest_of_a_picture_that_ends_early() -> None:
+    """Bits turned over can make a picture longer than its bytes."""
+    content = bytearray(written(picture(), exif=b"Exif\0\0" + bytes(range(256))))
+    start = content.index(b"VP8 ") + 8
+    end = start + int.from_bytes(content[start - 4 : start], "little")
+    outcomes = []
+    for place, bit in product(range(end - 70, end), range(8)):
+        content[place] ^= 1 << bit
+        outcomes.append(decoded(bytes(content)) is not None)
+        content[place] ^= 1 << bit
+    assert outcomes.count(True) > 100
+    assert outcomes.count(False) > 0
+
+
+@pytest.mark.usefixtures("libwebp")
+@pytest.mark.parametrize("what", ["two pictures", "an unknown chunk", "bytes behind", "half a chunk behind"])
+def test_odd_containers_are_left_to_pillow(what: str) -> None:
+    plain = written(picture())
+    more = {"two pictures": plain[12:], "an unknown chunk": b"abcd\2\0\0\0ab", "half a chunk behind": b"EXIF\4\0\0\0ab"}
+    content = bytearray(plain + more.get(what, b"ab"))
+    if what != "bytes behind":
+        content[4:8] = (len(content) - 8).to_bytes(4, "little")
+    assert decode_webp(plain, "RGB", (61, 47)) is not None
+    assert decode_webp(bytes(content), "RGB", (61, 47)) is None
 
 
 @pytest.mark.usefixtures("libwebp")

@@ -106,7 +106,7 @@ def test_plan_prints_what_run_prints_and_writes_nothing(workshop: Workshop) -> N
     assert contents(workshop.root) == before
     ran = workshop.run("--max_reject_share=1")
     assert ran.out.startswith(planned.out)
-    assert "packs: " in planned.out
+    assert "1 pack: " in planned.out
 
 
 def test_plan_answers_what_if_beside_a_finished_run(workshop: Workshop) -> None:
