@@ -42,6 +42,7 @@ def main() -> None:
         if not quick:
             write_large_model(folder / "large", demo.model)
             models["large_"] = folder / "large"
+        print(f"{len(os.sched_getaffinity(0))} cores; python -m train, until its first step is made")
         print(f"{'':18}{'seconds, cold':>28}{'with the compile cache':>28}{'cold to cached':>24}")
         for prefix, model in models.items():
             repeats = 2 if quick else 2 if prefix else 5

@@ -89,6 +89,22 @@ def test_storage_is_that_of_bytes_not_of_floats(tmp_path: Path, monkeypatch: pyt
         assert result[f"{kind}_float32_to_zstd"] > 1.3 * ratio
 
 
+@needs_oracle
+@pytest.mark.slow
+def test_a_training_step_does_the_work_of_pytorch_in_about_its_time(tmp_path: Path) -> None:
+    result = run_quickly("step", tmp_path)  # which ends with an error where losses or norms of gradients differ
+    assert result["large_to_pytorch"] > 1 / 1.5
+    for size in ("tiny", "large"):
+        assert result[f"{size}_to_uncompiled"] > 1
+
+
+@pytest.mark.slow
+def test_a_start_from_files_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run_quickly("start", tmp_path)
+    assert has_figures_of_its_rows("start", result, monkeypatch)
+    assert result["cold_to_cached"] > 1.5
+
+
 @pytest.mark.slow
 def test_reused_patches_save_time_and_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_quickly("reuse", tmp_path)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Side:
     words: str
     python: Path
     backend: str | None  # of `--backend`; None: PyTorch
-    uncompiled: bool = False  # whether MindSpore is kept from compiling
+    environment: Mapping[str, str] = field(default_factory=dict)
     rounds: int  # in which it takes part, besides the one that warms up
 
 
@@ -127,7 +127,7 @@ def running(
         for name, side in sides.items():
             words: list[object] = [side.python, Path(__file__).with_name(HERE if side.backend else PYTORCH), model]
             words += [shards, index, side.backend] if side.backend else [pack, threads]
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MS_JIT": "0" if side.uncompiled else "1"}
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads), **side.environment}
             process = subprocess.Popen(
                 [str(word) for word in words], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
