@@ -256,11 +256,12 @@ def cost_line(dataset: str, paths: Sequence[Path], used: cache.MediaCache) -> st
 
     try:
         metadata = pq.read_metadata(paths[0])
-    except (OSError, pa.ArrowException):
+        first = metadata.row_group(0) if metadata.num_row_groups else None
+        chunks = [first.column(number) for number in range(first.num_columns)] if first is not None else []
+        names = [each.path_in_schema for each in chunks if each.compression != "UNCOMPRESSED"]
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return None  # its reader says it
-    first = metadata.row_group(0) if metadata.num_row_groups else None
-    chunks = [first.column(number) for number in range(first.num_columns)] if first is not None else []
-    leaves = [each for each in chunks if each.path_in_schema.endswith(".bytes") and each.compression != "UNCOMPRESSED"]
+    leaves = [name for name in names if name.endswith(".bytes")]
     num_bytes = sum(path.stat().st_size for path in paths)
     too_little = num_bytes > used.most_bytes
     if not leaves or not (too_little or num_bytes > _WORTH_SAYING_BYTES):

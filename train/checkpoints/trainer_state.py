@@ -178,7 +178,7 @@ def _parse(record: dict[str, Any]) -> tuple[TrainerState, dict[str, StoredFile]]
     for name in files:
         if not name or "/" in name or "\0" in name or name in (".", ".."):
             raise ValueError(f"{name!r} is not the name of a file")
-    said = ((identity.arguments, (*_PACKS_PER_STEP, "model")), (identity.shards, ("num_packs", "inputs")))
+    said = ((identity.arguments, (*_PACKS_PER_STEP, "model")), (identity.shards, ("fingerprint", "num_packs", "inputs")))
     for values, names in said:
         if not isinstance(values, dict) or any(name not in values for name in names):
             raise ValueError(f"{', '.join(names)} must be said")
@@ -186,6 +186,7 @@ def _parse(record: dict[str, Any]) -> tuple[TrainerState, dict[str, StoredFile]]
         raise ValueError(f"{' and '.join(_PACKS_PER_STEP)} must be numbers")
     if not isinstance(identity.shards["inputs"], dict):
         raise ValueError("inputs must be an object")
+    _rows_of(identity.shards)
     return state, files
 
 

@@ -45,7 +45,7 @@ class ParquetRows:
                 self._num_rows = file.metadata.num_rows
                 schema = file.schema_arrow
                 leaves = [file.schema.column(number).path for number in range(len(file.schema))]
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:  # the latter: the name of a column
             raise AnnotationError(f"{path} is not a whole Parquet file: {error}") from None
         if self._num_rows > _ROWS_A_BYTE * path.stat().st_size + _FEW_ROWS:  # before anything is made for each
             raise AnnotationError(f"{path}: its footer says {self._num_rows:,} rows, too many for its size")
@@ -97,7 +97,7 @@ class ParquetRows:
                         for parsed in self._records(batch, row):
                             yield parsed
                             row += 1
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise AnnotationError(f"{self._path}: can't be read after row {row} ({error}); write it again") from None
         if row != self._num_rows:
             raise self._wrong_number(row)

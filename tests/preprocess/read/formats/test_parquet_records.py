@@ -226,6 +226,14 @@ def test_a_footer_that_says_another_number_of_rows_is_refused(tmp_path: Path, ro
         list(open_annotations(path))
 
 
+@pytest.mark.parametrize("column", ["image", "odd_name"])
+def test_a_footer_with_a_name_that_is_no_text_is_refused(tmp_path: Path, column: str) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {name: pa.array(["a.png"]) for name in ("image", "odd_name")})
+    path.write_bytes(path.read_bytes().replace(column.encode(), b"\xff" * len(column)))
+    with pytest.raises(AnnotationError, match=r"a\.parquet is not a whole Parquet file"):
+        open_annotations(path)
+
+
 def test_a_footer_that_says_more_rows_than_fit_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
