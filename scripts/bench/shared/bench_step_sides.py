@@ -70,10 +70,12 @@ class Steps:
     def wait_until_ready(self) -> None:
         self.about = self._read()
 
-    def step(self) -> float:
-        """Seconds."""
+    def begin(self) -> None:
         assert self._process.stdin is not None
         print("step", file=self._process.stdin, flush=True)
+
+    def end(self) -> float:
+        """Seconds of the step that was begun."""
         answer = self._read()
         self.losses.append(answer["loss"])
         self.norms.append(answer["grad_norm"])
