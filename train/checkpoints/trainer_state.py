@@ -178,7 +178,10 @@ def _parse(record: dict[str, Any]) -> tuple[TrainerState, dict[str, StoredFile]]
     for name in files:
         if not name or "/" in name or "\0" in name or name in (".", ".."):
             raise ValueError(f"{name!r} is not the name of a file")
-    said = ((identity.arguments, (*_PACKS_PER_STEP, "model")), (identity.shards, ("fingerprint", "num_packs", "inputs")))
+    said = (
+        (identity.arguments, (*_PACKS_PER_STEP, "model")),
+        (identity.shards, ("fingerprint", "num_packs", "inputs")),
+    )
     for values, names in said:
         if not isinstance(values, dict) or any(name not in values for name in names):
             raise ValueError(f"{', '.join(names)} must be said")
