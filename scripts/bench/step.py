@@ -10,7 +10,7 @@ everything trained: of the demo's tiny model, and of one of 106 million paramete
 | compiled | the trainer's step |
 | uncompiled | the same operator by operator: MindSpore's PyNative mode |
 | mindnlp | `--backend mindnlp`, whose gradient sums and AdamW are those of the trainer |
-| mindnlp_by_default | the same without what the trainer does about waiting (train/README.md); tiny, not --quick |
+| mindnlp_by_default | the same without what the trainer does about waiting (train/README.md); tiny |
 | pytorch | transformers' Qwen2_5_VLForConditionalGeneration with sdpa, `clip_grad_norm_`, fused AdamW, uncompiled |
 
 Each side is a process of its own, with one thread for each core; they make their steps in turn, and ratios are taken
@@ -88,7 +88,7 @@ def sides_of(size: str, mindnlp: Path, oracle: Path, *, quick: bool) -> dict[str
         print(f"{mindnlp} is not there: MindNLP is left out", file=sys.stderr)
         return sides
     sides["mindnlp"] = Side(words="MindNLP", python=mindnlp, backend="mindnlp", rounds=few)
-    if is_tiny and not quick:
+    if is_tiny:
         sides["mindnlp_by_default"] = Side(
             words="MindNLP, threads as it has them",
             python=mindnlp,
