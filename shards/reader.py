@@ -12,8 +12,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
-from shards.errors import DamagedShard, InvalidPack, ShardError, UnreadableShard
-from shards.files.names import LEDGER_NAME
+from shards.errors import DamagedShard, InvalidPack, ShardError, UnknownFamily, UnreadableShard
+from shards.families import family_of
+from shards.files.names import LEDGER_NAME, MANIFEST_NAME
 from shards.formats.kinds import Shard, open_shard
 from shards.manifest import Manifest, ShardEntry, index_name, read_manifest
 from shards.model_constants import ModelConstants
@@ -90,10 +91,15 @@ def _most_open() -> int:
 def open_shards(folder: str | Path) -> ShardSet:
     """Open a dataset. Checks the manifest and every file's presence and size; reads no payload.
 
-    Raises NotADataset, UnsupportedVersion, DamagedShard or UnreadableShard.
+    Raises NotADataset, UnsupportedVersion, UnknownFamily, DamagedShard or UnreadableShard.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    try:
+        family_of(manifest.model.model_type)
+    except UnknownFamily as error:
+        what = f"model.{error}; read it with a newer version of this project"
+        raise UnknownFamily(f"{folder / MANIFEST_NAME}: {what}") from None
     check_sizes(folder, manifest)
     return ShardSet(folder, manifest)
 

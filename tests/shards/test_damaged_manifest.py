@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shards import DamagedShard, ShardError, UnsupportedVersion, open_shards, read_manifest
+from shards import DamagedShard, ShardError, UnknownFamily, UnsupportedVersion, open_shards, read_manifest
 from shards.files.names import MANIFEST_HASH_NAME, MANIFEST_NAME
 from shards.look.info import info_text
 from shards.look.show import PLAIN, pack_text
@@ -136,6 +136,12 @@ def test_values_of_a_wrong_type_or_range_are_refused(dataset: Path, field: str, 
         DamagedShard, match=re.escape(f"{MANIFEST_NAME}: {field.partition('.deep')[0].split('[1]')[0]}")
     ):
         read_manifest(dataset)
+
+
+def test_shards_for_a_kind_of_model_that_is_not_known_are_refused_on_opening(dataset: Path) -> None:
+    change(dataset, lambda record: record["model"].update(model_type="qwen9_vl"))
+    with pytest.raises(UnknownFamily, match=r"manifest\.json: model\.model_type 'qwen9_vl' is not one of qwen2_5_vl"):
+        open_shards(dataset)
 
 
 def test_more_packs_than_a_shard_holds_are_one_problem(dataset: Path) -> None:
