@@ -38,10 +38,9 @@ fi
 
 rm -rf "$folder/tree"
 mkdir -p "$folder/tree"
-cp -r setup.cfg preprocess shards train tests scripts "$folder/tree"
+cp -r setup.py setup.cfg README.md preprocess shards train tests scripts "$folder/tree"
 cd "$folder/tree"
-aarch64-linux-gnu-gcc -shared -fPIC -std=gnu11 -O3 -ffp-contract=off -fvisibility=hidden preprocess/pixels/*.c \
-    -o preprocess/pixels/resize.native.so -lm
+CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" "$python" setup.py --quiet build_ext --inplace --force
 
 export PYTHONPATH=$folder/tree:$folder/site QEMU_LD_PREFIX=$folder/system
 emulated=(qemu-aarch64-static "$folder/system/usr/bin/python3.11")
